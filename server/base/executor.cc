@@ -1,0 +1,263 @@
+// ThreadPool is one mutex, one queue and two condition variables. The work it gets (misses, writes, waits) costs
+// microseconds and L1 hits never come here, so that a lock-free queue would win nothing that a caller could see.
+//
+// Timers live in an ordered map under a mutex of their own. The timer thread sleeps until the first of them and is woken
+// only when an earlier one comes in, so that the many timers that are set and cancelled (one for each waiting call)
+// cost two map operations each and no wake-up.
+
+#include "base/executor.h"
+
+#include <deque>
+#include <thread>
+#include <unordered_map>
+
+namespace larder {
+namespace {
+
+class Timers {
+ public:
+  // `fire` runs on the timer thread and must not block.
+  explicit Timers(absl::AnyInvocable<void(Work)> fire) : fire_(std::move(fire)) {
+    thread_ = std::thread([this] { Run(); });
+  }
+  ~Timers() { Stop(); }
+
+  void Stop() {
+    {
+      MutexLock lock(&mu_);
+      stopping_ = true;
+      changed_.Signal();
+    }
+    if (thread_.joinable()) thread_.join();
+    std::multimap<MonoNanos, Timer> dropped;
+    {
+      MutexLock lock(&mu_);
+      dropped.swap(queue_);
+      places_.clear();
+    }
+  }
+
+  TimerId Add(absl::Duration delay, Work work) {
+    const MonoNanos due = MonoAfter(Clock::System()->Mono(), delay);
+    MutexLock lock(&mu_);
+    const TimerId id = next_++;
+    if (stopping_) return id;
+    const bool first = queue_.empty() || due < queue_.begin()->first;
+    places_[id] = queue_.emplace(due, Timer{id, std::move(work)});
+    if (first) changed_.Signal();
+    return id;
+  }
+
+  bool Cancel(TimerId id) {
+    Work dropped;
+    MutexLock lock(&mu_);
+    const auto place = places_.find(id);
+    if (place == places_.end()) return false;
+    dropped = std::move(place->second->second.work);
+    queue_.erase(place->second);
+    places_.erase(place);
+    return true;
+  }
+
+ private:
+  struct Timer {
+    TimerId id;
+    Work work;
+  };
+
+  void Run() {
+    while (true) {
+      Work due;
+      {
+        MutexLock lock(&mu_);
+        if (stopping_) return;
+        if (queue_.empty()) {
+          changed_.Wait(&mu_);
+          continue;
+        }
+        const auto first = queue_.begin();
+        const MonoNanos now = Clock::System()->Mono();
+        if (first->first > now) {
+          changed_.WaitFor(&mu_, absl::Nanoseconds(first->first - now));
+          continue;
+        }
+        due = std::move(first->second.work);
+        places_.erase(first->second.id);
+        queue_.erase(first);
+      }
+      fire_(std::move(due));
+    }
+  }
+
+  absl::AnyInvocable<void(Work)> fire_;
+  Mutex mu_;
+  CondVar changed_;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  TimerId next_ ABSL_GUARDED_BY(mu_) = 1;
+  std::multimap<MonoNanos, Timer> queue_ ABSL_GUARDED_BY(mu_);
+  std::unordered_map<TimerId, std::multimap<MonoNanos, Timer>::iterator> places_ ABSL_GUARDED_BY(mu_);
+  std::thread thread_;
+};
+
+class ThreadPoolImpl : public ThreadPool {
+ public:
+  explicit ThreadPoolImpl(const Options& options)
+      : queue_max_(options.queue_max), timers_([this](Work work) { Post(std::move(work)); }) {
+    for (int i = 0; i < options.threads; ++i) threads_.emplace_back([this] { Run(); });
+  }
+  ~ThreadPoolImpl() override { ThreadPoolImpl::Shutdown(); }
+
+  bool TryPost(Work work) override {
+    MutexLock lock(&mu_);
+    if (stopping_ || new_queued_ >= queue_max_) {
+      ++refused_;
+      return false;
+    }
+    ++new_queued_;
+    queue_.push_back({std::move(work), true});
+    filled_.Signal();
+    return true;
+  }
+
+  void Post(Work work) override {
+    {
+      MutexLock lock(&mu_);
+      if (!joined_) {
+        queue_.push_back({std::move(work), false});
+        filled_.Signal();
+        return;
+      }
+    }
+    work();
+  }
+
+  TimerId After(absl::Duration delay, Work work) override { return timers_.Add(delay, std::move(work)); }
+  bool Cancel(TimerId timer) override { return timers_.Cancel(timer); }
+
+  void Shutdown() override {
+    timers_.Stop();
+    {
+      MutexLock lock(&mu_);
+      if (stopping_) return;
+      stopping_ = true;
+      filled_.SignalAll();
+    }
+    for (std::thread& thread : threads_) thread.join();
+    // Work that was posted after the last thread had looked.
+    std::deque<Queued> left;
+    {
+      MutexLock lock(&mu_);
+      joined_ = true;
+      left.swap(queue_);
+    }
+    for (Queued& queued : left) queued.work();
+  }
+
+  size_t queued() const override {
+    MutexLock lock(&mu_);
+    return new_queued_;
+  }
+  uint64_t refused() const override {
+    MutexLock lock(&mu_);
+    return refused_;
+  }
+
+ private:
+  struct Queued {
+    Work work;
+    bool is_new;
+  };
+
+  void Run() {
+    while (true) {
+      Queued next;
+      {
+        MutexLock lock(&mu_);
+        while (queue_.empty()) {
+          if (stopping_) return;
+          filled_.Wait(&mu_);
+        }
+        next = std::move(queue_.front());
+        queue_.pop_front();
+        if (next.is_new) --new_queued_;
+      }
+      next.work();
+    }
+  }
+
+  const size_t queue_max_;
+  mutable Mutex mu_;
+  CondVar filled_;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  bool joined_ ABSL_GUARDED_BY(mu_) = false;
+  std::deque<Queued> queue_ ABSL_GUARDED_BY(mu_);
+  size_t new_queued_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t refused_ ABSL_GUARDED_BY(mu_) = 0;
+  std::vector<std::thread> threads_;
+  Timers timers_;
+};
+
+}  // namespace
+
+std::unique_ptr<ThreadPool> ThreadPool::New(const Options& options) {
+  return std::make_unique<ThreadPoolImpl>(options);
+}
+
+bool ManualExecutor::TryPost(Work work) {
+  ready_.push_back(std::move(work));
+  return true;
+}
+
+void ManualExecutor::Post(Work work) { ready_.push_back(std::move(work)); }
+
+TimerId ManualExecutor::After(absl::Duration delay, Work work) {
+  const TimerId id = next_timer_++;
+  timers_.emplace(MonoAfter(clock_->Mono(), delay), Timer{id, std::move(work)});
+  return id;
+}
+
+bool ManualExecutor::Cancel(TimerId timer) {
+  for (auto it = timers_.begin(); it != timers_.end(); ++it) {
+    if (it->second.id != timer) continue;
+    const Work dropped = std::move(it->second.work);
+    timers_.erase(it);
+    return true;
+  }
+  return false;
+}
+
+bool ManualExecutor::RunOne() {
+  PostDueTimers();
+  if (ready_.empty()) return false;
+  const size_t chosen = std::uniform_int_distribution<size_t>(0, ready_.size() - 1)(random_);
+  Work work = std::move(ready_[chosen]);
+  ready_.erase(ready_.begin() + static_cast<ptrdiff_t>(chosen));
+  work();
+  return true;
+}
+
+void ManualExecutor::RunReady() {
+  while (RunOne()) {
+  }
+}
+
+void ManualExecutor::Advance(absl::Duration by) {
+  const MonoNanos end = MonoAfter(clock_->Mono(), by);
+  RunReady();
+  while (!timers_.empty() && timers_.begin()->first <= end) {
+    const MonoNanos due = timers_.begin()->first;
+    if (due > clock_->Mono()) clock_->Advance(absl::Nanoseconds(due - clock_->Mono()));
+    RunReady();
+  }
+  clock_->Advance(absl::Nanoseconds(end - clock_->Mono()));
+  RunReady();
+}
+
+void ManualExecutor::PostDueTimers() {
+  while (!timers_.empty() && timers_.begin()->first <= clock_->Mono()) {
+    ready_.push_back(std::move(timers_.begin()->second.work));
+    timers_.erase(timers_.begin());
+  }
+}
+
+}  // namespace larder
