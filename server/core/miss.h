@@ -1,0 +1,20 @@
+// Why a read found nothing to serve.
+
+#ifndef LARDER_CORE_MISS_H_
+#define LARDER_CORE_MISS_H_
+
+#include <cstdint>
+
+namespace larder {
+
+enum class MissReason : uint8_t {
+  kAbsent,       // not held, and not remembered why
+  kExpired,      // outlived its TTL
+  kInvalidated,  // deleted or invalidated
+  kNegative,     // the origin has no such key
+  kLoading,      // another caller loads it and the allowed wait is over
+};
+
+}  // namespace larder
+
+#endif  // LARDER_CORE_MISS_H_
