@@ -1,0 +1,181 @@
+// Two kinds of rules. A contradiction is always an error: min above max. A value without effect is
+// an error only where somebody chose it, that is, where it is not the default: a type that sets
+// `max: 1m` need not lower the default base of 5m as well, but one that sets `base: 5m30s` and
+// `max: 1m` says two different things. Comparing with the default rather than asking whether the
+// file has the line keeps what PrintConfig prints loadable.
+
+#include "config/checks.h"
+
+#include <initializer_list>
+#include <limits>
+#include <map>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "config/units.h"
+#include "config/value.h"
+#include "policy/pattern.h"
+
+namespace larder {
+namespace {
+
+using config::v1::AdaptAccess;
+using config::v1::AdaptSize;
+using config::v1::Ttl;
+
+absl::Duration D(const google::protobuf::Duration& d) {
+  return absl::Seconds(d.seconds()) + absl::Nanoseconds(d.nanos());
+}
+
+class Checks {
+ public:
+  Checks(const Reading& reading, Problems* problems) : reading_(reading), problems_(problems) {}
+
+  void Run() {
+    const config::v1::Config& c = reading_.proto;
+    NotAbove("leases.ttl", D(c.leases().ttl()), "leases.max", D(c.leases().max()));
+    CheckSizes(c);
+    for (const std::string& name : reading_.type_names) {
+      const config::v1::Type& type = c.types().at(name);
+      const std::string path = absl::StrCat("types.", name);
+      CheckPatterns(type, path);
+      CheckTtl(type.ttl(), path + ".ttl");
+      CheckAccess(type.ttl().adapt().access(), path + ".ttl.adapt.access");
+      CheckSize(type.ttl().adapt().size(), path + ".ttl.adapt.size");
+    }
+  }
+
+ private:
+  static constexpr uint64_t kMessageRoom =
+      64 << 10;  // for the key and the other fields beside the value
+  static constexpr uint64_t kValuesInMemory = 8;
+
+  void CheckSizes(const config::v1::Config& c) {
+    const uint64_t value = c.limits().value_bytes();
+    if (c.limits().message_bytes() < value + kMessageRoom) {
+      Add({"limits.value_bytes", "limits.message_bytes"},
+          absl::StrCat("limits.message_bytes is ", WriteBytes(c.limits().message_bytes()),
+                       "; limits.value_bytes of ", WriteBytes(value), " needs at least ",
+                       WriteBytes(value + kMessageRoom)));
+    }
+    if (c.memory().l1() / kValuesInMemory < value) {
+      Add({"limits.value_bytes", "memory.l1"},
+          absl::StrCat("memory.l1 is ", WriteBytes(c.memory().l1()), "; limits.value_bytes of ",
+                       WriteBytes(value), " needs at least ", WriteBytes(value * kValuesInMemory)));
+    }
+  }
+
+  // Patterns that match the same keys: the later would never match.
+  void CheckPatterns(const config::v1::Type& type, const std::string& path) {
+    for (int i = 0; i < type.match_size(); ++i) {
+      const absl::StatusOr<Pattern> pattern = Pattern::Parse(type.match(i));
+      if (!pattern.ok()) continue;  // reported when it was read
+      const std::string here = absl::StrCat(path, ".match[", i, "]");
+      const auto [first, added] = patterns_.emplace(pattern->Shape(), here);
+      if (!added) {
+        Add({here}, absl::StrCat(here, ": pattern ", Quoted(type.match(i)),
+                                 " matches the same keys as ", first->second));
+      }
+    }
+  }
+
+  void CheckTtl(const Ttl& ttl, const std::string& path) {
+    const std::string min = path + ".min", max = path + ".max", base = path + ".base";
+    NotAbove(min, D(ttl.min()), max, D(ttl.max()));
+    if (ttl.forever()) {
+      for (const std::string& field :
+           {std::string("base"), std::string("multiplier"), std::string("min"),
+            std::string("adapt.access.enabled"), std::string("adapt.size.enabled")}) {
+        if (Chosen(absl::StrCat(path, ".", field))) {
+          Add({absl::StrCat(path, ".", field)},
+              absl::StrCat(path, ".", field, " has no effect, because ", path, ".forever is true"));
+        }
+      }
+      return;
+    }
+    if (Chosen(base)) {
+      NotAbove(min, D(ttl.min()), base, D(ttl.base()));
+      NotAbove(base, D(ttl.base()), max, D(ttl.max()));
+    }
+    if (Chosen(path + ".absent")) NotAbove(path + ".absent", D(ttl.absent()), max, D(ttl.max()));
+  }
+
+  void CheckAccess(const AdaptAccess& access, const std::string& path) {
+    const std::string steps = path + ".steps";
+    if (access.steps().empty() || Broken(steps)) return;
+    for (int i = 1; i < access.steps_size(); ++i) {
+      if (access.steps(i).hits() <= access.steps(i - 1).hits()) {
+        Add({absl::StrCat(steps, "[", i, "].hits"), absl::StrCat(steps, "[", i, "]")},
+            absl::StrCat(steps, "[", i, "].hits is ", access.steps(i).hits(),
+                         ", no more than that of the step before"));
+      }
+    }
+    for (const char* const field : {"per_hits", "gain", "max"}) {
+      const std::string field_path = absl::StrCat(path, ".", field);
+      if (Chosen(field_path)) {
+        Add({field_path},
+            absl::StrCat(field_path, " has no effect, because ", steps, " takes its place"));
+      }
+    }
+  }
+
+  void CheckSize(const AdaptSize& size, const std::string& path) {
+    const std::string bands = path + ".bands";
+    if (Broken(bands)) return;
+    if (size.bands().empty()) return Add({bands}, absl::StrCat(bands, " needs at least one band"));
+    for (int i = 1; i < size.bands_size(); ++i) {
+      if (size.bands(i).below() <= size.bands(i - 1).below()) {
+        Add({absl::StrCat(bands, "[", i, "].below"), absl::StrCat(bands, "[", i, "]")},
+            absl::StrCat(bands, "[", i, "].below must be more than that of the band before"));
+      }
+    }
+    const int last = size.bands_size() - 1;
+    if (size.bands(last).below() != std::numeric_limits<uint64_t>::max()) {
+      Add({absl::StrCat(bands, "[", last, "]")},
+          absl::StrCat(bands, "[", last,
+                       "] is the last band and takes all larger values; it must have no `below`"));
+    }
+  }
+
+  void NotAbove(const std::string& low_path, absl::Duration low, const std::string& high_path,
+                absl::Duration high) {
+    if (low <= high) return;
+    Add({low_path, high_path}, absl::StrCat(low_path, " is ", WriteDuration(low), ", more than ",
+                                            high_path, ", which is ", WriteDuration(high)));
+  }
+
+  // Reports a rule between `paths` at the first of them that is written. Says nothing when one of
+  // them is broken.
+  void Add(std::initializer_list<std::string> paths, std::string message) {
+    Source at;
+    for (const std::string& path : paths) {
+      if (Broken(path)) return;
+      const auto found = reading_.written.find(path);
+      if (at.kind == Source::Kind::kDefault && found != reading_.written.end()) at = found->second;
+    }
+    problems_->Add(at, std::move(message));
+  }
+
+  // The field, or a part of it, has a problem.
+  bool Broken(const std::string& path) const {
+    const auto at = reading_.broken.lower_bound(path);
+    return at != reading_.broken.end() && at->starts_with(path);
+  }
+
+  // Somebody gave the field a value other than its default.
+  bool Chosen(const std::string& path) const {
+    return reading_.chosen.contains(path) && !Broken(path);
+  }
+
+  const Reading& reading_;
+  Problems* const problems_;
+  std::map<std::string, std::string> patterns_;  // shape to path
+};
+
+}  // namespace
+
+void CheckTogether(const Reading& reading, Problems* problems) { Checks(reading, problems).Run(); }
+
+}  // namespace larder

@@ -1,0 +1,17 @@
+// What no single field can tell: rules between the values of a configuration.
+// Thread safety: one thread at a time.
+
+#ifndef LARDER_CONFIG_CHECKS_H_
+#define LARDER_CONFIG_CHECKS_H_
+
+#include "config/problem.h"
+#include "config/reader.h"
+
+namespace larder {
+
+// Adds what is wrong, leaving out every rule about a value that is broken already.
+void CheckTogether(const Reading& reading, Problems* problems);
+
+}  // namespace larder
+
+#endif  // LARDER_CONFIG_CHECKS_H_

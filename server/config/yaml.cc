@@ -1,0 +1,298 @@
+// yaml-cpp gives two interfaces: nodes, which silently keep one of two equal keys, expand aliases
+// and forget where the document ended, and events, which tell everything with its position. This
+// file builds the tree from the events.
+//
+// yaml-cpp also guesses encodings and repairs bad UTF-8, so the text is checked before yaml-cpp
+// sees it. It throws what it cannot parse; nothing is thrown beyond this file.
+
+#include "config/yaml.h"
+
+#include <algorithm>
+#include <exception>
+#include <sstream>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "yaml-cpp/eventhandler.h"
+#include "yaml-cpp/exceptions.h"
+#include "yaml-cpp/mark.h"
+#include "yaml-cpp/parser.h"
+
+namespace larder {
+namespace {
+
+// The length of the UTF-8 sequence that `text` starts with; 0 when it is malformed, overlong, a
+// surrogate or too large.
+size_t Utf8Length(std::string_view text) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned lead = byte(0);
+  const size_t length = lead < 0x80   ? 1
+                        : lead < 0xC2 ? 0
+                        : lead < 0xE0 ? 2
+                        : lead < 0xF0 ? 3
+                        : lead < 0xF5 ? 4
+                                      : 0;
+  if (length == 0 || length > text.size()) return 0;
+  for (size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+  }
+  if (lead == 0xE0 && byte(1) < 0xA0) return 0;
+  if (lead == 0xED && byte(1) > 0x9F) return 0;
+  if (lead == 0xF0 && byte(1) < 0x90) return 0;
+  if (lead == 0xF4 && byte(1) > 0x8F) return 0;
+  return length;
+}
+
+bool IsControl(std::string_view character) {
+  const unsigned char c = character[0];
+  if (character.size() == 1) return c < 0x20 || c == 0x7F;
+  return c == 0xC2 && static_cast<unsigned char>(character[1]) < 0xA0;
+}
+
+// Reports one problem per line at most: the first byte that is wrong in a line usually spoils the
+// rest.
+class TextCheck {
+ public:
+  TextCheck(const Source& where, Problems* problems) : at_(where), problems_(problems) {}
+
+  bool Run(std::string_view text) {
+    if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);  // a byte order mark
+    for (at_.line = 1; !text.empty(); ++at_.line) {
+      const size_t end = text.find('\n');
+      CheckLine(text.substr(0, end));
+      if (end == std::string_view::npos) break;
+      text.remove_prefix(end + 1);
+    }
+    return clean_;
+  }
+
+ private:
+  void CheckLine(std::string_view line) {
+    const size_t indentation = std::min(line.find_first_not_of(" \t\r"), line.size());
+    const size_t tab = line.find('\t');
+    if (tab < indentation && indentation < line.size() && line[indentation] != '#') {
+      return Report(tab, "a tab indents the line; use spaces");
+    }
+    for (size_t i = 0; i < line.size();) {
+      const size_t length = Utf8Length(line.substr(i));
+      if (length == 0) return Report(i, "the text is not UTF-8");
+      const std::string_view character = line.substr(i, length);
+      const bool allowed = character == "\t" || (character == "\r" && i + 1 == line.size());
+      if (IsControl(character) && !allowed) return Report(i, "control characters are not allowed");
+      i += length;
+    }
+  }
+
+  void Report(size_t offset, std::string message) {
+    at_.column = static_cast<int>(offset) + 1;
+    problems_->Add(at_, std::move(message));
+    clean_ = false;
+  }
+
+  Source at_;
+  Problems* const problems_;
+  bool clean_ = true;
+};
+
+class TreeBuilder : public YAML::EventHandler {
+ public:
+  TreeBuilder(const Source& where, Problems* problems) : where_(where), problems_(problems) {}
+
+  Node TakeRoot() { return std::move(root_); }
+
+  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentEnd() override {}
+
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    if (skipped_ > 0) return;
+    CheckMarks(mark, "?", anchor);
+    if (WantsName()) return TakeName(mark, "", "a field name is missing");
+    Attach({.kind = Node::Kind::kNull, .at = At(mark)});
+  }
+
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
+    if (skipped_ > 0) return;
+    constexpr char kMessage[] = "aliases (*name) are not supported; write the value out";
+    if (WantsName()) return TakeName(mark, "", kMessage);
+    problems_->Add(At(mark), kMessage);
+    Attach({.kind = Node::Kind::kBroken, .at = At(mark)});
+  }
+
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& value) override {
+    if (skipped_ > 0) return;
+    CheckMarks(mark, tag, anchor);
+    if (WantsName()) {
+      const bool merge = value == "<<" && tag == "?";
+      return TakeName(mark, value,
+                      merge ? "merge keys (<<) are not supported; write the fields out" : "");
+    }
+    Attach({.kind = Node::Kind::kScalar, .at = At(mark), .text = value, .quoted = tag == "!"});
+  }
+
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
+    Begin(Node::Kind::kList, mark, tag, anchor);
+  }
+  void OnSequenceEnd() override { End(); }
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
+    Begin(Node::Kind::kMap, mark, tag, anchor);
+  }
+  void OnMapEnd() override { End(); }
+
+ private:
+  // A list or map that has begun and not ended.
+  struct Frame {
+    Node node;
+    bool is_name = false;    // it stands where a map has a name, and is dropped
+    bool wants_name = true;  // of a map: the next event is a name
+    bool name_broken = false;
+    Node::Member next = {};  // of a map: the member whose value comes next
+  };
+
+  Source At(const YAML::Mark& mark) const {
+    Source at = where_;
+    if (at.kind == Source::Kind::kFile) {
+      at.line = mark.line + 1;
+      at.column = mark.column + 1;
+    }
+    return at;
+  }
+
+  bool WantsName() const {
+    return !frames_.empty() && frames_.back().node.kind == Node::Kind::kMap &&
+           frames_.back().wants_name;
+  }
+
+  void CheckMarks(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) {
+    if (anchor != YAML::NullAnchor) {
+      problems_->Add(At(mark),
+                     "anchors (&name) are not supported; write the value where it is needed");
+    }
+    if (!tag.empty() && tag != "?" && tag != "!")
+      problems_->Add(At(mark), "tags (!name) are not supported");
+  }
+
+  // A name with a problem is reported here, and its value is dropped.
+  void TakeName(const YAML::Mark& mark, std::string name, std::string problem) {
+    Frame& frame = frames_.back();
+    frame.wants_name = false;
+    frame.name_broken = !problem.empty();
+    frame.next = {std::move(name), At(mark), {}};
+    if (frame.name_broken) problems_->Add(At(mark), std::move(problem));
+  }
+
+  void Attach(Node node) {
+    if (frames_.empty()) {
+      root_ = std::move(node);
+      return;
+    }
+    Frame& frame = frames_.back();
+    if (frame.node.kind == Node::Kind::kList) {
+      frame.node.items.push_back(std::move(node));
+      return;
+    }
+    frame.wants_name = true;
+    if (frame.name_broken) return;
+    frame.next.value = std::move(node);
+    frame.node.members.push_back(std::move(frame.next));
+  }
+
+  void Begin(Node::Kind kind, const YAML::Mark& mark, const std::string& tag,
+             YAML::anchor_t anchor) {
+    if (skipped_ > 0) {
+      ++skipped_;
+      return;
+    }
+    CheckMarks(mark, tag, anchor);
+    const bool is_name = WantsName();
+    if (is_name) TakeName(mark, "", "a field name must be a single word");
+    if (frames_.size() == kYamlDepthMax) {
+      problems_->Add(At(mark), absl::StrCat("nested deeper than ", kYamlDepthMax, " levels"));
+      if (!is_name) Attach({.kind = Node::Kind::kBroken, .at = At(mark)});
+      skipped_ = 1;
+      return;
+    }
+    frames_.push_back({.node = {.kind = kind, .at = At(mark)}, .is_name = is_name});
+  }
+
+  void End() {
+    if (skipped_ > 0) {
+      --skipped_;
+      return;
+    }
+    Frame frame = std::move(frames_.back());
+    frames_.pop_back();
+    if (!frame.is_name) Attach(std::move(frame.node));
+  }
+
+  const Source where_;
+  Problems* const problems_;
+  Node root_;
+  std::vector<Frame> frames_;
+  // Lists and maps that have begun inside one that was too deep.
+  size_t skipped_ = 0;
+};
+
+// Tells where a second document begins.
+class SecondDocument : public TreeBuilder {
+ public:
+  SecondDocument(const Source& where, Problems* ignored) : TreeBuilder(where, ignored) {}
+
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    line = mark.line + 1;
+    column = mark.column + 1;
+  }
+
+  int line = 0;
+  int column = 0;
+};
+
+}  // namespace
+
+bool IsCleanText(std::string_view text, std::string_view allowed) {
+  while (!text.empty()) {
+    const size_t length = Utf8Length(text);
+    if (length == 0) return false;
+    if (IsControl(text.substr(0, length)) && allowed.find(text[0]) == std::string_view::npos)
+      return false;
+    text.remove_prefix(length);
+  }
+  return true;
+}
+
+Node ParseYaml(const std::string& text, const Source& where, Problems* problems) {
+  if (text.size() > kYamlBytesMax) {
+    problems->Add(
+        where, absl::StrCat("the text is more than ", kYamlBytesMax, " bytes, which is the limit"));
+    return {.kind = Node::Kind::kBroken, .at = where};
+  }
+  if (!TextCheck(where, problems).Run(text)) return {.kind = Node::Kind::kBroken, .at = where};
+
+  TreeBuilder builder(where, problems);
+  Source at = where;
+  const auto place = [&](int line, int column) {
+    if (at.kind == Source::Kind::kFile) at.line = line, at.column = column;
+  };
+  try {
+    std::istringstream in(text);
+    YAML::Parser parser(in);
+    parser.HandleNextDocument(builder);
+    Problems ignored;
+    SecondDocument second(where, &ignored);
+    if (parser.HandleNextDocument(second)) {
+      place(second.line, second.column);
+      problems->Add(at, "a second document begins here; a configuration is one");
+    }
+    return builder.TakeRoot();
+  } catch (const YAML::Exception& e) {
+    place(e.mark.line + 1, e.mark.column + 1);
+    problems->Add(at, absl::StrCat("not YAML: ", e.msg));
+  } catch (const std::exception& e) {
+    problems->Add(at, absl::StrCat("not YAML: ", e.what()));
+  }
+  return {.kind = Node::Kind::kBroken, .at = where};
+}
+
+}  // namespace larder

@@ -1,0 +1,84 @@
+// TypeTable holds the data types of one configuration and finds the one that a key has.
+// Immutable once made; a reload makes a new one. Thread safety: any method, any thread. Never
+// blocks.
+
+#ifndef LARDER_POLICY_TYPE_TABLE_H_
+#define LARDER_POLICY_TYPE_TABLE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "policy/pattern.h"
+#include "policy/ttl.h"
+
+namespace larder {
+
+// The policies of one data type.
+struct TypePolicy {
+  // Position in the table, 0 to TypeTable::kTypesMax - 1. `default` is always 0.
+  uint16_t id = 0;
+  std::string name;
+  std::vector<Pattern> match;
+  TtlPolicy ttl;
+};
+
+// How a key got its type.
+enum class TypeMatchKind : uint8_t { kRequest, kPattern, kDefault };
+
+struct TypeMatch {
+  const TypePolicy* type;
+  TypeMatchKind kind;
+  const Pattern* pattern;  // set for kPattern, owned by the table
+};
+
+class TypeTable {
+ public:
+  static constexpr size_t kTypesMax = 1000;
+  static constexpr size_t kNameBytesMax = 64;
+
+  // True for a-z, then up to 63 of a-z, 0-9, '_' and '-'.
+  static bool IsName(std::string_view name);
+
+  // `types` in the order of the config; ids are given here. Adds `default` if it is not among them.
+  // InvalidArgument: too many types, a bad name, a name twice, or two patterns that match the same
+  // keys.
+  static absl::StatusOr<std::shared_ptr<const TypeTable>> Make(std::vector<TypePolicy> types);
+
+  // `requested` empty: the pattern with the longest literal prefix that matches, then the one with
+  // more literal bytes, then the first in the config; else `default`. InvalidArgument for a
+  // requested type that is not there, with a "did you mean" when one is near.
+  absl::StatusOr<TypeMatch> Resolve(std::string_view key, std::string_view requested) const;
+
+  // Null when there is none.
+  const TypePolicy* Find(std::string_view name) const;
+  const TypePolicy& Get(uint16_t id) const { return types_[id]; }
+  size_t size() const { return types_.size(); }
+  const std::vector<TypePolicy>& types() const { return types_; }
+
+ private:
+  struct Candidate {
+    const Pattern* pattern;
+    const TypePolicy* type;
+  };
+
+  TypeTable() = default;
+  // `default_at`: where `default` stood in the config.
+  absl::Status IndexPatterns(size_t default_at);
+
+  // Never changes after Make: what follows points into it.
+  std::vector<TypePolicy> types_;
+  absl::flat_hash_map<std::string_view, const TypePolicy*> by_name_;
+  // By literal prefix. Most specific first, so that the first match wins.
+  absl::flat_hash_map<std::string_view, std::vector<Candidate>> by_prefix_;
+  // The lengths of those prefixes, longest first.
+  std::vector<size_t> prefix_lengths_;
+};
+
+}  // namespace larder
+
+#endif  // LARDER_POLICY_TYPE_TABLE_H_

@@ -1,0 +1,245 @@
+#include "policy/ttl.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <random>
+
+namespace larder {
+namespace {
+
+constexpr absl::Duration kDay = absl::Hours(24);
+
+struct Row {
+  std::string name;
+  TtlPolicy policy;
+  TtlInput input;
+  absl::Duration want;
+};
+
+TtlPolicy Base(absl::Duration base) { return {.base = base}; }
+
+TtlPolicy WithAccess() {
+  TtlPolicy policy = Base(absl::Seconds(100));
+  policy.adapt_access = true;
+  return policy;
+}
+
+TtlPolicy WithSize() {
+  TtlPolicy policy = Base(absl::Seconds(100));
+  policy.adapt_size = true;
+  return policy;
+}
+
+TtlPolicy WithSteps() {
+  TtlPolicy policy = WithAccess();
+  policy.access_steps = {{10, absl::Minutes(10)}, {100, absl::Hours(1)}};
+  return policy;
+}
+
+TtlPolicy Limited(absl::Duration base, absl::Duration min, absl::Duration max) {
+  TtlPolicy policy = Base(base);
+  policy.min = min;
+  policy.max = max;
+  return policy;
+}
+
+TtlPolicy Forever() {
+  TtlPolicy policy;
+  policy.forever = true;
+  return policy;
+}
+
+std::vector<Row> Table() {
+  TtlPolicy multiplied = Base(absl::Seconds(100));
+  multiplied.multiplier = 1.5;
+  TtlPolicy all = WithAccess();
+  all.adapt_size = true;
+  all.multiplier = 1.5;
+  TtlPolicy steps_and_multiplier = WithSteps();
+  steps_and_multiplier.multiplier = 0.5;
+  TtlPolicy custom = Base(absl::Seconds(100));
+  custom.adapt_access = custom.adapt_size = true;
+  custom.access_per_hits = 10;
+  custom.access_gain = 1;
+  custom.access_max = 5;
+  custom.size_bands = {{10, 3.0}, {UINT64_MAX, 0.25}};
+  TtlPolicy no_jitter = Base(absl::Seconds(100));
+  no_jitter.jitter = 0;
+  const TtlPolicy limited = Limited(absl::Minutes(5), absl::Minutes(1), absl::Minutes(10));
+  const auto s = [](double seconds) { return absl::Seconds(seconds); };
+  return {
+      {"base alone", Base(s(100)), {}, s(100)},
+      {"hits and size do nothing unless the type adapts",
+       Base(s(100)),
+       {.hits = 1000, .value_bytes = 1 << 20},
+       s(100)},
+      {"multiplier", multiplied, {}, s(150)},
+
+      {"access 0 hits", WithAccess(), {.hits = 0}, s(100)},
+      {"access 1 hit", WithAccess(), {.hits = 1}, s(100.5)},
+      {"access 100 hits", WithAccess(), {.hits = 100}, s(150)},
+      {"access 199 hits", WithAccess(), {.hits = 199}, s(199.5)},
+      {"access 200 hits reach the cap", WithAccess(), {.hits = 200}, s(200)},
+      {"access 201 hits", WithAccess(), {.hits = 201}, s(200)},
+      {"access beyond counting", WithAccess(), {.hits = UINT64_MAX}, s(200)},
+      {"custom curve", custom, {.hits = 15, .value_bytes = 10}, s(100 * 2.5 * 0.25)},
+      {"custom cap", custom, {.hits = 400, .value_bytes = 9}, s(100 * 5 * 3.0)},
+
+      {"step not reached", WithSteps(), {.hits = 10}, s(100)},
+      {"first step", WithSteps(), {.hits = 11}, absl::Minutes(10)},
+      {"first step's end", WithSteps(), {.hits = 100}, absl::Minutes(10)},
+      {"second step", WithSteps(), {.hits = 101}, absl::Hours(1)},
+      {"a step is a base: multiplied", steps_and_multiplier, {.hits = 11}, absl::Minutes(5)},
+
+      {"size 0", WithSize(), {.value_bytes = 0}, s(120)},
+      {"size 1 KiB - 1", WithSize(), {.value_bytes = 1023}, s(120)},
+      {"size 1 KiB", WithSize(), {.value_bytes = 1024}, s(100)},
+      {"size 10 KiB - 1", WithSize(), {.value_bytes = 10 * 1024 - 1}, s(100)},
+      {"size 10 KiB", WithSize(), {.value_bytes = 10 * 1024}, s(80)},
+      {"size 100 KiB - 1", WithSize(), {.value_bytes = 100 * 1024 - 1}, s(80)},
+      {"size 100 KiB", WithSize(), {.value_bytes = 100 * 1024}, s(60)},
+      {"size beyond counting", WithSize(), {.value_bytes = UINT64_MAX}, s(60)},
+
+      {"jitter at -1", Base(s(100)), {.jitter_draw = -1}, s(90)},
+      {"jitter at 0", Base(s(100)), {.jitter_draw = 0}, s(100)},
+      {"jitter at 1", Base(s(100)), {.jitter_draw = 1}, s(110)},
+      {"jitter halfway", Base(s(100)), {.jitter_draw = 0.5}, s(105)},
+      {"no jitter", no_jitter, {.jitter_draw = 1}, s(100)},
+      {"every factor",
+       all,
+       {.hits = 100, .value_bytes = 1, .jitter_draw = -1},
+       s(100 * 1.5 * 1.5 * 1.2 * 0.9)},
+
+      {"cut to max", Limited(absl::Hours(2), s(1), absl::Hours(1)), {}, absl::Hours(1)},
+      {"raised to min", Limited(s(1), s(30), absl::Hours(1)), {}, s(30)},
+      {"jitter is inside the limits: max",
+       Limited(s(100), s(1), s(105)),
+       {.jitter_draw = 1},
+       s(105)},
+      {"jitter is inside the limits: min",
+       Limited(s(100), s(95), s(200)),
+       {.jitter_draw = -1},
+       s(95)},
+      {"exactly max", Limited(s(100), s(1), s(100)), {}, s(100)},
+      {"exactly min", Limited(s(100), s(100), s(200)), {}, s(100)},
+      {"default max is 30 days", Base(31 * kDay), {}, 30 * kDay},
+
+      {"explicit", limited, {.requested = s(120)}, s(120)},
+      {"explicit is jittered", limited, {.requested = s(120), .jitter_draw = 1}, s(132)},
+      {"explicit is not raised to min", limited, {.requested = s(2)}, s(2)},
+      {"explicit is cut to max", limited, {.requested = absl::Hours(5)}, absl::Minutes(10)},
+      {"explicit is cut to max after jitter",
+       limited,
+       {.requested = s(590), .jitter_draw = 1},
+       absl::Minutes(10)},
+      {"explicit and infinite is cut to max",
+       limited,
+       {.requested = absl::InfiniteDuration()},
+       absl::Minutes(10)},
+      {"explicit takes no factor", all, {.hits = 500, .value_bytes = 1, .requested = s(7)}, s(7)},
+      {"explicit is at least 1 ms after jitter",
+       limited,
+       {.requested = absl::Milliseconds(1), .jitter_draw = -1},
+       absl::Milliseconds(1)},
+      {"explicit on a forever type", Forever(), {.requested = s(60)}, s(60)},
+      {"explicit and too long on a forever type", Forever(), {.requested = 60 * kDay}, 30 * kDay},
+
+      {"absent", Base(s(100)), {.absent = true}, s(10)},
+      {"absent is jittered", Base(s(100)), {.absent = true, .jitter_draw = -1}, s(9)},
+      {"absent is not raised to min", Limited(s(100), s(60), s(200)), {.absent = true}, s(10)},
+      {"absent is cut to max", Limited(s(1), s(1), s(5)), {.absent = true}, s(5)},
+      {"absent takes no factor", all, {.hits = 500, .absent = true}, s(10)},
+      {"absent with an explicit TTL", limited, {.absent = true, .requested = s(3)}, s(3)},
+      {"absent on a forever type", Forever(), {.absent = true}, s(10)},
+
+      {"forever",
+       Forever(),
+       {.hits = 7, .value_bytes = 7, .jitter_draw = 1},
+       absl::InfiniteDuration()},
+      {"never below 1 ms",
+       Limited(absl::Microseconds(3), absl::ZeroDuration(), s(1)),
+       {},
+       absl::Milliseconds(1)},
+  };
+}
+
+TEST(TtlTest, GivesExactlyWhatTheArithmeticSays) {
+  for (const Row& row : Table()) {
+    EXPECT_EQ(ComputeTtl(row.policy, row.input), row.want) << row.name;
+  }
+}
+
+TEST(TtlTest, ExplainsTheWholeFormulaStepByStep) {
+  TtlPolicy policy = WithAccess();
+  policy.adapt_size = true;
+  policy.multiplier = 1.5;
+  policy.max = absl::Seconds(250);
+  const auto steps = ExplainTtl(policy, {.hits = 100, .value_bytes = 500});
+  std::vector<std::string> names;
+  for (const TtlStep& step : steps) names.push_back(step.name);
+  EXPECT_THAT(names, testing::ElementsAre("base", "multiplier", "access", "size", "jitter", "max"));
+  EXPECT_EQ(steps[2].factor, 1.5);
+  EXPECT_EQ(steps[2].ttl, absl::Seconds(225));
+  EXPECT_EQ(steps[2].why, "1 + 100 hits / 100 x 0.5, at most 2");
+  EXPECT_EQ(steps[3].why, "500 bytes: below 1024");
+  EXPECT_EQ(steps[4].why, "spread by up to 10% either way; left out here");
+  EXPECT_EQ(steps[5].ttl, absl::Seconds(250));
+}
+
+TEST(TtlTest, ExplainsAStepAsAnotherBase) {
+  const auto steps = ExplainTtl(WithSteps(), {.hits = 50});
+  ASSERT_EQ(steps.size(), 5u);
+  EXPECT_EQ(steps[1].name, "access");
+  EXPECT_EQ(steps[1].ttl, absl::Minutes(10));
+  EXPECT_EQ(steps[1].why, "50 hits are more than 10: another base");
+}
+
+TEST(TtlTest, ExplanationEndsWithWhatIsComputed) {
+  for (const Row& row : Table()) {
+    EXPECT_EQ(ExplainTtl(row.policy, row.input).back().ttl, row.want) << row.name;
+  }
+}
+
+TEST(TtlTest, ExplanationEndsWithWhatIsComputedForRandomPolicies) {
+  const uint64_t seed = 4711;
+  SCOPED_TRACE(seed);
+  std::mt19937_64 random(seed);
+  const auto real = [&](double low, double high) {
+    return std::uniform_real_distribution<double>(low, high)(random);
+  };
+  const auto coin = [&] { return random() % 2 == 0; };
+  for (int round = 0; round < 50'000; ++round) {
+    TtlPolicy policy;
+    policy.base = absl::Milliseconds(1) * real(1, 1e9);
+    policy.multiplier = coin() ? 1 : real(0.001, 1000);
+    policy.jitter = coin() ? 0 : real(0, 0.5);
+    policy.adapt_access = coin();
+    policy.access_gain = real(0, 10);
+    policy.access_max = real(1, 100);
+    if (coin())
+      policy.access_steps = {{5, absl::Seconds(real(1, 1e6))}, {50, absl::Seconds(real(1, 1e6))}};
+    policy.adapt_size = coin();
+    policy.min = absl::Milliseconds(real(1, 1e5));
+    policy.max = policy.min + absl::Milliseconds(real(0, 1e9));
+    policy.forever = random() % 10 == 0;
+    TtlInput input;
+    input.hits = coin() ? random() % 1000 : random();
+    input.value_bytes = coin() ? random() % 200'000 : random();
+    input.absent = random() % 5 == 0;
+    if (coin()) input.requested = absl::Milliseconds(real(0, 1e10));
+    input.jitter_draw = real(-1, 1);
+
+    const absl::Duration ttl = ComputeTtl(policy, input);
+    ASSERT_EQ(ExplainTtl(policy, input).back().ttl, ttl) << "round " << round;
+    ASSERT_GE(ttl, absl::Milliseconds(1));
+    if (ttl != absl::InfiniteDuration()) {
+      ASSERT_LE(ttl, policy.max);
+    } else {
+      ASSERT_TRUE(policy.forever && !input.requested && !input.absent);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace larder
