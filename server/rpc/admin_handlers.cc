@@ -1,0 +1,95 @@
+#include "rpc/admin_handlers.h"
+
+#include "base/status.h"
+#include "core/key.h"
+
+namespace larder {
+namespace {
+
+v1::TypeMatch KindToProto(TypeMatchKind kind) {
+  switch (kind) {
+    case TypeMatchKind::kRequest:
+      return v1::TYPE_MATCH_REQUEST;
+    case TypeMatchKind::kPattern:
+      return v1::TYPE_MATCH_PATTERN;
+    case TypeMatchKind::kDefault:
+      return v1::TYPE_MATCH_DEFAULT;
+  }
+  return v1::TYPE_MATCH_UNSPECIFIED;
+}
+
+void FillCopy(const Entry& entry, MonoNanos now, v1::Copy* copy) {
+  copy->set_tier(v1::TIER_L1);
+  copy->set_version(entry.version());
+  ToProto(absl::Nanoseconds(std::max<MonoNanos>(now - entry.written(), 0)), copy->mutable_age());
+  ToProto(absl::Nanoseconds(std::max<MonoNanos>(entry.fresh_until() - now, 0)), copy->mutable_remaining_ttl());
+  copy->set_value_bytes(entry.value().size());
+  copy->set_negative(entry.negative());
+  copy->set_hits(entry.hits());
+  for (std::string& tag : entry.tags()) copy->add_tags(std::move(tag));
+  for (std::string& key : entry.depends_on()) copy->add_depends_on(std::move(key));
+}
+
+}  // namespace
+
+AdminHandlers::AdminHandlers(const Options& options, Engine* engine, MethodTable* methods)
+    : options_(options), engine_(engine) {
+  methods->On("/larder.v1.Admin/ServerInfo", this, &AdminHandlers::ServerInfo);
+  methods->On("/larder.v1.Admin/Explain", this, &AdminHandlers::Explain);
+}
+
+Task<absl::Status> AdminHandlers::ServerInfo(CallContext*, const v1::ServerInfoRequest*,
+                                             v1::ServerInfoResponse* response) {
+  const Engine::Options& engine = engine_->options();
+  response->set_version(options_.version);
+  response->set_node(options_.node_name);
+  response->set_node_id(engine.node_id);
+  ToProto(options_.started, response->mutable_started());
+  v1::ServerLimits* const limits = response->mutable_limits();
+  limits->set_key_bytes(kKeyBytesMax);
+  limits->set_value_bytes(options_.limits.value_bytes_max);
+  limits->set_batch_keys(static_cast<uint32_t>(options_.limits.batch_keys_max));
+  limits->set_message_bytes(options_.message_bytes_max);
+  limits->set_namespaces(static_cast<uint32_t>(engine.namespaces_max));
+  limits->set_tags(kTagsMax);
+  const auto add_type = [response](const TypePolicy& type) {
+    v1::TypeInfo* const info = response->add_types();
+    info->set_name(type.name);
+    for (const Pattern& pattern : type.match) info->add_match(pattern.text());
+    ToProto(type.ttl.base, info->mutable_base_ttl());
+  };
+  for (const TypePolicy& type : engine.types->types()) {
+    if (type.id != 0) add_type(type);
+  }
+  add_type(engine.types->Get(0));
+  for (const char* feature : {"memory", "leases", "negative-entries", "conditions", "request-ids", "counters"}) {
+    response->add_features(feature);
+  }
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> AdminHandlers::Explain(CallContext*, const v1::ExplainRequest* request,
+                                          v1::ExplainResponse* response) {
+  CO_RETURN_IF_ERROR(CheckKeyAndNamespace(request->namespace_(), request->key()));
+  CO_ASSIGN_OR_RETURN(const Explanation explained,
+                      engine_->Explain({request->namespace_(), request->key(), request->type()}, request->value_bytes()));
+  response->set_type(explained.match.type->name);
+  response->set_match(KindToProto(explained.match.kind));
+  if (explained.match.pattern != nullptr) response->set_pattern(explained.match.pattern->text());
+  for (const auto& [name, part] : explained.captures) (*response->mutable_captures())[name] = part;
+  for (const TtlStep& step : explained.ttl) {
+    v1::TtlFactor* const factor = response->add_factors();
+    factor->set_name(step.name);
+    factor->set_factor(step.factor);
+    factor->set_why(step.why);
+    ToProto(step.ttl, factor->mutable_ttl());
+  }
+  if (!explained.ttl.empty()) ToProto(explained.ttl.back().ttl, response->mutable_ttl());
+  if (explained.entry) FillCopy(*explained.entry, engine_->options().clock->Mono(), response->add_copies());
+  if (!explained.entry) response->set_miss_reason(ToProto(explained.miss));
+  response->set_lease_held(explained.lease_held);
+  response->set_lease_waiters(static_cast<uint32_t>(explained.lease_waiters));
+  co_return absl::OkStatus();
+}
+
+}  // namespace larder

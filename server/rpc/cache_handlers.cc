@@ -1,0 +1,191 @@
+// Reads and leases. Writes are in cache_write_handlers.cc, Stats in stats_handler.cc.
+//
+// Get and BatchGet come in two steps. Try... runs on the lane's thread and answers what memory holds; a batch keeps the
+// hits that it found in the response, and the second step, on the executor, goes on with the keys that are still open.
+
+#include "rpc/cache_handlers.h"
+
+#include <utility>
+
+#include "base/strings.h"
+#include "base/status.h"
+#include "core/error.h"
+#include "core/key.h"
+
+namespace larder {
+namespace {
+
+constexpr absl::Duration kWaitTimeoutMax = absl::Seconds(30);
+
+absl::Status CheckBatchGet(const v1::BatchGetRequest& request, const RequestLimits& limits) {
+  RETURN_IF_ERROR(CheckNamespace(request.namespace_()));
+  RETURN_IF_ERROR(CheckBatchSize(request.keys_size(), limits, "keys"));
+  for (int i = 0; i < request.keys_size(); ++i) {
+    if (absl::Status status = CheckKey(request.keys(i)); !status.ok()) {
+      return FieldError(Reason::kKEY_INVALID, StrCat("keys[", i, "]"), ToStd(status.message()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckInvalidate(const v1::InvalidateRequest& request, const RequestLimits& limits) {
+  RETURN_IF_ERROR(CheckNamespace(request.namespace_()));
+  if (request.selector_case() == v1::InvalidateRequest::SELECTOR_NOT_SET) {
+    return FieldError(Reason::kSELECTOR_INVALID, "selector", "no selector is set");
+  }
+  if (!v1::InvalidateMode_IsValid(request.mode())) {
+    return FieldError(Reason::kREQUEST_INVALID, "mode", StrCat("mode ", request.mode(), " does not exist"));
+  }
+  if (!v1::InvalidateWait_IsValid(request.wait())) {
+    return FieldError(Reason::kREQUEST_INVALID, "wait", StrCat("wait ", request.wait(), " does not exist"));
+  }
+  if (request.has_wait_timeout()) {
+    ASSIGN_OR_RETURN(const absl::Duration timeout, DurationFrom(request.wait_timeout(), "wait_timeout"));
+    if (timeout > kWaitTimeoutMax) {
+      return FieldError(Reason::kREQUEST_INVALID, "wait_timeout", "wait_timeout is more than 30s");
+    }
+  }
+  if (request.selector_case() != v1::InvalidateRequest::kKeys) {
+    return Error(Reason::kNOT_IN_THIS_VERSION, "this version invalidates by keys only");
+  }
+  if (request.mode() == v1::INVALIDATE_MODE_MARK_STALE) {
+    return Error(Reason::kNOT_IN_THIS_VERSION, "this version removes; it cannot mark entries as stale yet");
+  }
+  if (request.keys().keys().empty()) {
+    return FieldError(Reason::kSELECTOR_INVALID, "keys.keys", "the list of keys is empty");
+  }
+  RETURN_IF_ERROR(CheckBatchSize(request.keys().keys_size(), limits, "keys.keys"));
+  for (int i = 0; i < request.keys().keys_size(); ++i) {
+    if (absl::Status status = CheckKey(request.keys().keys(i)); !status.ok()) {
+      return FieldError(Reason::kKEY_INVALID, StrCat("keys.keys[", i, "]"), ToStd(status.message()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+CacheHandlers::CacheHandlers(const Options& options, Engine* engine, RequestIds* request_ids, MethodTable* methods)
+    : options_(options), engine_(engine), request_ids_(request_ids), methods_(methods) {
+  using H = CacheHandlers;
+  methods->On("/larder.v1.Cache/Get", this, &H::Get, &H::TryGet);
+  methods->On("/larder.v1.Cache/BatchGet", this, &H::BatchGet, &H::TryBatchGet);
+  methods->On("/larder.v1.Cache/Set", this, &H::Set);
+  methods->On("/larder.v1.Cache/BatchSet", this, &H::BatchSet);
+  methods->On("/larder.v1.Cache/Delete", this, &H::Delete);
+  methods->On("/larder.v1.Cache/BatchDelete", this, &H::BatchDelete);
+  methods->On("/larder.v1.Cache/Invalidate", this, &H::Invalidate);
+  methods->On("/larder.v1.Cache/GetOrLoad", this, &H::GetOrLoad);
+  methods->On("/larder.v1.Cache/ReleaseLease", this, &H::ReleaseLease);
+  methods->On("/larder.v1.Cache/Touch", this, &H::Touch);
+  methods->On("/larder.v1.Cache/Increment", this, &H::Increment);
+  methods->On("/larder.v1.Cache/Stats", this, &H::Stats);
+}
+
+bool CacheHandlers::TryGet(CallContext*, const v1::GetRequest& request, v1::GetResponse* response,
+                           absl::Status* status) {
+  *status = CheckKeyAndNamespace(request.namespace_(), request.key());
+  if (!status->ok()) return true;
+  const EntryPtr entry = engine_->FindHit(FullKey(request.namespace_(), request.key()));
+  if (!entry) return false;
+  FillHit(*entry, Now(), request.metadata_only(), response->mutable_hit());
+  return true;
+}
+
+Task<absl::Status> CacheHandlers::Get(CallContext*, const v1::GetRequest* request, v1::GetResponse* response) {
+  CO_ASSIGN_OR_RETURN(const ReadResult read,
+                      co_await engine_->Get({request->namespace_(), request->key(), request->type()}));
+  FillReadResult(read, Now(), request->metadata_only(), response);
+  co_return absl::OkStatus();
+}
+
+bool CacheHandlers::TryBatchGet(CallContext*, const v1::BatchGetRequest& request, v1::BatchGetResponse* response,
+                                absl::Status* status) {
+  *status = CheckBatchGet(request, options_.limits);
+  if (!status->ok()) return true;
+  const MonoNanos now = Now();
+  bool all = true;
+  response->mutable_results()->Reserve(request.keys_size());
+  for (const std::string& key : request.keys()) {
+    v1::GetResult* const result = response->add_results();
+    if (const EntryPtr entry = engine_->FindHit(FullKey(request.namespace_(), key))) {
+      FillHit(*entry, now, request.metadata_only(), result->mutable_hit());
+    } else {
+      all = false;
+    }
+  }
+  return all;
+}
+
+Task<absl::Status> CacheHandlers::BatchGet(CallContext*, const v1::BatchGetRequest* request,
+                                           v1::BatchGetResponse* response) {
+  for (int i = 0; i < request->keys_size(); ++i) {
+    v1::GetResult* const result = response->mutable_results(i);
+    if (result->has_hit()) continue;
+    CO_ASSIGN_OR_RETURN(const ReadResult read,
+                        co_await engine_->Get({request->namespace_(), request->keys(i), request->type()}));
+    FillReadResult(read, Now(), request->metadata_only(), result);
+  }
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> CacheHandlers::Invalidate(CallContext*, const v1::InvalidateRequest* request,
+                                             v1::InvalidateResponse* response) {
+  CO_RETURN_IF_ERROR(CheckInvalidate(*request, options_.limits));
+  std::vector<std::string_view> keys(request->keys().keys().begin(), request->keys().keys().end());
+  CO_ASSIGN_OR_RETURN(const InvalidateResult result,
+                      co_await engine_->InvalidateKeys(request->namespace_(), std::move(keys), request->dry_run()));
+  response->set_version(result.version);
+  response->set_estimated_entries(result.entries);
+  // Memory is not shared in this version: the fleet that a rule has to reach is this replica.
+  response->set_replicas_total(1);
+  response->set_replicas_acknowledged(request->dry_run() ? 0 : 1);
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> CacheHandlers::GetOrLoad(CallContext* context, const v1::GetOrLoadRequest* request,
+                                            v1::GetOrLoadResponse* response) {
+  CO_RETURN_IF_ERROR(CheckKeyAndNamespace(request->namespace_(), request->key()));
+  LoadRequest load;
+  load.key = {request->namespace_(), request->key(), request->type()};
+  load.lease_ttl = engine_->options().lease_ttl;
+  load.deadline = context->deadline();
+  load.cancellation = &context->cancellation();
+  if (request->has_lease_ttl()) {
+    CO_ASSIGN_OR_RETURN(load.lease_ttl, DurationFrom(request->lease_ttl(), "lease_ttl"));
+    const absl::Duration max = engine_->options().lease_ttl_max;
+    if (load.lease_ttl < Engine::kLeaseTtlMin || load.lease_ttl > max) {
+      co_return FieldError(Reason::kTTL_INVALID, "lease_ttl",
+                           StrCat("lease_ttl is ", absl::FormatDuration(load.lease_ttl), "; ",
+                                        absl::FormatDuration(Engine::kLeaseTtlMin), " to ", absl::FormatDuration(max)));
+    }
+  }
+  if (request->has_wait()) {
+    CO_ASSIGN_OR_RETURN(const absl::Duration wait, DurationFrom(request->wait(), "wait"));
+    load.wait_until = MonoAfter(Now(), wait);
+  }
+  CO_ASSIGN_OR_RETURN(const LoadResult result, co_await engine_->GetOrLoad(load));
+  if (!result.lease.has_value()) {
+    FillReadResult(result.read, Now(), /*metadata_only=*/false, response);
+    co_return absl::OkStatus();
+  }
+  response->mutable_lease()->set_token(result.lease->token);
+  ToProto(result.lease->ttl, response->mutable_lease()->mutable_ttl());
+  // A caller that has gone cannot use the lease, and the others need not wait for it to run out.
+  context->OnUndelivered([engine = engine_, name_space = request->namespace_(), key = request->key(),
+                          token = result.lease->token] { engine->ReleaseLease({name_space, key, ""}, token); });
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> CacheHandlers::ReleaseLease(CallContext*, const v1::ReleaseLeaseRequest* request,
+                                               v1::ReleaseLeaseResponse* response) {
+  CO_RETURN_IF_ERROR(CheckKeyAndNamespace(request->namespace_(), request->key()));
+  if (request->lease_token().empty() || request->lease_token().size() > 64) {
+    co_return FieldError(Reason::kLEASE_TOKEN_INVALID, "lease_token",
+                         StrCat("lease_token is ", request->lease_token().size(), " bytes; 1 to 64"));
+  }
+  response->set_released(engine_->ReleaseLease({request->namespace_(), request->key(), ""}, request->lease_token()));
+  co_return absl::OkStatus();
+}
+
+}  // namespace larder

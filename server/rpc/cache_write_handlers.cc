@@ -1,0 +1,172 @@
+// The handlers that change data. Each of those that take a request id is a body wrapped in Once.
+
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/hash/hash.h"
+#include "base/strings.h"
+#include "base/status.h"
+#include "core/error.h"
+#include "core/key.h"
+#include "rpc/cache_handlers.h"
+
+namespace larder {
+
+template <typename Request, typename Response>
+Task<absl::Status> CacheHandlers::Once(const Request* request, Response* response, Task<absl::Status> body) {
+  if (request->request_id().empty()) co_return co_await std::move(body);
+  const std::string_view name_space =
+      request->namespace_().empty() ? kDefaultNamespace : std::string_view(request->namespace_());
+  const uint64_t content = absl::HashOf(request->GetTypeName(), request->SerializeAsString());
+  CO_ASSIGN_OR_RETURN(std::optional<std::string> answered,
+                      request_ids_->Begin(name_space, request->request_id(), content));
+  if (answered.has_value()) {
+    response->ParseFromString(*answered);
+    co_return absl::OkStatus();
+  }
+  absl::Status status = co_await std::move(body);
+  if (status.ok()) {
+    request_ids_->End(name_space, request->request_id(), response->SerializeAsString());
+  } else {
+    request_ids_->Forget(name_space, request->request_id());
+  }
+  co_return status;
+}
+
+Task<absl::Status> CacheHandlers::Set(CallContext*, const v1::SetRequest* request, v1::SetResponse* response) {
+  CO_RETURN_IF_ERROR(CheckNamespace(request->namespace_()));
+  co_return co_await Once(request, response, DoSet(request, response));
+}
+
+Task<absl::Status> CacheHandlers::DoSet(const v1::SetRequest* request, v1::SetResponse* response) {
+  CO_ASSIGN_OR_RETURN(WriteRequest write, WriteFrom(request->namespace_(), *request, options_.limits));
+  CO_ASSIGN_OR_RETURN(const WriteResult written, co_await engine_->Set(std::move(write)));
+  FillWriteResult(written, response);
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> CacheHandlers::BatchSet(CallContext*, const v1::BatchSetRequest* request,
+                                           v1::BatchSetResponse* response) {
+  CO_RETURN_IF_ERROR(CheckNamespace(request->namespace_()));
+  CO_RETURN_IF_ERROR(CheckBatchSize(request->items_size(), options_.limits, "items"));
+  co_return co_await Once(request, response, DoBatchSet(request, response));
+}
+
+Task<absl::Status> CacheHandlers::DoBatchSet(const v1::BatchSetRequest* request, v1::BatchSetResponse* response) {
+  // All items are checked before the first is stored.
+  std::vector<WriteRequest> writes;
+  writes.reserve(static_cast<size_t>(request->items_size()));
+  absl::flat_hash_set<std::string_view> keys;
+  for (int i = 0; i < request->items_size(); ++i) {
+    absl::StatusOr<WriteRequest> write = WriteFrom(request->namespace_(), request->items(i), options_.limits);
+    absl::Status status = write.status();
+    if (status.ok()) status = engine_->options().types->Resolve(write->key.key, write->key.type).status();
+    if (!status.ok()) co_return WithFieldPrefix(status, StrCat("items[", i, "]."));
+    if (!keys.insert(write->key.key).second) {
+      co_return FieldError(Reason::kBATCH_INVALID, StrCat("items[", i, "].key"), "the key occurs twice in the batch");
+    }
+    writes.push_back(*std::move(write));
+  }
+  for (WriteRequest& write : writes) {
+    CO_ASSIGN_OR_RETURN(const WriteResult written, co_await engine_->Set(std::move(write)));
+    FillWriteResult(written, response->add_results());
+  }
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> CacheHandlers::Delete(CallContext*, const v1::DeleteRequest* request,
+                                         v1::DeleteResponse* response) {
+  CO_RETURN_IF_ERROR(CheckKeyAndNamespace(request->namespace_(), request->key()));
+  co_return co_await Once(request, response, DoDelete(request, response));
+}
+
+Task<absl::Status> CacheHandlers::DoDelete(const v1::DeleteRequest* request, v1::DeleteResponse* response) {
+  CO_ASSIGN_OR_RETURN(const RemoveResult removed,
+                      co_await engine_->Delete({request->namespace_(), request->key(), request->type()}));
+  response->set_existed(removed.existed);
+  response->set_version(removed.version);
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> CacheHandlers::BatchDelete(CallContext*, const v1::BatchDeleteRequest* request,
+                                              v1::BatchDeleteResponse* response) {
+  CO_RETURN_IF_ERROR(CheckNamespace(request->namespace_()));
+  CO_RETURN_IF_ERROR(CheckBatchSize(request->keys_size(), options_.limits, "keys"));
+  for (int i = 0; i < request->keys_size(); ++i) {
+    if (absl::Status status = CheckKey(request->keys(i)); !status.ok()) {
+      co_return FieldError(Reason::kKEY_INVALID, StrCat("keys[", i, "]"), ToStd(status.message()));
+    }
+  }
+  if (!request->type().empty()) {
+    CO_RETURN_IF_ERROR(engine_->options().types->Resolve("", request->type()).status());
+  }
+  co_return co_await Once(request, response, DoBatchDelete(request, response));
+}
+
+Task<absl::Status> CacheHandlers::DoBatchDelete(const v1::BatchDeleteRequest* request,
+                                                v1::BatchDeleteResponse* response) {
+  for (const std::string& key : request->keys()) {
+    CO_ASSIGN_OR_RETURN(const RemoveResult removed,
+                        co_await engine_->Delete({request->namespace_(), key, request->type()}));
+    v1::DeleteResult* const result = response->add_results();
+    result->set_existed(removed.existed);
+    result->set_version(removed.version);
+  }
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> CacheHandlers::Touch(CallContext*, const v1::TouchRequest* request, v1::TouchResponse* response) {
+  CO_RETURN_IF_ERROR(CheckKeyAndNamespace(request->namespace_(), request->key()));
+  TouchRequest touch;
+  touch.key = {request->namespace_(), request->key(), request->type()};
+  CO_ASSIGN_OR_RETURN(touch.ttl, TtlFrom(request->has_ttl() ? &request->ttl() : nullptr, "ttl"));
+  switch (request->mode()) {
+    case v1::TOUCH_MODE_UNSPECIFIED:
+    case v1::TOUCH_MODE_SET:
+      touch.mode = TouchMode::kSet;
+      break;
+    case v1::TOUCH_MODE_EXTEND_ONLY:
+      touch.mode = TouchMode::kExtendOnly;
+      break;
+    case v1::TOUCH_MODE_SHORTEN_ONLY:
+      touch.mode = TouchMode::kShortenOnly;
+      break;
+    default:
+      co_return FieldError(Reason::kREQUEST_INVALID, "mode", StrCat("mode ", request->mode(), " does not exist"));
+  }
+  CO_ASSIGN_OR_RETURN(const TouchResult touched, co_await engine_->Touch(touch));
+  if (!touched.entry) {
+    response->mutable_miss()->set_reason(ToProto(touched.miss));
+    co_return absl::OkStatus();
+  }
+  v1::Touched* const answer = response->mutable_touched();
+  answer->set_version(touched.entry->version());
+  answer->set_changed(touched.changed);
+  const MonoNanos left = std::max<MonoNanos>(touched.entry->fresh_until() - Now(), 0);
+  ToProto(absl::Nanoseconds(left), answer->mutable_remaining_ttl());
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> CacheHandlers::Increment(CallContext*, const v1::IncrementRequest* request,
+                                            v1::IncrementResponse* response) {
+  CO_RETURN_IF_ERROR(CheckKeyAndNamespace(request->namespace_(), request->key()));
+  co_return co_await Once(request, response, DoIncrement(request, response));
+}
+
+Task<absl::Status> CacheHandlers::DoIncrement(const v1::IncrementRequest* request, v1::IncrementResponse* response) {
+  IncrementRequest increment;
+  increment.key = {request->namespace_(), request->key(), request->type()};
+  increment.delta = request->delta();
+  increment.initial = request->initial();
+  increment.extend = request->extend();
+  CO_ASSIGN_OR_RETURN(increment.ttl, TtlFrom(request->has_ttl() ? &request->ttl() : nullptr, "ttl"));
+  CO_ASSIGN_OR_RETURN(const IncrementResult result, co_await engine_->Increment(increment));
+  response->set_value(result.value);
+  response->set_created(result.created);
+  response->set_version(result.entry->version());
+  const MonoNanos left = std::max<MonoNanos>(result.entry->fresh_until() - Now(), 0);
+  ToProto(absl::Nanoseconds(left), response->mutable_remaining_ttl());
+  co_return absl::OkStatus();
+}
+
+}  // namespace larder

@@ -1,0 +1,72 @@
+// Call is one unary call on its way through the server: the parsed request, the answer to be, and what handlers may know
+// and ask of the caller. Each lane derives its own; handlers see CallContext only.
+// Thread safety: CallContext's methods from any thread until the handler has answered.
+
+#ifndef LARDER_RPC_CALL_H_
+#define LARDER_RPC_CALL_H_
+
+#include <cstdint>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "base/cancellation.h"
+#include "base/clock.h"
+#include "base/executor.h"
+#include "google/protobuf/arena.h"
+#include "google/protobuf/message.h"
+
+namespace larder {
+
+struct Method;
+
+class CallContext {
+ public:
+  virtual ~CallContext() = default;
+
+  // When the caller stops waiting; INT64_MAX when it set no deadline.
+  MonoNanos deadline() const { return deadline_; }
+
+  // Is cancelled when the caller goes away.
+  Cancellation& cancellation() { return cancellation_; }
+
+  // Runs `work` if the answer turns out not to have reached the caller's side of the connection.
+  void OnUndelivered(Work work) { undelivered_ = std::move(work); }
+
+ protected:
+  MonoNanos deadline_ = INT64_MAX;
+  Cancellation cancellation_;
+  Work undelivered_;
+};
+
+class Call : public CallContext {
+ public:
+  explicit Call(const Method* method) : method_(method), arena_(first_block_, sizeof(first_block_)) {}
+
+  const Method& method() const { return *method_; }
+  google::protobuf::Message* request() { return request_; }
+  google::protobuf::Message* response() { return response_; }
+
+  // Sends response() if `status` is OK, else the error. Called once, on any thread; the call may be gone afterwards.
+  virtual void Answer(const absl::Status& status) = 0;
+
+  // When the lane got the call.
+  MonoNanos started() const { return started_; }
+
+ protected:
+  // Makes the empty messages of the method on the arena.
+  void MakeMessages();
+
+  const Method* const method_;
+  MonoNanos started_ = 0;
+  google::protobuf::Message* request_ = nullptr;
+  google::protobuf::Message* response_ = nullptr;
+
+ private:
+  // Enough for a Get and its answer without a further allocation.
+  alignas(8) char first_block_[1024];
+  google::protobuf::Arena arena_;
+};
+
+}  // namespace larder
+
+#endif  // LARDER_RPC_CALL_H_

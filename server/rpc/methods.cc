@@ -1,0 +1,54 @@
+#include "rpc/methods.h"
+
+#include <cstdlib>
+
+#include "base/strings.h"
+#include "core/error.h"
+#include "google/protobuf/descriptor.h"
+#include "larder/v1/admin.pb.h"
+#include "larder/v1/cache.pb.h"
+
+namespace larder {
+namespace {
+
+Task<absl::Status> NotInThisVersion(std::string_view name) {
+  co_return Error(Reason::kNOT_IN_THIS_VERSION, StrCat(name, " is not part of this version of larder"));
+}
+
+}  // namespace
+
+void Call::MakeMessages() {
+  request_ = method_->request->New(&arena_);
+  response_ = method_->response->New(&arena_);
+}
+
+MethodTable::MethodTable() {
+  using google::protobuf::MessageFactory;
+  for (const google::protobuf::FileDescriptor* file :
+       {v1::GetRequest::descriptor()->file(), v1::ServerInfoRequest::descriptor()->file()}) {
+    for (int s = 0; s < file->service_count(); ++s) {
+      const google::protobuf::ServiceDescriptor* service = file->service(s);
+      for (int m = 0; m < service->method_count(); ++m) {
+        const google::protobuf::MethodDescriptor* declared = service->method(m);
+        Method& method = methods_.emplace_back();
+        method.service = service->full_name();
+        method.name = declared->name();
+        method.path = StrCat("/", method.service, "/", method.name);
+        method.request = MessageFactory::generated_factory()->GetPrototype(declared->input_type());
+        method.response = MessageFactory::generated_factory()->GetPrototype(declared->output_type());
+        method.run = [&method](Call*) { return NotInThisVersion(method.name); };
+        method.latency = std::make_unique<Histogram>();
+        method.counters = std::make_unique<CounterBlock>(Method::kCounters);
+      }
+    }
+  }
+}
+
+Method& MethodTable::Get(std::string_view path) {
+  for (Method& method : methods_) {
+    if (method.path == path) return method;
+  }
+  std::abort();
+}
+
+}  // namespace larder

@@ -1,0 +1,70 @@
+// MethodTable lists every RPC of larder.v1 with the code that answers it. Lanes serve the table and know no handler.
+// Immutable once built. Thread safety: any method, any thread.
+
+#ifndef LARDER_RPC_METHODS_H_
+#define LARDER_RPC_METHODS_H_
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/histogram.h"
+#include "base/counters.h"
+#include "base/task.h"
+#include "rpc/call.h"
+
+namespace larder {
+
+struct Method {
+  std::string path;     // "/larder.v1.Cache/Get"
+  std::string service;  // "larder.v1.Cache"
+  std::string name;     // "Get"
+  const google::protobuf::Message* request;
+  const google::protobuf::Message* response;
+
+  // Answers from memory at once, on the lane's thread; false leaves the call to `run`, which goes on with whatever was
+  // put into the response. Not set where that is never possible.
+  std::function<bool(Call*, absl::Status*)> try_now;
+  std::function<Task<absl::Status>(Call*)> run;
+
+  // What calls cost and how they ended.
+  std::unique_ptr<Histogram> latency;
+  enum Counter : size_t { kCalls, kErrors, kCounters };
+  std::unique_ptr<CounterBlock> counters;
+};
+
+class MethodTable {
+ public:
+  // Every method of Cache and Admin, answering UNIMPLEMENTED (NOT_IN_THIS_VERSION) until On names its handler.
+  MethodTable();
+
+  // REQUIRES: the method exists, and the messages are its own.
+  template <typename Request, typename Response, typename Handler>
+  void On(std::string_view path, Handler* handler,
+          Task<absl::Status> (Handler::*run)(CallContext*, const Request*, Response*),
+          bool (Handler::*try_now)(CallContext*, const Request&, Response*, absl::Status*) = nullptr) {
+    Method& method = Get(path);
+    method.run = [handler, run](Call* call) {
+      return (handler->*run)(call, static_cast<const Request*>(call->request()),
+                             static_cast<Response*>(call->response()));
+    };
+    if (try_now == nullptr) return;
+    method.try_now = [handler, try_now](Call* call, absl::Status* status) {
+      return (handler->*try_now)(call, *static_cast<const Request*>(call->request()),
+                                 static_cast<Response*>(call->response()), status);
+    };
+  }
+
+  const std::deque<Method>& methods() const { return methods_; }
+
+ private:
+  Method& Get(std::string_view path);
+
+  std::deque<Method> methods_;
+};
+
+}  // namespace larder
+
+#endif  // LARDER_RPC_METHODS_H_

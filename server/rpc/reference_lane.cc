@@ -1,0 +1,266 @@
+// Methods are registered as raw: gRPC hands over the bytes and takes bytes. That gives this file what the generated
+// services do not: a request that cannot be parsed gets a typed error (they answer UNIMPLEMENTED), messages live on an
+// arena, and the response is serialized once into its final buffer. It uses the same registration calls that generated
+// code uses, which are public for that reason only; Debian's 1.51 is the version it is written for.
+//
+// Two statuses are made below this file, without details: gRPC's own for a message beyond its hard limit, which lies
+// above message_bytes_max so that ordinary offenders still get ours, and for metadata over the limit.
+
+#include "rpc/reference_lane.h"
+
+#include <grpcpp/ext/channelz_service_plugin.h>
+#include <grpcpp/generic/async_generic_service.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/impl/codegen/proto_utils.h>
+#include <grpcpp/health_check_service_interface.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "base/strings.h"
+#include "core/error.h"
+#include "rpc/reflection.h"
+#include "rpc/wire_status.h"
+
+namespace larder {
+namespace {
+
+using grpc::reflection::v1::ServerReflectionRequest;
+using grpc::reflection::v1::ServerReflectionResponse;
+
+// How far gRPC's own limit lies above ours.
+constexpr uint64_t kMessageSlackBytes = 4 << 20;
+
+grpc::Status ToGrpc(const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  return grpc::Status(static_cast<grpc::StatusCode>(WireCode(status)), std::string(status.message()),
+                      StatusDetails(status));
+}
+
+// What is left until `deadline`, on our clock. gRPC gives it on its own, which is the system's monotonic one.
+MonoNanos DeadlineFrom(const gpr_timespec& deadline, MonoNanos now) {
+  if (gpr_time_cmp(deadline, gpr_inf_future(deadline.clock_type)) == 0) return INT64_MAX;
+  const gpr_timespec left = gpr_time_sub(deadline, gpr_now(deadline.clock_type));
+  return MonoAfter(now, absl::Seconds(left.tv_sec) + absl::Nanoseconds(left.tv_nsec));
+}
+
+class GrpcCall : public Call, public grpc::ServerUnaryReactor {
+ public:
+  GrpcCall(const Method* method, grpc::CallbackServerContext* context, grpc::ByteBuffer* out, Dispatcher* dispatcher)
+      : Call(method), context_(context), out_(out), dispatcher_(dispatcher) {}
+
+  void Start(const grpc::ByteBuffer& in, uint64_t message_bytes_max) {
+    started_ = dispatcher_->clock()->Mono();
+    deadline_ = DeadlineFrom(context_->raw_deadline(), started_);
+    if (in.Length() > message_bytes_max) {
+      return dispatcher_->Refuse(this, Error(Reason::kMESSAGE_TOO_LARGE,
+                                             StrCat("the message is ", in.Length(), " bytes; at most ",
+                                                          message_bytes_max, " (limits.message_bytes)")));
+    }
+    MakeMessages();
+    if (!Parse(in)) {
+      return dispatcher_->Refuse(
+          this, Error(Reason::kMESSAGE_MALFORMED, StrCat("the request is no valid ", request_->GetTypeName())));
+    }
+    dispatcher_->Run(this);
+  }
+
+  void Answer(const absl::Status& status) override {
+    if (status.ok()) {
+      grpc::Slice slice(response_->ByteSizeLong());
+      response_->SerializeWithCachedSizesToArray(const_cast<uint8_t*>(slice.begin()));
+      *out_ = grpc::ByteBuffer(&slice, 1);
+    }
+    Finish(ToGrpc(status));
+  }
+
+ private:
+  bool Parse(const grpc::ByteBuffer& in) {
+    grpc::Slice slice;
+    if (!in.TrySingleSlice(&slice).ok() && !in.DumpToSingleSlice(&slice).ok()) return false;
+    return request_->ParseFromArray(slice.begin(), static_cast<int>(slice.size()));
+  }
+
+  void OnCancel() override { cancellation_.Cancel(); }
+
+  void OnDone() override {
+    if (undelivered_ && context_->IsCancelled()) undelivered_();
+    delete this;
+  }
+
+  grpc::CallbackServerContext* const context_;
+  grpc::ByteBuffer* const out_;
+  Dispatcher* const dispatcher_;
+};
+
+// One service of the method table.
+class TableService : public grpc::Service {
+ public:
+  TableService(const std::vector<const Method*>& methods, uint64_t message_bytes_max, Dispatcher* dispatcher) {
+    for (size_t i = 0; i < methods.size(); ++i) {
+      const Method* const method = methods[i];
+      AddMethod(new grpc::internal::RpcServiceMethod(method->path.c_str(), grpc::internal::RpcMethod::NORMAL_RPC,
+                                                     nullptr));
+      MarkMethodRawCallback(
+          static_cast<int>(i),
+          new grpc::internal::CallbackUnaryHandler<grpc::ByteBuffer, grpc::ByteBuffer>(
+              [method, message_bytes_max, dispatcher](grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                                                      grpc::ByteBuffer* out) -> grpc::ServerUnaryReactor* {
+                auto* const call = new GrpcCall(method, context, out, dispatcher);
+                call->Start(*in, message_bytes_max);
+                return call;
+              }));
+    }
+  }
+};
+
+class ReflectionStream : public grpc::ServerBidiReactor<ServerReflectionRequest, ServerReflectionResponse> {
+ public:
+  explicit ReflectionStream(const Reflection* reflection) : reflection_(reflection) { StartRead(&request_); }
+
+  void OnReadDone(bool ok) override {
+    if (!ok) return Finish(grpc::Status::OK);
+    response_ = reflection_->Answer(request_);
+    StartWrite(&response_);
+  }
+  void OnWriteDone(bool ok) override {
+    if (!ok) return Finish(grpc::Status::OK);
+    StartRead(&request_);
+  }
+  void OnDone() override { delete this; }
+
+ private:
+  const Reflection* const reflection_;
+  ServerReflectionRequest request_;
+  ServerReflectionResponse response_;
+};
+
+// Reflection under one of its two names.
+class ReflectionService : public grpc::Service {
+ public:
+  ReflectionService(const char* path, const Reflection* reflection) {
+    AddMethod(new grpc::internal::RpcServiceMethod(path, grpc::internal::RpcMethod::BIDI_STREAMING, nullptr));
+    MarkMethodCallback(0, new grpc::internal::CallbackBidiHandler<ServerReflectionRequest, ServerReflectionResponse>(
+                              [reflection](grpc::CallbackServerContext*) { return new ReflectionStream(reflection); }));
+  }
+};
+
+// Answers methods that nobody registered.
+class UnknownMethods : public grpc::CallbackGenericService {
+ public:
+  grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override {
+    class Reactor : public grpc::ServerGenericBidiReactor {
+     public:
+      explicit Reactor(const std::string& method) {
+        Finish(ToGrpc(Error(Reason::kMETHOD_UNKNOWN, StrCat("there is no method ", method.substr(0, 200)))));
+      }
+      void OnDone() override { delete this; }
+    };
+    return new Reactor(context->method());
+  }
+};
+
+int Millis(absl::Duration duration) {
+  return static_cast<int>(std::min<int64_t>(absl::ToInt64Milliseconds(duration), INT32_MAX));
+}
+
+void Configure(const ReferenceLane::Options& options, grpc::ServerBuilder* builder) {
+  // Two servers on one port would share its connections in silence.
+  builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder->SetMaxReceiveMessageSize(static_cast<int>(options.message_bytes_max + kMessageSlackBytes));
+  builder->SetMaxSendMessageSize(-1);
+  builder->AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, static_cast<int>(options.metadata_bytes_max));
+  // gRPC inflates a message before it looks at its size, so a small one could fill the memory.
+  builder->AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
+  builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
+  builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Millis(options.keepalive_time));
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Millis(options.keepalive_timeout));
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                              Millis(options.ping_interval_min));
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, Millis(options.connection_age_max));
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, Millis(options.connection_age_grace));
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, Millis(options.connection_idle_max));
+}
+
+class ReferenceLaneImpl : public ReferenceLane {
+ public:
+  ReferenceLaneImpl(const MethodTable* methods, uint64_t message_bytes_max, Dispatcher* dispatcher)
+      : reflection_(ServiceNames(*methods)) {
+    std::map<std::string, std::vector<const Method*>> by_service;
+    for (const Method& method : methods->methods()) by_service[method.service].push_back(&method);
+    for (const auto& [name, list] : by_service) {
+      services_.push_back(std::make_unique<TableService>(list, message_bytes_max, dispatcher));
+    }
+    for (const char* path : {"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+                             "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"}) {
+      services_.push_back(std::make_unique<ReflectionService>(path, &reflection_));
+    }
+  }
+  ~ReferenceLaneImpl() override { Drain(absl::ZeroDuration()); }
+
+  absl::Status Listen(const Options& options) {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::channelz::experimental::InitChannelzService();
+    grpc::ServerBuilder builder;
+    Configure(options, &builder);
+    int port = 0;
+    builder.AddListeningPort(options.address, grpc::InsecureServerCredentials(), &port);
+    for (const auto& service : services_) builder.RegisterService(service.get());
+    builder.RegisterCallbackGenericService(&unknown_methods_);
+    server_ = builder.BuildAndStart();
+    if (server_ == nullptr || port == 0) {
+      server_.reset();
+      return absl::UnavailableError(StrCat("cannot listen on ", options.address,
+                                                 ": the address is taken or not one of this machine's"));
+    }
+    address_ = StrCat(options.address.substr(0, options.address.rfind(':')), ":", port);
+    server_->GetHealthCheckService()->SetServingStatus("liveness", true);
+    SetReady(false);
+    return absl::OkStatus();
+  }
+
+  std::string address() const override { return address_; }
+
+  void SetReady(bool ready) override {
+    server_->GetHealthCheckService()->SetServingStatus("", ready);
+    server_->GetHealthCheckService()->SetServingStatus("readiness", ready);
+  }
+
+  void Drain(absl::Duration limit) override {
+    if (server_ == nullptr || std::exchange(drained_, true)) return;
+    SetReady(false);
+    server_->Shutdown(absl::ToChronoTime(absl::Now() + limit));
+    server_->Wait();
+  }
+
+ private:
+  static std::vector<std::string> ServiceNames(const MethodTable& methods) {
+    std::set<std::string> names{"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"};
+    for (const Method& method : methods.methods()) names.insert(method.service);
+    return {names.begin(), names.end()};
+  }
+
+  const Reflection reflection_;
+  std::vector<std::unique_ptr<grpc::Service>> services_;
+  UnknownMethods unknown_methods_;
+  std::string address_;
+  bool drained_ = false;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ReferenceLane>> ReferenceLane::Start(const Options& options, const MethodTable* methods,
+                                                                    Dispatcher* dispatcher) {
+  auto lane = std::make_unique<ReferenceLaneImpl>(methods, options.message_bytes_max, dispatcher);
+  const absl::Status listening = lane->Listen(options);
+  if (!listening.ok()) return listening;
+  return lane;
+}
+
+}  // namespace larder

@@ -1,0 +1,218 @@
+// Shutdown, in order: readiness goes off, so that load balancers send new calls elsewhere; after shutdown.delay, callers
+// that wait in line for somebody else's load are told to go elsewhere; connections are closed gracefully and running
+// calls get up to shutdown.drain; then the workers finish what they have and everything goes down in reverse.
+//
+// With a data directory, the versions that this node has given out are kept ahead of the clock on disk: a node that
+// restarts after its wall clock was set back still makes versions above all earlier ones.
+
+#include "serve.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "base/data_dir.h"
+#include "base/executor.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "base/strings.h"
+#include "core/version.h"
+#include "engine/engine.h"
+#include "engine/request_ids.h"
+#include "larder/config/v1/config.pb.h"
+#include "rpc/admin_handlers.h"
+#include "rpc/cache_handlers.h"
+#include "rpc/dispatcher.h"
+#include "rpc/methods.h"
+#include "rpc/reference_lane.h"
+
+namespace larder {
+namespace {
+
+constexpr char kVersionFile[] = "version";
+constexpr absl::Duration kVersionsAhead = absl::Minutes(1);
+constexpr absl::Duration kVersionSaveInterval = absl::Seconds(20);
+
+absl::Duration FromProto(const google::protobuf::Duration& duration) {
+  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
+}
+
+absl::Duration OrNever(absl::Duration duration) {
+  return duration == absl::ZeroDuration() ? absl::InfiniteDuration() : duration;
+}
+
+LogOptions LogOptionsFrom(const config::v1::Log& log) {
+  LogOptions options;
+  switch (log.level()) {
+    case config::v1::LOG_LEVEL_DEBUG:
+      options.level = LogLevel::kDebug;
+      break;
+    case config::v1::LOG_LEVEL_WARN:
+      options.level = LogLevel::kWarning;
+      break;
+    case config::v1::LOG_LEVEL_ERROR:
+      options.level = LogLevel::kError;
+      break;
+    default:
+      options.level = LogLevel::kInfo;
+  }
+  if (log.format() == config::v1::LOG_FORMAT_TEXT) options.format = LogOptions::Format::kText;
+  if (log.format() == config::v1::LOG_FORMAT_JSON) options.format = LogOptions::Format::kJson;
+  return options;
+}
+
+Engine::Options EngineOptionsFrom(const Config& config, Executor* executor, Version floor) {
+  const config::v1::Config& proto = *config.proto;
+  Engine::Options options;
+  options.executor = executor;
+  options.types = config.types;
+  options.node_id = proto.node().id();
+  options.version_floor = floor;
+  options.memory_bytes = proto.memory().l1();
+  options.value_bytes_max = proto.limits().value_bytes();
+  options.namespaces_max = proto.limits().namespaces();
+  options.leases_max = proto.limits().leases();
+  options.waiters_max = proto.limits().waiters();
+  options.waiters_per_key_max = proto.limits().waiters_per_key();
+  options.lease_ttl = FromProto(proto.leases().ttl());
+  options.lease_ttl_max = FromProto(proto.leases().max());
+  return options;
+}
+
+ReferenceLane::Options LaneOptionsFrom(const config::v1::Config& proto) {
+  ReferenceLane::Options options;
+  options.address = proto.listen().grpc();
+  options.message_bytes_max = proto.limits().message_bytes();
+  options.metadata_bytes_max = proto.limits().metadata_bytes();
+  options.keepalive_time = FromProto(proto.connections().keepalive_time());
+  options.keepalive_timeout = FromProto(proto.connections().keepalive_timeout());
+  options.ping_interval_min = FromProto(proto.connections().ping_interval_min());
+  options.connection_age_max = OrNever(FromProto(proto.connections().max_age()));
+  options.connection_age_grace = FromProto(proto.connections().max_age_grace());
+  options.connection_idle_max = OrNever(FromProto(proto.connections().max_idle()));
+  return options;
+}
+
+// Every connection takes a descriptor, and the usual soft limit of 1,024 is for shells.
+void RaiseDescriptorLimit() {
+  rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+// Keeps the version that a successor has to start above.
+class VersionKeeper {
+ public:
+  explicit VersionKeeper(DataDir* dir) : dir_(dir) {}
+
+  absl::StatusOr<Version> Load() const {
+    if (dir_ == nullptr) return kNoVersion;
+    const absl::StatusOr<std::string> text = dir_->ReadFile(kVersionFile);
+    if (absl::IsNotFound(text.status())) return kNoVersion;
+    if (!text.ok()) return text.status();
+    Version version;
+    if (!absl::SimpleAtoi(*text, &version)) {
+      return absl::DataLossError(StrCat(dir_->path(), "/", kVersionFile,
+                                        " is damaged: it holds no number. Remove it to start without it"));
+    }
+    return version;
+  }
+
+  void Save(const VersionClock& versions) {
+    if (dir_ == nullptr) return;
+    const Version ahead = std::max(versions.Last(), VersionAt(absl::Now()));
+    const absl::Status saved = dir_->WriteFile(kVersionFile, StrCat(VersionAt(VersionTime(ahead) + kVersionsAhead)));
+    if (!saved.ok()) LogError("version_not_saved", {{"error", saved}});
+  }
+
+  void SaveRegularly(const VersionClock* versions, Executor* executor) {
+    if (dir_ == nullptr) return;
+    Save(*versions);
+    executor->After(kVersionSaveInterval, [this, versions, executor] { SaveRegularly(versions, executor); });
+  }
+
+ private:
+  DataDir* const dir_;
+};
+
+sigset_t ShutdownSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  return signals;
+}
+
+}  // namespace
+
+absl::Status Serve(const Config& config, const std::string& version) {
+  // Blocked before the first thread starts, so that all inherit it and sigwait below is the only taker.
+  const sigset_t signals = ShutdownSignals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  // A restart is how the configuration changes; a terminal that goes away is no reason to stop.
+  signal(SIGHUP, SIG_IGN);
+  RaiseDescriptorLimit();
+
+  const MonoNanos begun = Clock::System()->Mono();
+  const config::v1::Config& proto = *config.proto;
+  ConfigureLog(LogOptionsFrom(proto.log()));
+  LogInfo("larderd_starting", {{"version", version}, {"node", proto.node().name()}, {"node_id", proto.node().id()}});
+
+  std::unique_ptr<DataDir> data_dir;
+  if (!proto.data().path().empty()) {
+    ASSIGN_OR_RETURN(data_dir, DataDir::Open(proto.data().path()));
+  }
+  VersionKeeper version_keeper(data_dir.get());
+  ASSIGN_OR_RETURN(const Version floor, version_keeper.Load());
+
+  const std::unique_ptr<ThreadPool> pool =
+      ThreadPool::New({static_cast<int>(proto.workers().threads()), proto.limits().queue()});
+  Engine engine(EngineOptionsFrom(config, pool.get(), floor));
+  RequestIds request_ids({.ids_max = proto.limits().request_ids(),
+                          .remember = FromProto(proto.limits().request_id_ttl())});
+  MethodTable methods;
+  const RequestLimits limits{proto.limits().value_bytes(), static_cast<int>(proto.limits().batch_keys())};
+  CacheHandlers cache({limits, proto.node().name()}, &engine, &request_ids, &methods);
+  AdminHandlers admin({version, proto.node().name(), limits, proto.limits().message_bytes(), absl::Now()}, &engine,
+                      &methods);
+  Dispatcher dispatcher(Clock::System(), pool.get());
+
+  // Work that is still running uses what was made above, so the workers stop first, whichever way this function ends.
+  struct StopWorkers {
+    ThreadPool* pool;
+    ~StopWorkers() { pool->Shutdown(); }
+  } stop_workers{pool.get()};
+
+  ASSIGN_OR_RETURN(const std::unique_ptr<ReferenceLane> lane,
+                   ReferenceLane::Start(LaneOptionsFrom(proto), &methods, &dispatcher));
+  engine.Start();
+  version_keeper.SaveRegularly(&engine.versions(), pool.get());
+  LogInfo("lane_listening", {{"lane", "reference"}, {"address", lane->address()}});
+  lane->SetReady(true);
+  LogInfo("ready", {{"memory_bytes", proto.memory().l1()},
+                    {"types", static_cast<uint64_t>(config.types->size())},
+                    {"after", absl::Nanoseconds(Clock::System()->Mono() - begun)}});
+
+  int received = 0;
+  sigwait(&signals, &received);
+  // From here on a second signal has its usual effect.
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+  LogInfo("draining", {{"signal", received == SIGTERM ? "SIGTERM" : "SIGINT"}});
+  lane->SetReady(false);
+  absl::SleepFor(FromProto(proto.shutdown().delay()));
+  engine.Drain();
+  lane->Drain(FromProto(proto.shutdown().drain()));
+  pool->Shutdown();
+  version_keeper.Save(engine.versions());
+  LogInfo("stopped", {{"uptime", absl::Nanoseconds(Clock::System()->Mono() - begun)}});
+  return absl::OkStatus();
+}
+
+}  // namespace larder

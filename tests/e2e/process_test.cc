@@ -1,0 +1,148 @@
+// larderd as a process: start, refusal to start, health, shutdown.
+
+#include <signal.h>
+
+#include <fstream>
+#include <thread>
+
+#include "tests/e2e/lane_fixture.h"
+
+namespace larder {
+namespace {
+
+using ProcessTest = LaneFixture;
+
+TEST_F(ProcessTest, HealthcheckFollowsTheServer) {
+  EXPECT_EQ(RunLarderd({"healthcheck", "--address", server_.address()}).exit_code, 0);
+  EXPECT_EQ(RunLarderd({"healthcheck", "--address", server_.address(), "--service", "liveness"}).exit_code, 0);
+  EXPECT_EQ(RunLarderd({"healthcheck", "--address", server_.address(), "--service", ""}).exit_code, 0);
+  const std::string address = server_.address();
+  server_.Signal(SIGTERM);
+  EXPECT_EQ(server_.Wait().exit_code, 0);
+  const Ended gone = RunLarderd({"healthcheck", "--address", address, "--timeout", "0.3"});
+  EXPECT_EQ(gone.exit_code, 1);
+  EXPECT_NE(gone.err.find(address + " does not answer"), std::string::npos) << gone.err;
+}
+
+TEST_F(ProcessTest, SecondServerOnThePortIsRefusedWithASentence) {
+  const Ended second = RunLarderd({"--set", "listen.grpc=" + server_.address()});
+  EXPECT_EQ(second.exit_code, 1);
+  EXPECT_NE(second.err.find("cannot listen on " + server_.address()), std::string::npos) << second.err;
+  EXPECT_TRUE(Set("a", "1").ok());
+}
+
+TEST(ProcessDirTest, SecondServerInTheDataDirectoryIsRefusedWithASentence) {
+  const TempDir dir;
+  const ServerProcess first({"--set", "data.path=" + dir.path()});
+  ASSERT_TRUE(first.running());
+  const Ended second = RunLarderd({"--set", "listen.grpc=127.0.0.1:0", "--set", "data.path=" + dir.path()});
+  EXPECT_EQ(second.exit_code, 1);
+  EXPECT_NE(second.err.find(dir.path()), std::string::npos) << second.err;
+  EXPECT_NE(second.err.find(std::to_string(first.pid())), std::string::npos) << second.err;
+}
+
+TEST(ProcessDirTest, VersionsGrowOverARestart) {
+  const TempDir dir;
+  const auto version = [&dir] {
+    ServerProcess server({"--set", "data.path=" + dir.path()});
+    const auto cache = v1::Cache::NewStub(grpc::CreateChannel(server.address(), grpc::InsecureChannelCredentials()));
+    v1::SetRequest request;
+    request.set_key("a");
+    request.set_value("1");
+    v1::SetResponse response;
+    grpc::ClientContext context;
+    EXPECT_TRUE(cache->Set(&context, request, &response).ok());
+    server.Signal(SIGKILL);
+    server.Wait();
+    return response.stored().version();
+  };
+  const uint64_t first = version();
+  // As if the wall clock had been far ahead before the restart.
+  std::ofstream(dir.path() + "/version") << first + (uint64_t{3600'000} << 22);
+  EXPECT_GT(version(), first + (uint64_t{3600'000} << 22));
+  std::ofstream(dir.path() + "/version") << "garbage";
+  const Ended damaged = RunLarderd({"--set", "listen.grpc=127.0.0.1:0", "--set", "data.path=" + dir.path()});
+  EXPECT_EQ(damaged.exit_code, 1);
+  EXPECT_NE(damaged.err.find("damaged"), std::string::npos) << damaged.err;
+}
+
+TEST(ProcessConfigTest, WrongConfigurationIsToldAtOnceAndExitsTwo) {
+  const TempDir dir;
+  const std::string path = dir.path() + "/larder.yaml";
+  std::ofstream(path) << "listen: {grpc: \"127.0.0.1:0\"}\ntypes:\n  user:\n    ttl: {bas: 5m}\nlogg: {}\n";
+  for (const std::vector<std::string>& args : {std::vector<std::string>{"--config", path, "--check"},
+                                               std::vector<std::string>{"--config", path}}) {
+    const Ended ended = RunLarderd(args);
+    EXPECT_EQ(ended.exit_code, 2);
+    EXPECT_NE(ended.err.find("larder.yaml:4:11"), std::string::npos) << ended.err;
+    EXPECT_NE(ended.err.find("larder.yaml:5:1"), std::string::npos) << ended.err;
+    EXPECT_NE(ended.err.find("did you mean \"base\"?"), std::string::npos) << ended.err;
+  }
+  EXPECT_EQ(RunLarderd({"--no-such-flag"}).exit_code, 2);
+  EXPECT_EQ(RunLarderd({"--check"}).exit_code, 0);
+  const Ended printed = RunLarderd({"--print-config", "--set", "log.level=debug"});
+  EXPECT_EQ(printed.exit_code, 0);
+  EXPECT_NE(printed.out.find("level: debug"), std::string::npos) << printed.out;
+  EXPECT_NE(printed.out.find("# --set"), std::string::npos) << printed.out;
+}
+
+TEST_F(ProcessTest, TermDrainsTellsWaitersAndExitsZero) {
+  v1::GetOrLoadRequest request;
+  request.set_key("a");
+  v1::GetOrLoadResponse lease;
+  ASSERT_TRUE(cache_->GetOrLoad(Within(5).get(), request, &lease).ok());
+  ASSERT_TRUE(lease.has_lease());
+  grpc::Status waited;
+  std::thread waiter([&] {
+    v1::GetOrLoadResponse response;
+    waited = cache_->GetOrLoad(Within(20).get(), request, &response);
+  });
+  while (Stats().leases().waiting() == 0) std::this_thread::yield();
+  server_.Signal(SIGTERM);
+  waiter.join();
+  EXPECT_EQ(waited.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(ReasonOf(waited), "DRAINING");
+  const Ended ended = server_.Wait();
+  EXPECT_EQ(ended.exit_code, 0);
+  EXPECT_NE(ended.err.find("\"event\":\"stopped\""), std::string::npos) << ended.err;
+}
+
+TEST_F(ProcessTest, SecondSignalEndsItAtOnce) {
+  ServerProcess slow({"--set", "shutdown.delay=60s"});
+  slow.Signal(SIGINT);
+  // The first signal is taken when readiness is off.
+  while (RunLarderd({"healthcheck", "--address", slow.address(), "--timeout", "1"}).exit_code == 0) {
+  }
+  EXPECT_EQ(RunLarderd({"healthcheck", "--address", slow.address(), "--service", "liveness"}).exit_code, 0);
+  slow.Signal(SIGTERM);
+  EXPECT_EQ(slow.Wait().signal, SIGTERM);
+}
+
+TEST_F(ProcessTest, CallsUnderWayFinishWhenItDrains) {
+  std::atomic<bool> stop{false};
+  std::atomic<int> failed{0};
+  std::atomic<int> answered{0};
+  std::thread caller([&] {
+    while (!stop) {
+      v1::GetRequest request;
+      request.set_key("a");
+      v1::GetResponse response;
+      const grpc::Status status = cache_->Get(Within(5).get(), request, &response);
+      // Refused by a server that is gone is fine; anything else is a call that was dropped half-way.
+      if (status.ok()) {
+        ++answered;
+      } else if (status.error_code() != grpc::StatusCode::UNAVAILABLE) {
+        ++failed;
+      }
+    }
+  });
+  while (answered < 100) std::this_thread::yield();
+  server_.Signal(SIGTERM);
+  EXPECT_EQ(server_.Wait().exit_code, 0);
+  stop = true;
+  caller.join();
+  EXPECT_EQ(failed, 0);
+}
+
+}  // namespace
+}  // namespace larder
