@@ -11,13 +11,13 @@
 namespace larder {
 
 struct Machine {
-  std::string hostname;
+  std::string hostname = {};
   // The memory that the process may use; 0 = not known.
   uint64_t memory_bytes = 0;
   // True: a cgroup limits it to that, as in a container. False: it is the machine's.
   bool memory_limited = false;
   // Where that comes from, such as `cgroup limit 512MiB`.
-  std::string memory_why;
+  std::string memory_why = {};
   // CPUs that the process may use, counting a cgroup's quota in whole CPUs; at least 1.
   int cpus = 1;
 };

@@ -25,10 +25,10 @@ absl::StatusOr<std::optional<std::string>> RequestIds::Begin(std::string_view na
   std::string key = MapKey(name_space, id);
   MutexLock lock(&mu_);
   DropExpired(now);
-  const auto [it, added] = records_.try_emplace(key, Record{request, now, false, {}});
+  const auto [it, added] = records_.try_emplace(key, Record{request, last_place_ + 1, false, {}});
   if (added) {
     bytes_ += kRecordBytes + key.size();
-    order_.emplace_back(std::move(key), now);
+    order_.push_back({std::move(key), ++last_place_, now});
     MakeRoom();
     return std::nullopt;
   }
@@ -72,11 +72,11 @@ uint64_t RequestIds::forgotten_early() const {
 }
 
 bool RequestIds::DropOldest() {
-  const auto [key, began] = std::move(order_.front());
+  const Place oldest = std::move(order_.front());
   order_.pop_front();
-  const auto it = records_.find(key);
+  const auto it = records_.find(oldest.key);
   // Forgotten, and perhaps begun again later with a place of its own.
-  if (it == records_.end() || it->second.began != began) return false;
+  if (it == records_.end() || it->second.place != oldest.number) return false;
   bytes_ -= kRecordBytes + it->first.size() + it->second.answer.size();
   records_.erase(it);
   return true;
@@ -91,7 +91,7 @@ void RequestIds::MakeRoom() {
 
 void RequestIds::DropExpired(MonoNanos now) {
   const int64_t remember = absl::ToInt64Nanoseconds(options_.remember);
-  while (!order_.empty() && order_.front().second + remember <= now) DropOldest();
+  while (!order_.empty() && order_.front().began + remember <= now) DropOldest();
 }
 
 }  // namespace larder

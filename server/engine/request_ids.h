@@ -53,13 +53,18 @@ class RequestIds {
  private:
   struct Record {
     uint64_t request;
-    MonoNanos began;
+    uint64_t place;
     bool ended;
     std::string answer;
   };
+  struct Place {
+    std::string key;
+    uint64_t number;
+    MonoNanos began;
+  };
 
   static std::string MapKey(std::string_view name_space, std::string_view id);
-  // False when the oldest place belonged to a forgotten id.
+  // False when the oldest place was left behind.
   bool DropOldest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void MakeRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void DropExpired(MonoNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -68,7 +73,8 @@ class RequestIds {
   mutable Mutex mu_;
   absl::flat_hash_map<std::string, Record> records_ ABSL_GUARDED_BY(mu_);
   // Oldest first. An id that was forgotten leaves its place behind until it comes up.
-  std::deque<std::pair<std::string, MonoNanos>> order_ ABSL_GUARDED_BY(mu_);
+  std::deque<Place> order_ ABSL_GUARDED_BY(mu_);
+  uint64_t last_place_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t bytes_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t forgotten_early_ ABSL_GUARDED_BY(mu_) = 0;
 };

@@ -41,7 +41,8 @@ class LaneFixture : public testing::Test {
   }
   // The reason that the ErrorInfo of `status` gives; empty without one.
   static std::string ReasonOf(const grpc::Status& status) {
-    for (const auto& any : DetailsOf(status).details()) {
+    const rpc::v1::Status wire = DetailsOf(status);
+    for (const auto& any : wire.details()) {
       rpc::v1::ErrorInfo info;
       if (any.type_url() == "type.googleapis.com/google.rpc.ErrorInfo" && info.ParseFromString(any.value()) &&
           info.domain() == "larder") {
@@ -52,7 +53,8 @@ class LaneFixture : public testing::Test {
   }
   // The path of the first wrong field; empty without one.
   static std::string FieldOf(const grpc::Status& status) {
-    for (const auto& any : DetailsOf(status).details()) {
+    const rpc::v1::Status wire = DetailsOf(status);
+    for (const auto& any : wire.details()) {
       rpc::v1::BadRequest bad;
       if (any.type_url() == "type.googleapis.com/google.rpc.BadRequest" && bad.ParseFromString(any.value())) {
         return bad.field_violations(0).field();
