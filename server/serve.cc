@@ -34,8 +34,12 @@
 namespace larder {
 namespace {
 
+// A request id with what it answered: most answers are small, those of batches are not.
+constexpr uint64_t kRequestIdBytes = 512;
 constexpr char kVersionFile[] = "version";
 constexpr absl::Duration kVersionsAhead = absl::Minutes(1);
+// While versions are ahead of the wall clock they grow by counting, four million to the second.
+constexpr absl::Duration kVersionsHeadroom = absl::Seconds(1);
 constexpr absl::Duration kVersionSaveInterval = absl::Seconds(20);
 
 absl::Duration FromProto(const google::protobuf::Duration& duration) {
@@ -89,6 +93,8 @@ ReferenceLane::Options LaneOptionsFrom(const config::v1::Config& proto) {
   options.address = proto.listen().grpc();
   options.message_bytes_max = proto.limits().message_bytes();
   options.metadata_bytes_max = proto.limits().metadata_bytes();
+  options.buffer_bytes_max = proto.limits().buffer_bytes();
+  options.streams_max = static_cast<int>(proto.limits().streams());
   options.keepalive_time = FromProto(proto.connections().keepalive_time());
   options.keepalive_timeout = FromProto(proto.connections().keepalive_timeout());
   options.ping_interval_min = FromProto(proto.connections().ping_interval_min());
@@ -124,17 +130,21 @@ class VersionKeeper {
     return version;
   }
 
-  void Save(const VersionClock& versions) {
-    if (dir_ == nullptr) return;
-    const Version ahead = std::max(versions.Last(), VersionAt(absl::Now()));
-    const absl::Status saved = dir_->WriteFile(kVersionFile, StrCat(VersionAt(VersionTime(ahead) + kVersionsAhead)));
-    if (!saved.ok()) LogError("version_not_saved", {{"error", saved}});
+  // Writes down a version that is not reached before the next Save.
+  absl::Status Save(const VersionClock& versions) {
+    if (dir_ == nullptr) return absl::OkStatus();
+    const Version ahead = std::max(VersionAt(VersionTime(versions.Last()) + kVersionsHeadroom),
+                                   VersionAt(absl::Now() + kVersionsAhead));
+    return dir_->WriteFile(kVersionFile, StrCat(ahead));
   }
 
   void SaveRegularly(const VersionClock* versions, Executor* executor) {
     if (dir_ == nullptr) return;
-    Save(*versions);
-    executor->After(kVersionSaveInterval, [this, versions, executor] { SaveRegularly(versions, executor); });
+    executor->After(kVersionSaveInterval, [this, versions, executor] {
+      const absl::Status saved = Save(*versions);
+      if (!saved.ok()) LogError("version_not_saved", {{"error", saved}});
+      SaveRegularly(versions, executor);
+    });
   }
 
  private:
@@ -176,11 +186,13 @@ absl::Status Serve(const Config& config, const std::string& version) {
       ThreadPool::New({static_cast<int>(proto.workers().threads()), proto.limits().queue()});
   Engine engine(EngineOptionsFrom(config, pool.get(), floor));
   RequestIds request_ids({.ids_max = proto.limits().request_ids(),
+                          .bytes_max = proto.limits().request_ids() * kRequestIdBytes,
                           .remember = FromProto(proto.limits().request_id_ttl())});
   MethodTable methods;
-  const RequestLimits limits{proto.limits().value_bytes(), static_cast<int>(proto.limits().batch_keys())};
+  const RequestLimits limits{proto.limits().value_bytes(), static_cast<int>(proto.limits().batch_keys()),
+                             proto.limits().message_bytes()};
   CacheHandlers cache({limits, proto.node().name()}, &engine, &request_ids, &methods);
-  AdminHandlers admin({version, proto.node().name(), limits, proto.limits().message_bytes(), absl::Now()}, &engine,
+  AdminHandlers admin({version, proto.node().name(), limits, absl::Now()}, &engine,
                       &methods);
   Dispatcher dispatcher(Clock::System(), pool.get());
 
@@ -190,6 +202,7 @@ absl::Status Serve(const Config& config, const std::string& version) {
     ~StopWorkers() { pool->Shutdown(); }
   } stop_workers{pool.get()};
 
+  RETURN_IF_ERROR(version_keeper.Save(engine.versions()));
   ASSIGN_OR_RETURN(const std::unique_ptr<ReferenceLane> lane,
                    ReferenceLane::Start(LaneOptionsFrom(proto), &methods, &dispatcher));
   engine.Start();
@@ -210,7 +223,7 @@ absl::Status Serve(const Config& config, const std::string& version) {
   engine.Drain();
   lane->Drain(FromProto(proto.shutdown().drain()));
   pool->Shutdown();
-  version_keeper.Save(engine.versions());
+  RETURN_IF_ERROR(version_keeper.Save(engine.versions()));
   LogInfo("stopped", {{"uptime", absl::Nanoseconds(Clock::System()->Mono() - begun)}});
   return absl::OkStatus();
 }

@@ -16,6 +16,8 @@ constexpr uint64_t kMemoryLeast = 8 * kMiB;
 constexpr uint64_t kMemoryMost = 64 * 1024 * kMiB;
 constexpr uint64_t kMemoryWhenUnknown = 256 * kMiB;
 constexpr uint32_t kNodeIds = 1024;
+constexpr int kThreadsLeast = 2;
+constexpr int kThreadsMost = 256;
 
 // A container's memory is there for larder; a machine's is shared with whatever else runs on it.
 // What is not given to entries is for connections, messages in flight and the allocator.
@@ -73,7 +75,7 @@ AutoValue ResolveAuto(config::v1::Auto from, const Machine& machine,
     case config::v1::AUTO_MEMORY:
       return Memory(machine);
     case config::v1::AUTO_CPUS:
-      return {absl::StrCat(std::clamp(machine.cpus, 2, 1024)),
+      return {absl::StrCat(std::clamp(machine.cpus, kThreadsLeast, kThreadsMost)),
               absl::StrCat(machine.cpus, machine.cpus == 1 ? " CPU, at least 2 threads" : " CPUs")};
     default:
       return {};

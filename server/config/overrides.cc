@@ -1,7 +1,6 @@
 // An override changes the tree, not the result, so that one reader checks all values and a wrong
 // override is reported like a wrong line. Only how to read the text of an override needs the
-// schema: `[::]:50051` is an address, and
-// `["a:*"]` is a list.
+// schema: `[::]:50051` is an address, and `["a:*"]` is a list.
 //
 // Kubernetes gives every container variables for every Service of its namespace: a Service `larder`
 // makes LARDER_PORT and LARDER_SERVICE_HOST, a Service `larder-data` makes
@@ -54,11 +53,10 @@ const FieldDescriptor* FieldOf(const std::vector<std::string>& path) {
 // Makes `value` what `path` names, and a section of everything on the way that is none.
 void SetAt(const std::vector<std::string>& path, Node value, const Source& at, Node* node) {
   for (const std::string& name : path) {
-    if (node->kind != Node::Kind::kMap) *node = {.kind = Node::Kind::kMap, .at = at};
+    if (node->kind != Node::Kind::kMap) *node = Node(Node::Kind::kMap, at);
     auto member = std::find_if(node->members.begin(), node->members.end(),
                                [&](const Node::Member& m) { return m.name == name; });
     if (member == node->members.end()) member = node->members.insert(member, {name, at, {}});
-    member->at = at;
     node = &member->value;
   }
   *node = std::move(value);
@@ -119,8 +117,7 @@ void ApplyEnvironment(const std::vector<std::pair<std::string, std::string>>& en
       return n.variable == variable;
     });
     if (found != names.end()) {
-      SetAt(absl::StrSplit(found->path, '.'), {.kind = Node::Kind::kScalar, .at = at, .text = text},
-            at, root);
+      SetAt(absl::StrSplit(found->path, '.'), Node(Node::Kind::kScalar, at, text), at, root);
     } else if (BeginsLikeASection(variable) && !IsOfKubernetes(variable)) {
       std::vector<std::string_view> known;
       for (const EnvironmentName& name : names) known.push_back(name.variable);
@@ -145,7 +142,7 @@ void ApplyOverrides(const std::vector<std::pair<std::string, std::string>>& over
     const FieldDescriptor* const field = FieldOf(names);
     const bool single = field != nullptr && !field->is_repeated() && !IsSection(field);
     const bool yaml = !single && (text.starts_with('[') || text.starts_with('{'));
-    Node value = {.kind = Node::Kind::kScalar, .at = at, .text = text};
+    Node value(Node::Kind::kScalar, at, text);
     if (yaml) value = ParseYaml(text, at, problems);
     SetAt(names, std::move(value), at, root);
   }

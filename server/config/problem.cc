@@ -49,18 +49,23 @@ std::string Quoted(std::string_view text) {
 
 void Problems::Add(const Source& source, std::string message) {
   if (list_.size() < kKeptMax) {
-    list_.push_back({source, std::move(message)});
+    list_.push_back({source, list_.size(), std::move(message)});
   } else {
     ++dropped_;
   }
 }
 
+void Problems::Add(const Problems& others) {
+  for (const Problem& problem : others.list_) Add(problem.source, problem.message);
+  dropped_ += others.dropped_;
+}
+
 absl::Status Problems::ToStatus() const {
   if (list_.empty()) return absl::OkStatus();
   std::vector<Problem> sorted = list_;
-  std::stable_sort(sorted.begin(), sorted.end(), [](const Problem& a, const Problem& b) {
-    return std::tie(a.source.kind, a.source.line, a.source.column) <
-           std::tie(b.source.kind, b.source.line, b.source.column);
+  std::sort(sorted.begin(), sorted.end(), [](const Problem& a, const Problem& b) {
+    return std::tie(a.source.kind, a.source.line, a.source.column, a.number) <
+           std::tie(b.source.kind, b.source.line, b.source.column, b.number);
   });
   std::string text;
   for (size_t i = 0; i < std::min(sorted.size(), kShownMax); ++i) {

@@ -38,6 +38,7 @@ class Problems {
   static constexpr size_t kShownMax = 100;
 
   void Add(const Source& source, std::string message);
+  void Add(const Problems& others);
   bool empty() const { return list_.empty(); }
 
   // OK when there are none. Else InvalidArgument with one line for each, `place: message`: those of
@@ -47,6 +48,7 @@ class Problems {
  private:
   struct Problem {
     Source source;
+    size_t number;  // in the order of finding
     std::string message;
   };
   // A hostile file of 4 MiB could have a million.

@@ -138,7 +138,7 @@ class Reader {
     if (node == nullptr || name.empty()) return std::nullopt;
     Node section = *node;
     if (node->kind == Node::Kind::kScalar) {
-      section = {.kind = Node::Kind::kMap, .at = node->at};
+      section = Node(Node::Kind::kMap, node->at);
       section.members.push_back({name, node->at, *node});
       return section;
     }
@@ -146,16 +146,14 @@ class Reader {
     for (const Node::Member& member : node->members) {
       if (member.name == name) return std::nullopt;
     }
-    section.members.push_back(
-        {name, node->at, {.kind = Node::Kind::kScalar, .at = node->at, .text = "true"}});
+    section.members.push_back({name, node->at, Node(Node::Kind::kScalar, node->at, "true")});
     return section;
   }
 
   // Null `node` = the default.
   void ReadScalar(const FieldDescriptor* field, const Node* node, const std::string& path,
                   Message* message, std::string* source) {
-    const Node fallback = {
-        .kind = Node::Kind::kScalar, .at = {}, .text = RulesOf(field).default_value()};
+    const Node fallback(Node::Kind::kScalar, Source{}, RulesOf(field).default_value());
     const Node& given = node == nullptr ? fallback : *node;
     if (!Expect(given, Node::Kind::kScalar, path)) return;
     std::string text = given.text;

@@ -5,6 +5,7 @@
 #define LARDER_CONFIG_TREE_H_
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/problem.h"
@@ -16,13 +17,16 @@ struct Node {
   // kBroken: a problem has been reported, and nothing more is to be said about the value.
   enum class Kind { kNull, kScalar, kList, kMap, kBroken };
 
+  Node();
+  Node(Kind kind_of, const Source& where, std::string text_of = "", bool in_quotes = false);
+
   Kind kind = Kind::kNull;
   Source at;
   // For kScalar: the text, and whether it stood in quotes and so is no word of the language.
-  std::string text = {};
+  std::string text;
   bool quoted = false;
-  std::vector<Node> items = {};      // of kList
-  std::vector<Member> members = {};  // of kMap, in order; a name may occur twice
+  std::vector<Node> items;      // of kList
+  std::vector<Member> members;  // of kMap, in order; a name may occur twice
 };
 
 struct Node::Member {
@@ -30,6 +34,11 @@ struct Node::Member {
   Source at;  // of the name
   Node value;
 };
+
+// Here, because a Node can be made only where a Member is known.
+inline Node::Node() = default;
+inline Node::Node(Kind kind_of, const Source& where, std::string text_of, bool in_quotes)
+    : kind(kind_of), at(where), text(std::move(text_of)), quoted(in_quotes) {}
 
 }  // namespace larder
 

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <optional>
 #include <sstream>
 #include <utility>
 
@@ -20,6 +21,8 @@
 
 namespace larder {
 namespace {
+
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 // The length of the UTF-8 sequence that `text` starts with; 0 when it is malformed, overlong, a
 // surrogate or too large.
@@ -56,7 +59,6 @@ class TextCheck {
   TextCheck(const Source& where, Problems* problems) : at_(where), problems_(problems) {}
 
   bool Run(std::string_view text) {
-    if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);  // a byte order mark
     for (at_.line = 1; !text.empty(); ++at_.line) {
       const size_t end = text.find('\n');
       CheckLine(text.substr(0, end));
@@ -100,6 +102,13 @@ class TreeBuilder : public YAML::EventHandler {
 
   Node TakeRoot() { return std::move(root_); }
 
+  // Where the innermost list or map begins that has not ended; `otherwise` when there is none.
+  Source Unfinished(const Source& otherwise) const {
+    return frames_.empty() ? otherwise : frames_.back().node.at;
+  }
+  // Where the last value in quotes begins.
+  const std::optional<Source>& last_quoted() const { return last_quoted_; }
+
   void OnDocumentStart(const YAML::Mark&) override {}
   void OnDocumentEnd() override {}
 
@@ -107,7 +116,9 @@ class TreeBuilder : public YAML::EventHandler {
     if (skipped_ > 0) return;
     CheckMarks(mark, "?", anchor);
     if (WantsName()) return TakeName(mark, "", "a field name is missing");
-    Attach({.kind = Node::Kind::kNull, .at = At(mark)});
+    // yaml-cpp gives a value that is not there the position of whatever comes next.
+    const bool named = !frames_.empty() && frames_.back().node.kind == Node::Kind::kMap;
+    Attach(Node(Node::Kind::kNull, named ? frames_.back().next.at : At(mark)));
   }
 
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
@@ -115,7 +126,7 @@ class TreeBuilder : public YAML::EventHandler {
     constexpr char kMessage[] = "aliases (*name) are not supported; write the value out";
     if (WantsName()) return TakeName(mark, "", kMessage);
     problems_->Add(At(mark), kMessage);
-    Attach({.kind = Node::Kind::kBroken, .at = At(mark)});
+    Attach(Node(Node::Kind::kBroken, At(mark)));
   }
 
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
@@ -127,7 +138,8 @@ class TreeBuilder : public YAML::EventHandler {
       return TakeName(mark, value,
                       merge ? "merge keys (<<) are not supported; write the fields out" : "");
     }
-    Attach({.kind = Node::Kind::kScalar, .at = At(mark), .text = value, .quoted = tag == "!"});
+    if (tag == "!") last_quoted_ = At(mark);
+    Attach(Node(Node::Kind::kScalar, At(mark), value, tag == "!"));
   }
 
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
@@ -210,11 +222,11 @@ class TreeBuilder : public YAML::EventHandler {
     if (is_name) TakeName(mark, "", "a field name must be a single word");
     if (frames_.size() == kYamlDepthMax) {
       problems_->Add(At(mark), absl::StrCat("nested deeper than ", kYamlDepthMax, " levels"));
-      if (!is_name) Attach({.kind = Node::Kind::kBroken, .at = At(mark)});
+      if (!is_name) Attach(Node(Node::Kind::kBroken, At(mark)));
       skipped_ = 1;
       return;
     }
-    frames_.push_back({.node = {.kind = kind, .at = At(mark)}, .is_name = is_name});
+    frames_.push_back({.node = Node(kind, At(mark)), .is_name = is_name});
   }
 
   void End() {
@@ -231,9 +243,29 @@ class TreeBuilder : public YAML::EventHandler {
   Problems* const problems_;
   Node root_;
   std::vector<Frame> frames_;
+  std::optional<Source> last_quoted_;
   // Lists and maps that have begun inside one that was too deep.
   size_t skipped_ = 0;
 };
+
+// False when the quoted value that begins at `at` runs to the end of the text, which yaml-cpp takes
+// for its end. Only the last one can.
+bool IsClosed(std::string_view text, const Source& at) {
+  for (int line = 1; line < at.line; ++line) text.remove_prefix(text.find('\n') + 1);
+  text.remove_prefix(std::min<size_t>(std::max(at.column - 1, 0), text.size()));
+  if (!text.starts_with('"') && !text.starts_with('\'')) return true;  // a block of text
+  const char quote = text.front();
+  for (size_t i = 1; i < text.size(); ++i) {
+    if (quote == '"' && text[i] == '\\') {
+      ++i;
+    } else if (text[i] == quote && quote == '\'' && i + 1 < text.size() && text[i + 1] == quote) {
+      ++i;
+    } else if (text[i] == quote) {
+      return true;
+    }
+  }
+  return false;
+}
 
 // Tells where a second document begins.
 class SecondDocument : public TreeBuilder {
@@ -263,36 +295,49 @@ bool IsCleanText(std::string_view text, std::string_view allowed) {
 }
 
 Node ParseYaml(const std::string& text, const Source& where, Problems* problems) {
+  Node broken(Node::Kind::kBroken, where);
   if (text.size() > kYamlBytesMax) {
     problems->Add(
         where, absl::StrCat("the text is more than ", kYamlBytesMax, " bytes, which is the limit"));
-    return {.kind = Node::Kind::kBroken, .at = where};
+    return broken;
   }
-  if (!TextCheck(where, problems).Run(text)) return {.kind = Node::Kind::kBroken, .at = where};
+  const std::string_view without_mark =
+      std::string_view(text).substr(text.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0);
+  if (!TextCheck(where, problems).Run(without_mark)) return broken;
 
-  TreeBuilder builder(where, problems);
-  Source at = where;
+  // Of a text that is not YAML only that is reported: yaml-cpp's events before it are guesses.
+  Problems found;
+  TreeBuilder builder(where, &found);
   const auto place = [&](int line, int column) {
+    Source at = where;
     if (at.kind == Source::Kind::kFile) at.line = line, at.column = column;
+    return at;
   };
   try {
-    std::istringstream in(text);
+    std::istringstream in{std::string(without_mark)};
     YAML::Parser parser(in);
     parser.HandleNextDocument(builder);
     Problems ignored;
     SecondDocument second(where, &ignored);
     if (parser.HandleNextDocument(second)) {
-      place(second.line, second.column);
-      problems->Add(at, "a second document begins here; a configuration is one");
+      found.Add(place(second.line, second.column),
+                "a second document begins here; a configuration is one");
     }
+    if (builder.last_quoted() && !IsClosed(without_mark, *builder.last_quoted())) {
+      problems->Add(*builder.last_quoted(), "not YAML: the quote is not closed");
+      return broken;
+    }
+    problems->Add(found);
     return builder.TakeRoot();
   } catch (const YAML::Exception& e) {
-    place(e.mark.line + 1, e.mark.column + 1);
-    problems->Add(at, absl::StrCat("not YAML: ", e.msg));
+    // What is missing at the end of the text has no position, but it has a beginning.
+    const Source at = place(e.mark.line + 1, e.mark.column + 1);
+    const bool at_end = e.mark.line <= 0 && e.mark.column <= 0;
+    problems->Add(at_end ? builder.Unfinished(place(1, 1)) : at, absl::StrCat("not YAML: ", e.msg));
   } catch (const std::exception& e) {
-    problems->Add(at, absl::StrCat("not YAML: ", e.what()));
+    problems->Add(place(1, 1), absl::StrCat("not YAML: ", e.what()));
   }
-  return {.kind = Node::Kind::kBroken, .at = where};
+  return broken;
 }
 
 }  // namespace larder

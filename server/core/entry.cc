@@ -41,8 +41,7 @@ EntryPtr Entry::New(const EntryFields& fields) {
 }
 
 Entry::Entry(const EntryFields& fields)
-    : hits_(fields.hits),
-      version_(fields.version),
+    : version_(fields.version),
       written_(fields.written),
       fresh_until_(fields.fresh_until),
       usable_until_(fields.usable_until),

@@ -5,6 +5,7 @@
 #ifndef LARDER_CORE_ENTRY_H_
 #define LARDER_CORE_ENTRY_H_
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <string>
@@ -54,8 +55,6 @@ struct EntryFields {
   MonoNanos usable_until = 0;
   uint16_t type_id = 0;
   uint16_t namespace_id = 0;
-  // Hits of the version that this one replaces, so that what is popular stays so.
-  uint32_t hits = 0;
   std::vector<std::string> tags;
   std::vector<std::string> depends_on;
 };
@@ -78,7 +77,12 @@ class Entry {
   std::vector<std::string> depends_on() const { return Lists(tag_count_, dependency_count_); }
 
   uint32_t hits() const { return hits_.load(std::memory_order_relaxed); }
-  void CountHit() const { hits_.store(hits() + 1, std::memory_order_relaxed); }
+  void CountHit() const { CarryHits(1); }
+  // Adds the hits of the version that this one replaces, so that what is popular stays so.
+  void CarryHits(uint32_t more) const {
+    const uint32_t now = hits();
+    hits_.store(now + std::min(more, UINT32_MAX - now), std::memory_order_relaxed);
+  }
 
   // Bytes that the allocation takes.
   size_t allocated_bytes() const;
@@ -97,7 +101,7 @@ class Entry {
 
   mutable std::atomic<uint32_t> references_{1};
   // Racing increments may be lost: the count steers TTLs and need not be exact.
-  mutable std::atomic<uint32_t> hits_;
+  mutable std::atomic<uint32_t> hits_{0};
   const Version version_;
   const MonoNanos written_;
   const MonoNanos fresh_until_;

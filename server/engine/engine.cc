@@ -19,6 +19,7 @@ L1::Options MemoryOptions(const Engine::Options& options) {
   L1::Options memory;
   memory.budget_bytes = options.memory_bytes;
   memory.entry_bytes_max = options.value_bytes_max + sizeof(Entry) + kKeyBytesMax + 2 * kTagsMax * kKeyBytesMax;
+  memory.tallies_max = options.types->size() + options.namespaces_max;
   memory.clock = options.clock;
   return memory;
 }

@@ -90,13 +90,13 @@ bool LeaseTable::Find(std::string_view full_key, std::string_view token, ArmedLe
   return true;
 }
 
-bool LeaseTable::Complete(std::string_view full_key, std::string_view token, const EntryPtr& entry) {
-  if (!EndWith(full_key, token, entry)) return false;
+bool LeaseTable::Complete(std::string_view full_key, std::string_view token) {
+  if (!EndStored(full_key, token)) return false;
   counters_.Add(kFulfilled);
   return true;
 }
 
-bool LeaseTable::EndWith(std::string_view full_key, std::string_view token, const EntryPtr& entry) {
+bool LeaseTable::EndStored(std::string_view full_key, std::string_view token) {
   Record ended;
   {
     Shard& shard = ShardOf(full_key);
@@ -110,7 +110,7 @@ bool LeaseTable::EndWith(std::string_view full_key, std::string_view token, cons
     for (const auto& waiter : ended.line) waiter->in_line = false;
   }
   if (ended.timer != 0) options_.executor->Cancel(ended.timer);
-  for (const auto& waiter : ended.line) waiter->turn.TrySet({LeaseTurn::Kind::kValue, "", entry});
+  for (const auto& waiter : ended.line) waiter->turn.TrySet({LeaseTurn::Kind::kStored});
   return true;
 }
 
@@ -145,7 +145,7 @@ bool LeaseTable::PassOn(std::string_view full_key, std::string_view token, Lost 
 }
 
 void LeaseTable::HandOver(std::string_view full_key, std::shared_ptr<LeaseWaiter> next, std::string token) {
-  while (!next->turn.TrySet({LeaseTurn::Kind::kGranted, token, EntryPtr()})) {
+  while (!next->turn.TrySet({LeaseTurn::Kind::kGranted, token})) {
     // That waiter had left in this moment. Nobody else knows the token, so the record is ours to hand on.
     Shard& shard = ShardOf(full_key);
     MutexLock lock(&shard.mu);
@@ -164,7 +164,7 @@ void LeaseTable::HandOver(std::string_view full_key, std::shared_ptr<LeaseWaiter
   }
 }
 
-void LeaseTable::OnChange(std::string_view full_key, FillTicket cancelled, const EntryPtr& entry) {
+void LeaseTable::OnChange(std::string_view full_key, FillTicket cancelled, Change change) {
   if (cancelled == 0) return;
   std::string token;
   {
@@ -176,9 +176,9 @@ void LeaseTable::OnChange(std::string_view full_key, FillTicket cancelled, const
     if (it == shard.records.end() || it->second.lease.ticket != cancelled) return;
     token = it->second.token;
   }
-  if (!entry) {
+  if (change == Change::kRemoved) {
     PassOn(full_key, token, Lost::kRevoked);
-  } else if (EndWith(full_key, token, entry)) {
+  } else if (EndStored(full_key, token)) {
     counters_.Add(kRevoked);
   }
 }
@@ -198,7 +198,7 @@ void LeaseTable::Drain() {
       }
       waiting_ -= waiters.size();
     }
-    for (const auto& waiter : waiters) waiter->turn.TrySet({LeaseTurn::Kind::kDraining, "", EntryPtr()});
+    for (const auto& waiter : waiters) waiter->turn.TrySet({LeaseTurn::Kind::kDraining});
   }
 }
 

@@ -1,5 +1,5 @@
 // LeaseTable decides who fills a missing key of a type without an origin: one caller at a time gets the lease, the
-// others wait in line for its value, or for the lease when it comes free.
+// others wait in line until its value is stored, or for the lease when it comes free.
 // Thread safety: any method, any thread. Blocks for one shard's lock at most.
 // Knows nothing of values in memory: whether a fill may still be stored is L1's to say, by the fill ticket.
 //
@@ -24,7 +24,6 @@
 #include "base/mutex.h"
 #include "base/random.h"
 #include "base/task.h"
-#include "core/entry.h"
 #include "core/version.h"
 #include "memory/l1.h"
 
@@ -36,14 +35,13 @@ inline constexpr size_t kLeaseTokenBytes = 16;
 struct LeaseTurn {
   enum class Kind {
     kGranted,    // the waiter is the holder now, by `token`
-    kValue,      // `entry` was stored meanwhile
+    kStored,     // a value was stored meanwhile: look in memory again
     kTimeout,    // the caller's time is over
     kCancelled,  // the caller is gone
     kDraining,   // the server is going down
   };
   Kind kind;
-  std::string token;
-  EntryPtr entry;
+  std::string token = {};
 };
 
 // A place in line. The owner awaits `turn` and calls Leave when it was not the table that ended the wait.
@@ -104,15 +102,16 @@ class LeaseTable {
   // The lease that `token` names, if it is held and armed.
   bool Find(std::string_view full_key, std::string_view token, ArmedLease* lease) const;
 
-  // The holder's value is stored: all waiters get it. False when the token is not the holder's.
-  bool Complete(std::string_view full_key, std::string_view token, const EntryPtr& entry);
+  // The holder's value is stored: all waiters are told. False when the token is not the holder's.
+  bool Complete(std::string_view full_key, std::string_view token);
 
   // The holder is out: the first waiter gets the lease, else it ends. False when the token is not the holder's.
   bool PassOn(std::string_view full_key, std::string_view token, Lost why);
 
-  // The key was changed, and the change ended the fill `cancelled`: its holder loses the lease. With an `entry` (a
-  // Set) all waiters get that, without one (Delete, Invalidate) the first waiter gets the lease.
-  void OnChange(std::string_view full_key, FillTicket cancelled, const EntryPtr& entry);
+  // The key was changed, and the change ended the fill `cancelled`: its holder loses the lease. If a value was stored
+  // (a Set) all waiters are told, else (Delete, Invalidate) the first waiter gets the lease.
+  enum class Change { kStored, kRemoved };
+  void OnChange(std::string_view full_key, FillTicket cancelled, Change change);
 
   // Ends all waits with kDraining and refuses new places.
   void Drain();
@@ -140,8 +139,8 @@ class LeaseTable {
   std::string NewToken();
   // Makes waiters the holder, one after the other, until one takes it; ends the record when none does.
   void HandOver(std::string_view full_key, std::shared_ptr<LeaseWaiter> next, std::string token);
-  // Ends the record of `token` and gives `entry` to all who wait. False when the token is not the holder's.
-  bool EndWith(std::string_view full_key, std::string_view token, const EntryPtr& entry);
+  // Ends the record of `token` and tells all who wait. False when the token is not the holder's.
+  bool EndStored(std::string_view full_key, std::string_view token);
   void Count(Lost why);
 
   const Options options_;

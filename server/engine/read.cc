@@ -1,9 +1,9 @@
 // The read path: Get, and GetOrLoad over leases.
 //
 // GetOrLoad on a miss joins the key's lease. Whoever is first gets the lease and an answer at once: "load it". The
-// others wait in line without a thread, and wake with the value when the holder's Set lands (or anybody's Set), or with
-// the lease when the holder gives it back, lets it run out, or loses it to a Delete or an Invalidate. Whoever is given
-// the lease looks in memory once more, because a value may have landed between its miss and its turn.
+// others wait in line without a thread, and wake when the holder's Set lands (or anybody's Set), or with the lease when
+// the holder gives it back, lets it run out, or loses it to a Delete or an Invalidate. Whoever wakes looks in memory once
+// more, because a value may have landed, or have gone, between its miss and its turn.
 
 #include <utility>
 
@@ -46,8 +46,7 @@ absl::StatusOr<LoadResult> Engine::HitOrNegative(const L1Lookup& found, const Re
 }
 
 Task<absl::StatusOr<LoadResult>> Engine::GetOrLoad(LoadRequest request) {
-  // A waiter is served by what a Set stores, so the namespace gets its number here already.
-  CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForWrite(request.key));
+  CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead(request.key));
   const FullKey full_key(request.key.name_space, request.key.key);
   bool waited = false;
   while (true) {
@@ -58,7 +57,7 @@ Task<absl::StatusOr<LoadResult>> Engine::GetOrLoad(LoadRequest request) {
     const bool may_wait = until > options_.clock->Mono();
     CO_ASSIGN_OR_RETURN(LeaseTable::Place place, leases_.Join(full_key.view(), may_wait));
     std::string token = std::move(place.token);
-    LeaseTurn turn{place.busy ? LeaseTurn::Kind::kTimeout : LeaseTurn::Kind::kGranted, "", EntryPtr()};
+    LeaseTurn turn{place.busy ? LeaseTurn::Kind::kTimeout : LeaseTurn::Kind::kGranted};
     if (place.waiter != nullptr) {
       if (!std::exchange(waited, true)) {
         usage_.Count(Usage::kLoadsCoalesced, resolved.type->id, resolved.name_space);
@@ -73,8 +72,10 @@ Task<absl::StatusOr<LoadResult>> Engine::GetOrLoad(LoadRequest request) {
         if (result.has_value()) co_return *std::move(result);
         break;  // lost before it began: try again
       }
-      case LeaseTurn::Kind::kValue:
-        co_return HitOrNegative({turn.entry, MissReason::kAbsent}, resolved);
+      case LeaseTurn::Kind::kStored:
+        // Not the value itself is handed over: by the time a waiter runs, it may have expired, or been deleted by a
+        // call that was answered before this one began.
+        break;
       case LeaseTurn::Kind::kTimeout:
         if (options_.clock->Mono() >= request.deadline) {
           co_return Error(Reason::kDEADLINE_EXCEEDED, "the deadline passed while another caller was loading the key");
@@ -94,10 +95,10 @@ Task<LeaseTurn> Engine::WaitInLine(std::shared_ptr<LeaseWaiter> waiter, MonoNano
   if (until != INT64_MAX) {
     const absl::Duration left = absl::Nanoseconds(until - options_.clock->Mono());
     timer = options_.executor->After(
-        left, [waiter] { waiter->turn.TrySet({LeaseTurn::Kind::kTimeout, "", EntryPtr()}); });
+        left, [waiter] { waiter->turn.TrySet({LeaseTurn::Kind::kTimeout}); });
   }
   if (cancellation != nullptr) {
-    cancellation->OnCancel([waiter] { waiter->turn.TrySet({LeaseTurn::Kind::kCancelled, "", EntryPtr()}); });
+    cancellation->OnCancel([waiter] { waiter->turn.TrySet({LeaseTurn::Kind::kCancelled}); });
   }
   LeaseTurn turn = co_await waiter->turn;
   if (cancellation != nullptr) cancellation->OnCancel(nullptr);
@@ -110,18 +111,12 @@ Task<LeaseTurn> Engine::WaitInLine(std::shared_ptr<LeaseWaiter> waiter, MonoNano
 absl::StatusOr<std::optional<LoadResult>> Engine::TakeLease(const FullKey& full_key, const LoadRequest& request,
                                                             const Resolved& resolved, std::string token) {
   // 1: A misses.  2: B is given the lease, loads and lands.  3: A joins, finds no lease out and is given one. So the
-  // fill begins first, and then A looks in memory again: whatever lands from here on ends the fill.
+  // fill begins and the lease is armed first, and then A looks in memory again: whatever lands or is removed from here
+  // on ends the fill and is told to the lease table.
   const ArmedLease lease{memory_->BeginFill(full_key.view()), versions_.Next()};
   if (lease.ticket == 0) {
     leases_.PassOn(full_key.view(), token, LeaseTable::Lost::kReleased);
     return RetryableError(Reason::kOVERLOADED, absl::Seconds(1), "too many loads are running for the memory budget");
-  }
-  const L1Lookup found = memory_->Find(full_key.view());
-  if (found.entry) {
-    memory_->EndFill(full_key.view(), lease.ticket);
-    leases_.Complete(full_key.view(), token, found.entry);
-    ASSIGN_OR_RETURN(LoadResult result, HitOrNegative(found, resolved));
-    return std::optional<LoadResult>(std::move(result));
   }
   const TimerId timer = options_.executor->After(
       request.lease_ttl, [this, key = std::string(full_key.view()), token, ticket = lease.ticket, resolved] {
@@ -130,6 +125,18 @@ absl::StatusOr<std::optional<LoadResult>> Engine::TakeLease(const FullKey& full_
   if (!leases_.Arm(full_key.view(), token, lease, timer)) {
     options_.executor->Cancel(timer);
     memory_->EndFill(full_key.view(), lease.ticket);
+    return std::optional<LoadResult>();
+  }
+  const L1Lookup found = memory_->Find(full_key.view());
+  if (found.entry) {
+    memory_->EndFill(full_key.view(), lease.ticket);
+    leases_.Complete(full_key.view(), token);
+    ASSIGN_OR_RETURN(LoadResult result, HitOrNegative(found, resolved));
+    return std::optional<LoadResult>(std::move(result));
+  }
+  // A change between BeginFill and Arm found no armed lease to tell.
+  if (!memory_->HasFill(full_key.view(), lease.ticket)) {
+    leases_.PassOn(full_key.view(), token, LeaseTable::Lost::kRevoked);
     return std::optional<LoadResult>();
   }
   usage_.Count(Usage::kMisses, resolved.type->id, resolved.name_space);

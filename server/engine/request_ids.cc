@@ -6,8 +6,8 @@
 namespace larder {
 namespace {
 
-// Map node, queue node and bookkeeping of one id.
-constexpr uint64_t kRecordBytes = 192;
+// Map slot, list node and bookkeeping of one id.
+constexpr uint64_t kRecordBytes = 256;
 
 }  // namespace
 
@@ -15,8 +15,8 @@ std::string RequestIds::MapKey(std::string_view name_space, std::string_view id)
   return StrCat(name_space.size(), ":", name_space, id);
 }
 
-absl::StatusOr<std::optional<std::string>> RequestIds::Begin(std::string_view name_space, std::string_view id,
-                                                             uint64_t request) {
+absl::StatusOr<RequestIds::Begun> RequestIds::Begin(std::string_view name_space, std::string_view id,
+                                                    uint64_t request) {
   if (id.size() > kIdBytesMax) {
     return FieldError(Reason::kREQUEST_ID_INVALID, "request_id",
                       StrCat("request_id is ", id.size(), " bytes; at most ", kIdBytesMax));
@@ -25,12 +25,14 @@ absl::StatusOr<std::optional<std::string>> RequestIds::Begin(std::string_view na
   std::string key = MapKey(name_space, id);
   MutexLock lock(&mu_);
   DropExpired(now);
-  const auto [it, added] = records_.try_emplace(key, Record{request, last_place_ + 1, false, {}});
-  if (added) {
-    bytes_ += kRecordBytes + key.size();
-    order_.push_back({std::move(key), ++last_place_, now});
+  const auto it = records_.find(key);
+  if (it == records_.end()) {
+    bytes_ += kRecordBytes + 2 * key.size();
+    const uint64_t number = ++last_number_;
+    order_.push_back({key, now});
+    records_.emplace(std::move(key), Record{request, number, std::prev(order_.end()), false, {}});
     MakeRoom();
-    return std::nullopt;
+    return Begun{std::nullopt, number};
   }
   const Record& record = it->second;
   if (record.request != request) {
@@ -40,25 +42,29 @@ absl::StatusOr<std::optional<std::string>> RequestIds::Begin(std::string_view na
     return RetryableError(Reason::kREQUEST_IN_PROGRESS, absl::Milliseconds(50),
                           "the first request with this request_id is still running");
   }
-  return record.answer;
+  return Begun{record.answer, 0};
 }
 
-void RequestIds::End(std::string_view name_space, std::string_view id, std::string answer) {
-  MutexLock lock(&mu_);
+RequestIds::Records::iterator RequestIds::FindRunning(std::string_view name_space, std::string_view id,
+                                                      uint64_t place) {
   const auto it = records_.find(MapKey(name_space, id));
-  if (it == records_.end() || it->second.ended) return;
+  return it == records_.end() || it->second.number != place || it->second.ended ? records_.end() : it;
+}
+
+void RequestIds::End(std::string_view name_space, std::string_view id, uint64_t place, std::string answer) {
+  MutexLock lock(&mu_);
+  const auto it = FindRunning(name_space, id, place);
+  if (it == records_.end()) return;
   bytes_ += answer.size();
   it->second.answer = std::move(answer);
   it->second.ended = true;
   MakeRoom();
 }
 
-void RequestIds::Forget(std::string_view name_space, std::string_view id) {
+void RequestIds::Forget(std::string_view name_space, std::string_view id, uint64_t place) {
   MutexLock lock(&mu_);
-  const auto it = records_.find(MapKey(name_space, id));
-  if (it == records_.end()) return;
-  bytes_ -= kRecordBytes + it->first.size() + it->second.answer.size();
-  records_.erase(it);
+  const auto it = FindRunning(name_space, id, place);
+  if (it != records_.end()) Drop(it);
 }
 
 size_t RequestIds::size() const {
@@ -71,21 +77,16 @@ uint64_t RequestIds::forgotten_early() const {
   return forgotten_early_;
 }
 
-bool RequestIds::DropOldest() {
-  const Place oldest = std::move(order_.front());
-  order_.pop_front();
-  const auto it = records_.find(oldest.key);
-  // Forgotten, and perhaps begun again later with a place of its own.
-  if (it == records_.end() || it->second.place != oldest.number) return false;
-  bytes_ -= kRecordBytes + it->first.size() + it->second.answer.size();
-  records_.erase(it);
-  return true;
+void RequestIds::Drop(Records::iterator record) {
+  bytes_ -= kRecordBytes + 2 * record->first.size() + record->second.answer.size();
+  order_.erase(record->second.place);
+  records_.erase(record);
 }
 
 void RequestIds::MakeRoom() {
-  // Places of forgotten ids count too, or calls that fail in a loop would fill the queue.
-  while (records_.size() > options_.ids_max || bytes_ > options_.bytes_max || order_.size() > 2 * options_.ids_max) {
-    if (DropOldest()) ++forgotten_early_;
+  while (records_.size() > options_.ids_max || bytes_ > options_.bytes_max) {
+    DropOldest();
+    ++forgotten_early_;
   }
 }
 

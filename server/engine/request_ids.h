@@ -7,7 +7,7 @@
 #define LARDER_ENGINE_REQUEST_IDS_H_
 
 #include <cstdint>
-#include <deque>
+#include <list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -35,46 +35,54 @@ class RequestIds {
 
   explicit RequestIds(const Options& options) : options_(options) {}
 
-  // Null: go ahead, and call End or Forget. A string: the answer that the first call gave.
+  // What to do with a call: go ahead and End or Forget it by its place, or repeat `answer`.
+  struct Begun {
+    std::optional<std::string> answer;
+    uint64_t place = 0;
+  };
   // `request` identifies the content of the call: another one under the same id is REQUEST_ID_REUSED.
   // REQUEST_IN_PROGRESS while the first call runs; REQUEST_ID_INVALID for an id that is too long.
-  absl::StatusOr<std::optional<std::string>> Begin(std::string_view name_space, std::string_view id, uint64_t request);
+  absl::StatusOr<Begun> Begin(std::string_view name_space, std::string_view id, uint64_t request);
 
   // The call answered `answer`.
-  void End(std::string_view name_space, std::string_view id, std::string answer);
+  void End(std::string_view name_space, std::string_view id, uint64_t place, std::string answer);
 
   // The call failed and changed nothing: a repeat starts afresh.
-  void Forget(std::string_view name_space, std::string_view id);
+  void Forget(std::string_view name_space, std::string_view id, uint64_t place);
 
   size_t size() const;
   // Answers that were forgotten before their time.
   uint64_t forgotten_early() const;
 
  private:
+  struct Place {
+    std::string key;
+    MonoNanos began;
+  };
   struct Record {
     uint64_t request;
-    uint64_t place;
+    uint64_t number;
+    std::list<Place>::iterator place;
     bool ended;
     std::string answer;
   };
-  struct Place {
-    std::string key;
-    uint64_t number;
-    MonoNanos began;
-  };
+  using Records = absl::flat_hash_map<std::string, Record>;
 
   static std::string MapKey(std::string_view name_space, std::string_view id);
-  // False when the oldest place was left behind.
-  bool DropOldest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Drop(Records::iterator record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void DropOldest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { Drop(records_.find(order_.front().key)); }
+  // The record that Begin gave `place` to, unless it is gone or ended.
+  Records::iterator FindRunning(std::string_view name_space, std::string_view id, uint64_t place)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void MakeRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void DropExpired(MonoNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Options options_;
   mutable Mutex mu_;
-  absl::flat_hash_map<std::string, Record> records_ ABSL_GUARDED_BY(mu_);
-  // Oldest first. An id that was forgotten leaves its place behind until it comes up.
-  std::deque<Place> order_ ABSL_GUARDED_BY(mu_);
-  uint64_t last_place_ ABSL_GUARDED_BY(mu_) = 0;
+  Records records_ ABSL_GUARDED_BY(mu_);
+  // Oldest first; one for each record.
+  std::list<Place> order_ ABSL_GUARDED_BY(mu_);
+  uint64_t last_number_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t bytes_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t forgotten_early_ ABSL_GUARDED_BY(mu_) = 0;
 };

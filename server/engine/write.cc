@@ -89,7 +89,7 @@ Task<absl::StatusOr<WriteResult>> Engine::Set(WriteRequest request) {
     CO_ASSIGN_OR_RETURN(const InsertResult result, StoreNewVersion(&fields, request.condition, &stored));
     written.stored = result.outcome != InsertOutcome::kConditionFailed;
     written.version = written.stored ? stored->version() : result.current;
-    leases_.OnChange(full_key.view(), result.cancelled, stored);
+    leases_.OnChange(full_key.view(), result.cancelled, LeaseTable::Change::kStored);
   }
   written.ttl = ttl;
   usage_.Count(written.stored ? Usage::kSets : Usage::kSetsRefused, resolved.type->id, resolved.name_space);
@@ -114,7 +114,7 @@ absl::StatusOr<WriteResult> Engine::Fulfil(const WriteRequest& request, const Fu
     case InsertOutcome::kStored:
       written.stored = true;
       written.version = lease.version;
-      leases_.Complete(full_key.view(), request.lease_token, entry);
+      leases_.Complete(full_key.view(), request.lease_token);
       return written;
     case InsertOutcome::kTooLarge:
       leases_.PassOn(full_key.view(), request.lease_token, LeaseTable::Lost::kReleased);
@@ -134,7 +134,7 @@ Task<absl::StatusOr<RemoveResult>> Engine::Delete(KeyRequest request) {
   const FullKey full_key(request.name_space, request.key);
   const Version version = versions_.Next();
   const EraseResult erased = memory_->Erase(full_key.view(), version);
-  leases_.OnChange(full_key.view(), erased.cancelled, EntryPtr());
+  leases_.OnChange(full_key.view(), erased.cancelled, LeaseTable::Change::kRemoved);
   usage_.Count(Usage::kRemovals, resolved.type->id, resolved.name_space);
   co_return RemoveResult{erased.existed, version};
 }
@@ -151,7 +151,7 @@ Task<absl::StatusOr<InvalidateResult>> Engine::InvalidateKeys(std::string_view n
       continue;
     }
     const EraseResult erased = memory_->Erase(full_key.view(), result.version);
-    leases_.OnChange(full_key.view(), erased.cancelled, EntryPtr());
+    leases_.OnChange(full_key.view(), erased.cancelled, LeaseTable::Change::kRemoved);
     if (erased.existed) ++result.entries;
     CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead({name_space, key, ""}));
     usage_.Count(Usage::kRemovals, resolved.type->id, resolved.name_space);
@@ -169,6 +169,7 @@ Task<absl::StatusOr<TouchResult>> Engine::Touch(TouchRequest request) {
       co_return TouchResult{EntryPtr(), miss.miss, false};
     }
     const Entry& present = *found.entry;
+    if (attempt == 0) usage_.Count(Usage::kHits, present.type_id(), present.namespace_id());
     const TypePolicy& type = options_.types->Get(present.type_id());
     TtlInput input;
     input.value_bytes = present.value().size();
@@ -184,7 +185,6 @@ Task<absl::StatusOr<TouchResult>> Engine::Touch(TouchRequest request) {
     fields.value = present.value();
     fields.type_id = present.type_id();
     fields.namespace_id = present.namespace_id();
-    fields.hits = present.hits();
     fields.tags = present.tags();
     fields.depends_on = present.depends_on();
     EntryPtr stored;
@@ -229,7 +229,7 @@ Task<absl::StatusOr<IncrementResult>> Engine::Increment(IncrementRequest request
     EntryPtr stored;
     CO_ASSIGN_OR_RETURN(const InsertResult result, StoreNewVersion(&fields, expect, &stored));
     if (result.outcome != InsertOutcome::kStored) continue;
-    leases_.OnChange(full_key.view(), result.cancelled, stored);
+    leases_.OnChange(full_key.view(), result.cancelled, LeaseTable::Change::kStored);
     usage_.Count(Usage::kSets, resolved.type->id, resolved.name_space);
     co_return IncrementResult{value, stored, !exists};
   }

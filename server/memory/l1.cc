@@ -28,6 +28,8 @@ namespace {
 
 constexpr size_t kShardsMax = 64;
 constexpr size_t kBucketsMin = 64;
+// The books of types and namespaces take at most one part in this many of a shard, the smallest budgets excepted.
+constexpr uint64_t kTalliesShare = 8;
 // A shard holds at least this many of the largest entries.
 constexpr uint64_t kLargestPerShard = 4;
 // A ticket's key and its place in the table, beside the key's bytes.
@@ -98,7 +100,10 @@ struct L1::Shard {
     if (bytes > budget / kLargestPerShard) {
       return {InsertOutcome::kTooLarge, present != nullptr ? present->entry->version() : kNoVersion, 0};
     }
-    if (present != nullptr) Unlink(present);
+    if (present != nullptr) {
+      entry->CarryHits(present->entry->hits());
+      Unlink(present);
+    }
     // Grown first, so that what they grow by is part of the room that is made.
     TallyOf(by_type, entry->type_id());
     TallyOf(by_namespace, entry->namespace_id());
@@ -116,6 +121,8 @@ struct L1::Shard {
     ticket_bytes -= bytes;
     used -= bytes;
     tickets.erase(it);
+    // The table does not shrink by itself, and a burst of loads would leave it large for good.
+    if (tickets.empty() && tickets.capacity() > kBucketsMin) tickets = {};
     return ticket;
   }
 
@@ -125,6 +132,8 @@ struct L1::Shard {
     if (entries < buckets.size()) return;
     // Both arrays exist while the entries move over.
     const uint64_t grown = buckets.size() * 2 * sizeof(Node*);
+    // A full shard whose entries have become small would walk ever longer chains: then the index comes first.
+    while (entries >= 2 * buckets.size() && used + bytes + grown > budget) EvictOne();
     if (used + bytes + grown <= budget) SetBuckets(buckets.size() * 2);
   }
 
@@ -239,7 +248,8 @@ struct L1::Shard {
 std::unique_ptr<L1> L1::New(const Options& options) { return std::unique_ptr<L1>(new L1(options)); }
 
 L1::L1(const Options& options) : clock_(options.clock), budget_bytes_(std::max(options.budget_bytes, kBudgetBytesMin)) {
-  const uint64_t shard_bytes_min = std::max<uint64_t>(options.entry_bytes_max * kLargestPerShard, 1 << 20);
+  const uint64_t shard_bytes_min = std::max<uint64_t>(
+      {options.entry_bytes_max * kLargestPerShard, options.tallies_max * sizeof(L1Tally) * kTalliesShare, 1 << 20});
   shard_count_ = std::bit_floor(std::clamp<uint64_t>(budget_bytes_ / shard_bytes_min, 1, kShardsMax));
   shards_ = std::make_unique<Shard[]>(shard_count_);
   for (size_t i = 0; i < shard_count_; ++i) shards_[i].Open(budget_bytes_ / shard_count_);
@@ -342,6 +352,13 @@ InsertResult L1::Fill(EntryPtr entry, FillTicket ticket) {
   }
   shard.TakeTicket(keep->full_key());
   return shard.Put(std::move(entry), hash, now);
+}
+
+bool L1::HasFill(std::string_view full_key, FillTicket ticket) const {
+  Shard& shard = ShardOf(HashOf(full_key));
+  MutexLock lock(&shard.mu);
+  const auto it = shard.tickets.find(ToAbsl(full_key));
+  return it != shard.tickets.end() && it->second == ticket;
 }
 
 void L1::EndFill(std::string_view full_key, FillTicket ticket) {

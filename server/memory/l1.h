@@ -93,6 +93,8 @@ class L1 {
     uint64_t budget_bytes = 64 << 20;
     // The largest entry to expect: there are as many shards as keep it below a quarter of one, 64 at most.
     uint64_t entry_bytes_max = 1 << 20;
+    // Data types and namespaces that may be told apart: their books are kept in each shard.
+    size_t tallies_max = 2000;
     Clock* clock = Clock::System();
   };
 
@@ -112,6 +114,8 @@ class L1 {
   // Begins a fill and gives up an earlier one of the same key. Every ticket must be ended, by Fill or EndFill.
   // 0 when an eighth of the shard is taken by tickets already: then there is no fill.
   FillTicket BeginFill(std::string_view full_key);
+  // Whether the ticket is still there.
+  bool HasFill(std::string_view full_key, FillTicket ticket) const;
   // Stores `entry` if the ticket is still there, and ends the fill.
   InsertResult Fill(EntryPtr entry, FillTicket ticket);
   // Gives the fill up. Harmless when it has ended.

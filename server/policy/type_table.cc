@@ -1,8 +1,7 @@
 // Every call without an explicit type resolves its key here, so the patterns are found by their
 // literal prefix: for each length that a prefix has, longest first, one hash lookup of that much of
-// the key. Configurations have a few lengths
-// (`user:`, `session:`), however many types they have. The order of the lookups is also the order
-// of precedence.
+// the key. Configurations have a few lengths (`user:`, `session:`), however many types they have.
+// The order of the lookups is also the order of precedence.
 
 #include "policy/type_table.h"
 
@@ -83,14 +82,14 @@ absl::Status TypeTable::IndexPatterns(size_t default_at) {
             absl::StrCat("pattern \"", pattern.text(), "\" of type ", type->name,
                          " matches the same keys as one of type ", other->second->name));
       }
-      by_prefix_[pattern.literal_prefix()].push_back({&pattern, type});
+      by_prefix_[pattern.literal_prefix()].push_back({&pattern, type, shapes.size()});
     }
   }
   for (auto& [prefix, candidates] : by_prefix_) {
-    std::stable_sort(candidates.begin(), candidates.end(),
-                     [](const Candidate& a, const Candidate& b) {
-                       return a.pattern->literal_bytes() > b.pattern->literal_bytes();
-                     });
+    std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
+      const size_t a_bytes = a.pattern->literal_bytes(), b_bytes = b.pattern->literal_bytes();
+      return a_bytes != b_bytes ? a_bytes > b_bytes : a.place < b.place;
+    });
     prefix_lengths_.push_back(prefix.size());
   }
   std::sort(prefix_lengths_.begin(), prefix_lengths_.end(), std::greater<size_t>());

@@ -64,6 +64,7 @@ class TypeTable {
   struct Candidate {
     const Pattern* pattern;
     const TypePolicy* type;
+    size_t place;  // in the config
   };
 
   TypeTable() = default;

@@ -49,7 +49,7 @@ Task<absl::Status> AdminHandlers::ServerInfo(CallContext*, const v1::ServerInfoR
   limits->set_key_bytes(kKeyBytesMax);
   limits->set_value_bytes(options_.limits.value_bytes_max);
   limits->set_batch_keys(static_cast<uint32_t>(options_.limits.batch_keys_max));
-  limits->set_message_bytes(options_.message_bytes_max);
+  limits->set_message_bytes(options_.limits.message_bytes_max);
   limits->set_namespaces(static_cast<uint32_t>(engine.namespaces_max));
   limits->set_tags(kTagsMax);
   const auto add_type = [response](const TypePolicy& type) {

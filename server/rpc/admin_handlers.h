@@ -23,7 +23,6 @@ class AdminHandlers {
     std::string version;
     std::string node_name;
     RequestLimits limits;
-    uint64_t message_bytes_max = 16 << 20;
     absl::Time started;
   };
 

@@ -105,10 +105,14 @@ bool CacheHandlers::TryBatchGet(CallContext*, const v1::BatchGetRequest& request
   if (!status->ok()) return true;
   const MonoNanos now = Now();
   bool all = true;
+  uint64_t bytes = 0;
   response->mutable_results()->Reserve(request.keys_size());
   for (const std::string& key : request.keys()) {
     v1::GetResult* const result = response->add_results();
     if (const EntryPtr entry = engine_->FindHit(FullKey(request.namespace_(), key))) {
+      bytes += request.metadata_only() ? 0 : entry->value().size();
+      *status = CheckReplySize(bytes, options_.limits);
+      if (!status->ok()) return true;
       FillHit(*entry, now, request.metadata_only(), result->mutable_hit());
     } else {
       all = false;
@@ -119,11 +123,15 @@ bool CacheHandlers::TryBatchGet(CallContext*, const v1::BatchGetRequest& request
 
 Task<absl::Status> CacheHandlers::BatchGet(CallContext*, const v1::BatchGetRequest* request,
                                            v1::BatchGetResponse* response) {
+  uint64_t bytes = 0;
+  for (const v1::GetResult& found : response->results()) bytes += found.hit().value().size();
   for (int i = 0; i < request->keys_size(); ++i) {
     v1::GetResult* const result = response->mutable_results(i);
     if (result->has_hit()) continue;
     CO_ASSIGN_OR_RETURN(const ReadResult read,
                         co_await engine_->Get({request->namespace_(), request->keys(i), request->type()}));
+    if (read.entry && !request->metadata_only()) bytes += read.entry->value().size();
+    CO_RETURN_IF_ERROR(CheckReplySize(bytes, options_.limits));
     FillReadResult(read, Now(), request->metadata_only(), result);
   }
   co_return absl::OkStatus();

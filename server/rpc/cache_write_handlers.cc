@@ -12,23 +12,35 @@
 
 namespace larder {
 
+namespace {
+
+// Why an item of a batch failed after the batch was found to be in order. The items before it are stored already, so this
+// is an answer for the item and no error of the call.
+v1::NotStoredReason NotStoredReasonOf(const absl::Status& status) {
+  const std::string reason = DetailsOf(status).reason;
+  if (reason == ReasonName(Reason::kMEMORY_FULL)) return v1::NOT_STORED_REASON_MEMORY_FULL;
+  if (reason == ReasonName(Reason::kNAMESPACE_LIMIT)) return v1::NOT_STORED_REASON_NAMESPACE_LIMIT;
+  return v1::NOT_STORED_REASON_CONTENTION;
+}
+
+}  // namespace
+
 template <typename Request, typename Response>
 Task<absl::Status> CacheHandlers::Once(const Request* request, Response* response, Task<absl::Status> body) {
   if (request->request_id().empty()) co_return co_await std::move(body);
   const std::string_view name_space =
       request->namespace_().empty() ? kDefaultNamespace : std::string_view(request->namespace_());
   const uint64_t content = absl::HashOf(request->GetTypeName(), request->SerializeAsString());
-  CO_ASSIGN_OR_RETURN(std::optional<std::string> answered,
-                      request_ids_->Begin(name_space, request->request_id(), content));
-  if (answered.has_value()) {
-    response->ParseFromString(*answered);
+  CO_ASSIGN_OR_RETURN(const RequestIds::Begun begun, request_ids_->Begin(name_space, request->request_id(), content));
+  if (begun.answer.has_value()) {
+    response->ParseFromString(*begun.answer);
     co_return absl::OkStatus();
   }
   absl::Status status = co_await std::move(body);
   if (status.ok()) {
-    request_ids_->End(name_space, request->request_id(), response->SerializeAsString());
+    request_ids_->End(name_space, request->request_id(), begun.place, response->SerializeAsString());
   } else {
-    request_ids_->Forget(name_space, request->request_id());
+    request_ids_->Forget(name_space, request->request_id(), begun.place);
   }
   co_return status;
 }
@@ -68,8 +80,13 @@ Task<absl::Status> CacheHandlers::DoBatchSet(const v1::BatchSetRequest* request,
     writes.push_back(*std::move(write));
   }
   for (WriteRequest& write : writes) {
-    CO_ASSIGN_OR_RETURN(const WriteResult written, co_await engine_->Set(std::move(write)));
-    FillWriteResult(written, response->add_results());
+    const absl::StatusOr<WriteResult> written = co_await engine_->Set(std::move(write));
+    v1::SetResult* const result = response->add_results();
+    if (written.ok()) {
+      FillWriteResult(*written, result);
+    } else {
+      result->mutable_not_stored()->set_reason(NotStoredReasonOf(written.status()));
+    }
   }
   co_return absl::OkStatus();
 }

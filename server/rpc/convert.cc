@@ -75,6 +75,12 @@ absl::Status CheckBatchSize(int size, const RequestLimits& limits, std::string_v
                     StrCat("the batch has ", size, " items; at most ", limits.batch_keys_max));
 }
 
+absl::Status CheckReplySize(uint64_t value_bytes, const RequestLimits& limits) {
+  if (value_bytes <= limits.message_bytes_max) return absl::OkStatus();
+  return Error(Reason::kMESSAGE_TOO_LARGE, StrCat("the reply would be more than ", limits.message_bytes_max,
+                                                  " bytes (limits.message_bytes): ask for fewer keys"));
+}
+
 absl::StatusOr<std::optional<absl::Duration>> TtlFrom(const google::protobuf::Duration* message,
                                                       std::string_view field) {
   if (message == nullptr) return std::optional<absl::Duration>();

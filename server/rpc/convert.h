@@ -26,12 +26,17 @@ namespace larder {
 struct RequestLimits {
   uint64_t value_bytes_max = 1 << 20;
   int batch_keys_max = 1000;
+  // Of a request or a reply.
+  uint64_t message_bytes_max = 16 << 20;
 };
 
 absl::Status CheckKeyAndNamespace(std::string_view name_space, std::string_view key);
 
 // BATCH_INVALID when there are more than the limit.
 absl::Status CheckBatchSize(int size, const RequestLimits& limits, std::string_view field);
+
+// MESSAGE_TOO_LARGE when the values of a reply would be more than a message may be.
+absl::Status CheckReplySize(uint64_t value_bytes, const RequestLimits& limits);
 
 // A TTL of 1 ms to 100 years, else TTL_INVALID; null when `message` is null (the field was left out).
 absl::StatusOr<std::optional<absl::Duration>> TtlFrom(const google::protobuf::Duration* message,

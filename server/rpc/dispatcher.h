@@ -1,5 +1,5 @@
 // Dispatcher takes a parsed call from a lane and sees to it that it is answered: at once from memory, else by its
-// handler on the executor. What all lanes have in common is here: deadlines, overload, draining, accounting.
+// handler on the executor. What all lanes have in common is here: deadlines, overload, accounting.
 // Thread safety: any method, any thread. Never blocks.
 
 #ifndef LARDER_RPC_DISPATCHER_H_

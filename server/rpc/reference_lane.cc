@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "base/strings.h"
 #include "core/error.h"
 #include "rpc/reflection.h"
@@ -155,7 +156,7 @@ class UnknownMethods : public grpc::CallbackGenericService {
     class Reactor : public grpc::ServerGenericBidiReactor {
      public:
       explicit Reactor(const std::string& method) {
-        Finish(ToGrpc(Error(Reason::kMETHOD_UNKNOWN, StrCat("there is no method ", method.substr(0, 200)))));
+        Finish(ToGrpc(Error(Reason::kMETHOD_UNKNOWN, StrCat("there is no method ", absl::CHexEscape(method.substr(0, 200))))));
       }
       void OnDone() override { delete this; }
     };
@@ -168,6 +169,10 @@ int Millis(absl::Duration duration) {
 }
 
 void Configure(const ReferenceLane::Options& options, grpc::ServerBuilder* builder) {
+  grpc::ResourceQuota quota("larder");
+  quota.Resize(options.buffer_bytes_max);
+  builder->SetResourceQuota(quota);
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.streams_max);
   // Two servers on one port would share its connections in silence.
   builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder->SetMaxReceiveMessageSize(static_cast<int>(options.message_bytes_max + kMessageSlackBytes));

@@ -23,6 +23,10 @@ class ReferenceLane {
     std::string address = "0.0.0.0:50051";
     uint64_t message_bytes_max = 16 << 20;
     uint64_t metadata_bytes_max = 16 << 10;
+    // Bytes that gRPC may hold for all calls under way; calls and connections beyond are pushed back.
+    uint64_t buffer_bytes_max = 256 << 20;
+    // Calls under way on one connection; the client keeps the rest waiting.
+    int streams_max = 10'000;
     // When a silent connection is asked for a sign of life, and how long it may take.
     absl::Duration keepalive_time = absl::Minutes(2);
     absl::Duration keepalive_timeout = absl::Seconds(20);

@@ -20,6 +20,8 @@ using grpc::reflection::v1::ServerReflectionResponse;
 
 constexpr int kNotFound = 5;
 constexpr int kInvalidArgument = 3;
+// Looking up a name that does not exist takes protobuf time quadratic in its dots, under the lock of all descriptors.
+constexpr size_t kNameBytesMax = 512;
 
 void Fail(int code, std::string message, ServerReflectionResponse* response) {
   response->mutable_error_response()->set_error_code(code);
@@ -46,6 +48,10 @@ void AnswerFile(const FileDescriptor* file, const std::string& asked, ServerRefl
 ServerReflectionResponse Reflection::Answer(const ServerReflectionRequest& request) const {
   const DescriptorPool* const pool = DescriptorPool::generated_pool();
   ServerReflectionResponse response;
+  if (request.ByteSizeLong() > kNameBytesMax) {
+    Fail(kInvalidArgument, StrCat("the question is longer than ", kNameBytesMax, " bytes"), &response);
+    return response;
+  }
   response.set_valid_host(request.host());
   *response.mutable_original_request() = request;
   switch (request.message_request_case()) {

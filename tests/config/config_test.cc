@@ -167,6 +167,8 @@ TEST(ConfigTest, ResolvesAutoFromTheMachine) {
 
   Machine huge = SomeMachine();
   huge.memory_bytes = uint64_t{1} << 40;
+  huge.cpus = 512;
+  EXPECT_EQ(Load({}, huge).proto->workers().threads(), 256u);
   EXPECT_EQ(Load({}, huge).proto->memory().l1(), uint64_t{64} << 30);
   Machine tiny = SomeMachine();
   tiny.memory_bytes = 4 << 20;

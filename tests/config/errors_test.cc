@@ -90,16 +90,16 @@ TEST(ConfigErrorsTest, KindsOfValues) {
 
 TEST(ConfigErrorsTest, Nulls) {
   ExpectEach({
-      {"limits:\n", "f:1:8: limits is empty; leave it out or write {}"},
-      {"limits: ~", "f:1:9: limits is empty; leave it out or write {}"},
-      {"log: {level: null}", "f:1:14: log.level has no value; leave it out to get the default"},
-      {"log:\n  level:\n", "f:2:9: log.level has no value; leave it out to get the default"},
-      {"types: {a: }", "f:1:12: types.a is empty; leave it out or write {}"},
+      {"limits:\n", "f:1:1: limits is empty; leave it out or write {}"},
+      {"limits: ~", "f:1:1: limits is empty; leave it out or write {}"},
+      {"log: {level: null}", "f:1:7: log.level has no value; leave it out to get the default"},
+      {"log:\n  level:\n", "f:2:3: log.level has no value; leave it out to get the default"},
+      {"types: {a: }", "f:1:9: types.a is empty; leave it out or write {}"},
       {"types: {a: {match: }}",
-       "f:1:20: types.a.match has no value; leave it out to get the default"},
+       "f:1:13: types.a.match has no value; leave it out to get the default"},
       {"types: {a: {match: [~]}}",
        "f:1:21: types.a.match[0] has no value; leave it out to get the default"},
-      {"? \n: 5", "f:2:1: a field name is missing"},
+      {"{: 5}", "f:1:2: a field name is missing"},
       {"? [a, b]\n: 5", "f:1:3: a field name must be a single word"},
   });
 }
@@ -260,11 +260,16 @@ TEST(ConfigErrorsTest, AliasesAreRefusedWhereverTheyStand) {
 
 TEST(ConfigErrorsTest, TextThatIsNotYaml) {
   ExpectEach({
-      {"log: {level: info", "f:1:18: not YAML: end of map flow not found"},
-      {"log: [", "f:1:7: not YAML: end of sequence flow not found"},
-      {"log:\n  level: \"info\n", "f:3:1: not YAML: illegal EOF in scalar"},
+      {"log: {level: info", "f:1:6: not YAML: end of map flow not found"},
+      {"log: [", "f:1:6: not YAML: end of sequence flow not found"},
+      {"log:\n  level: \"info\n", "f:2:10: not YAML: the quote is not closed"},
+      {"log: {level: 'info", "f:1:19: not YAML: illegal EOF in scalar"},
+      {"data:\n  path: 'it''s\n", "f:2:9: not YAML: the quote is not closed"},
+      {"data:\n  path: \"x\\\"\n", "f:2:9: not YAML: the quote is not closed"},
+      {"[", "f:1:1: not YAML: end of sequence flow not found"},
+      {"a: &x b\nc: [", "f:2:1: not YAML: end of sequence flow not found"},
       {"a: b: c", "f:1:5: not YAML: illegal map value"},
-      {"log: *nowhere", "f:1:6: not YAML: the referenced anchor is not defined: nowhere"},
+      {"log: *nowhere", "f:1:6: not YAML: the referenced anchor is not defined"},
       {"log:\n\tlevel: info", "f:2:1: a tab indents the line; use spaces"},
       {"log:\n  \tlevel: info", "f:2:3: a tab indents the line; use spaces"},
       {std::string("log: {}\0", 8), "f:1:8: control characters are not allowed"},
@@ -276,6 +281,16 @@ TEST(ConfigErrorsTest, TextThatIsNotYaml) {
 
 TEST(ConfigErrorsTest, TabsThatDoNotIndentAreFine) {
   EXPECT_THAT(ProblemsOf("log:\n  level: info\t# a comment\n\t\n\t# another\r\n"), ElementsAre());
+}
+
+TEST(ConfigErrorsTest, QuotesThatAreClosedAtTheVeryEndAreFine) {
+  for (const char* const text :
+       {"data:\n  path: 'it''s'", "data:\n  path: \"\\\"\"", "data: {path: ''}",
+        "\xEF\xBB\xBF"
+        "data:\r\n  path: \"x\"\r\n",
+        "data:\n  path: >-\n    x"}) {
+    EXPECT_THAT(ProblemsOf(text), ElementsAre()) << text;
+  }
 }
 
 TEST(ConfigErrorsTest, DepthIsBounded) {

@@ -184,16 +184,18 @@ TEST(SchemaTest, ReferenceHasEveryFieldWithDefaultAndLimits) {
     if (IsSingle(field) && !rules.default_value().empty()) {
       EXPECT_THAT(row, HasSubstr(absl::StrCat("| `", rules.default_value(), "` |"))) << path;
     }
-    if (!RangeOf(field).empty())
+    if (!RangeOf(field).empty()) {
       EXPECT_THAT(row, HasSubstr(absl::StrCat("| ", RangeOf(field), " |"))) << path;
+    }
     if (field->enum_type() != nullptr) {
-      for (const std::string& name : EnumNames(field->enum_type()))
+      for (const std::string& name : EnumNames(field->enum_type())) {
         EXPECT_THAT(row, HasSubstr("`" + name + "`")) << path;
+      }
     }
   });
   for (const EnvironmentName& name : EnvironmentNames()) {
-    EXPECT_THAT(docs, HasSubstr("`" + name.variable + "`"))
-        << "docs/config.md does not list the variable";
+    EXPECT_NE(docs.find("`" + name.variable + "`"), std::string::npos)
+        << "docs/config.md does not list " << name.variable;
   }
 }
 
@@ -204,7 +206,8 @@ TEST(SchemaTest, ReferenceHasNoFieldThatDoesNotExist) {
   for (std::string line; std::getline(docs, line);) {
     if (!line.starts_with("| `") || line.starts_with("| `LARDER_")) continue;
     const std::string path = line.substr(3, line.find('`', 3) - 3);
-    if (path.find('.') != std::string::npos) EXPECT_TRUE(known.contains(path)) << path;
+    if (path.find('.') == std::string::npos) continue;
+    EXPECT_TRUE(known.contains(path)) << path;
   }
 }
 

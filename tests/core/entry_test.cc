@@ -23,7 +23,6 @@ TEST(EntryTest, KeepsEverythingItWasMadeFrom) {
   fields.usable_until = 3;
   fields.type_id = 4;
   fields.namespace_id = 5;
-  fields.hits = 6;
   fields.tags = {"red", "", "blue"};
   fields.depends_on = {"user:2"};
   const EntryPtr entry = Entry::New(fields);
@@ -39,7 +38,10 @@ TEST(EntryTest, KeepsEverythingItWasMadeFrom) {
   EXPECT_EQ(entry->depends_on(), fields.depends_on);
   EXPECT_FALSE(entry->negative());
   entry->CountHit();
+  entry->CarryHits(6);
   EXPECT_EQ(entry->hits(), 7u);
+  entry->CarryHits(UINT32_MAX);
+  EXPECT_EQ(entry->hits(), UINT32_MAX);
   EXPECT_GE(entry->allocated_bytes(), Entry::BytesFor(fields));
 }
 

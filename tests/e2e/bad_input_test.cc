@@ -212,6 +212,17 @@ TEST_F(BadInputTest, MessagesOverTheLimitAreRefusedWithTheLimit) {
   EXPECT_TRUE(Set("still", "here").ok());
 }
 
+TEST_F(BadInputTest, ReplyThatWouldBeTooLargeIsRefusedBeforeItIsBuilt) {
+  ASSERT_TRUE(Set("large", std::string(60 << 10, 'v')).ok());
+  v1::BatchGetRequest gets;
+  for (int i = 0; i < 10; ++i) gets.add_keys("large");
+  v1::BatchGetResponse got;
+  ExpectRefused(cache_->BatchGet(Within(5).get(), gets, &got), grpc::StatusCode::RESOURCE_EXHAUSTED,
+                "MESSAGE_TOO_LARGE", "");
+  gets.set_metadata_only(true);
+  EXPECT_TRUE(cache_->BatchGet(Within(5).get(), gets, &got).ok());
+}
+
 TEST_F(BadInputTest, CompressedMessagesAreRefusedNotInflated) {
   const auto context = Within(5);
   context->set_compression_algorithm(GRPC_COMPRESS_GZIP);

@@ -246,7 +246,7 @@ TEST_F(L1Test, AgreesWithAPlainMapOverRandomOperations) {
 }
 
 TEST(L1ConcurrencyTest, ReadersSeeWholeValuesWhileWritersEvict) {
-  const std::unique_ptr<L1> l1 = L1::New({L1::kBudgetBytesMin, 64 << 10, Clock::System()});
+  const std::unique_ptr<L1> l1 = L1::New({.budget_bytes = L1::kBudgetBytesMin, .entry_bytes_max = 64 << 10});
   std::atomic<Version> version{1};
   std::atomic<bool> torn{false};
   std::vector<std::thread> threads;

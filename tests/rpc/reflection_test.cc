@@ -57,5 +57,12 @@ TEST_F(ReflectionTest, UnknownNamesAndEmptyQuestionsGetAnError) {
   EXPECT_EQ(reflection_.Answer(request).error_response().error_code(), 5);
 }
 
+TEST_F(ReflectionTest, LongNamesAreRefusedBeforeTheyCostAnything) {
+  ServerReflectionRequest request;
+  // Without the limit this one question would keep a thread busy for hours.
+  request.set_file_containing_symbol(std::string(1 << 20, '.'));
+  EXPECT_EQ(reflection_.Answer(request).error_response().error_code(), 3);
+}
+
 }  // namespace
 }  // namespace larder
