@@ -1,0 +1,117 @@
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/commands.h"
+
+namespace larder::cli {
+namespace {
+
+Json ExplainJson(const ExplainResult& result) {
+  Json answer;
+  answer.Field("type", result.type);
+  answer.Field("match", Name(result.match));
+  answer.Field("pattern", result.pattern);
+  Json captures;
+  for (const auto& [name, text] : result.captures) captures.Field(name, text);
+  answer.Object("captures", captures);
+  answer.Field("ttl_seconds", result.ttl);
+  answer.Array("factors", result.factors, [](const TtlFactor& factor, Json* object) {
+    object->Field("name", factor.name);
+    object->Field("factor", factor.factor);
+    object->Field("ttl_seconds", factor.ttl);
+    object->Field("why", factor.why);
+  });
+  answer.Array("copies", result.copies, [](const CopyInfo& copy, Json* object) {
+    object->Field("tier", Name(copy.tier));
+    object->Version("version", copy.version);
+    object->Field("age_seconds", copy.age);
+    object->Field("remaining_ttl_seconds", copy.remaining_ttl);
+    object->Field("value_bytes", copy.value_bytes);
+    object->Field("negative", copy.negative);
+    object->Field("tags", copy.tags);
+    object->Field("depends_on", copy.depends_on);
+    object->Field("hits", copy.hits);
+  });
+  answer.Field("lease_held", result.lease_held);
+  answer.Field("lease_waiters", result.lease_waiters);
+  if (result.miss_reason != MissReason::kUnspecified)
+    answer.Field("miss", Name(result.miss_reason));
+  return answer;
+}
+
+std::string WhyType(const ExplainResult& result) {
+  switch (result.match) {
+    case TypeMatch::kRequest:
+      return "the request names it";
+    case TypeMatch::kPattern:
+      return absl::StrCat("the key matches ", result.pattern);
+    case TypeMatch::kDefault:
+      return "no pattern matches the key";
+    case TypeMatch::kUnspecified:
+      break;
+  }
+  return "the server does not say why";
+}
+
+void PrintTables(const ExplainResult& result, Output* out) {
+  out->Line(fmt::format("type {}: {}", result.type, WhyType(result)));
+  for (const auto& [name, text] : result.captures)
+    out->Line(fmt::format("  {} = {}", name, Shown(text)));
+  out->Line(fmt::format("ttl  {}", Shown(result.ttl)));
+  std::vector<Row> factors;
+  for (const TtlFactor& factor : result.factors) {
+    factors.push_back(
+        {factor.name, fmt::format("{:.3g}", factor.factor), Shown(factor.ttl), factor.why});
+  }
+  out->Line("");
+  out->Table({"STEP", ">FACTOR", ">TTL", "WHY"}, factors);
+  out->Line("");
+  if (result.copies.empty()) {
+    out->Line(fmt::format("no copy: {}", Name(result.miss_reason)));
+  } else {
+    std::vector<Row> copies;
+    for (const CopyInfo& copy : result.copies) {
+      copies.push_back({std::string(Name(copy.tier)), absl::StrCat(copy.version), Shown(copy.age),
+                        Shown(copy.remaining_ttl),
+                        copy.negative ? "negative" : absl::StrCat(copy.value_bytes),
+                        absl::StrCat(copy.hits), Shown(copy.tags), Shown(copy.depends_on)});
+    }
+    out->Table({"COPY", ">VERSION", ">AGE", ">TTL LEFT", ">BYTES", ">HITS", "TAGS", "DEPENDS ON"},
+               copies);
+  }
+  if (result.lease_held)
+    out->Line(fmt::format("a caller is loading it; {} wait", result.lease_waiters));
+}
+
+}  // namespace
+
+void AddExplain(CLI::App* app, Session* session) {
+  struct Flags {
+    std::string key;
+    ExplainOptions options;
+  };
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command =
+      AddCommand(app, session, "explain", "Which type a key has, why its TTL, where its copies are",
+                 [session, flags] {
+                   const absl::StatusOr<ExplainResult> result =
+                       session->client->Explain(flags->key, flags->options);
+                   if (!result.ok()) return session->Fail(result.status());
+                   if (session->json) {
+                     session->out.Print(ExplainJson(*result));
+                   } else {
+                     PrintTables(*result, &session->out);
+                   }
+                   return kOk;
+                 });
+  AddKey(command, &flags->key);
+  AddType(command, &flags->options.type);
+  command
+      ->add_option("--value-bytes", flags->options.value_bytes,
+                   "Size of a value to explain the TTL for")
+      ->type_name("BYTES");
+}
+
+}  // namespace larder::cli

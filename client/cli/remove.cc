@@ -1,0 +1,93 @@
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "client/cli/commands.h"
+
+namespace larder::cli {
+namespace {
+
+CLI::Option* AddKeys(CLI::App* command, std::vector<std::string>* keys) {
+  return command->add_option("KEYS", *keys, "The keys; at most 1,000")->required()->type_name("");
+}
+
+ExitCode ReportDeleted(Session* session, const std::vector<std::string>& keys,
+                       const std::vector<DeleteResult>& results) {
+  if (session->json) {
+    std::vector<size_t> places;
+    for (size_t i = 0; i < keys.size(); ++i) places.push_back(i);
+    Json answer;
+    answer.Array("deleted", places, [&](size_t i, Json* item) {
+      item->Field("key", keys[i]);
+      item->Field("existed", results[i].existed);
+      item->Version("version", results[i].version);
+    });
+    session->out.Print(answer);
+    return kOk;
+  }
+  std::vector<Row> rows;
+  for (size_t i = 0; i < keys.size(); ++i) {
+    rows.push_back(
+        {Shown(keys[i]), results[i].existed ? "yes" : "no", absl::StrCat(results[i].version)});
+  }
+  session->out.Table({"KEY", "EXISTED", "VERSION"}, rows);
+  return kOk;
+}
+
+}  // namespace
+
+void AddDelete(CLI::App* app, Session* session) {
+  struct Flags {
+    std::vector<std::string> keys;
+    DeleteOptions options;
+  };
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = AddCommand(app, session, "delete", "Remove keys, also from their origin",
+                                 [session, flags]() -> ExitCode {
+                                   const absl::StatusOr<std::vector<DeleteResult>> results =
+                                       session->client->BatchDelete(flags->keys, flags->options);
+                                   if (!results.ok()) return session->Fail(results.status());
+                                   return ReportDeleted(session, flags->keys, *results);
+                                 });
+  AddKeys(command, &flags->keys);
+  AddType(command, &flags->options.type);
+  command
+      ->add_option("--request-id", flags->options.request_id, "Makes a repeat of the command safe")
+      ->type_name("ID");
+}
+
+void AddInvalidate(CLI::App* app, Session* session) {
+  struct Flags {
+    std::vector<std::string> keys;
+    InvalidateOptions options;
+  };
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = AddCommand(
+      app, session, "invalidate", "Remove cached copies of keys, not the origin's",
+      [session, flags] {
+        const absl::StatusOr<InvalidateResult> result =
+            session->client->Invalidate(flags->keys, flags->options);
+        if (!result.ok()) return session->Fail(result.status());
+        if (session->json) {
+          Json answer;
+          answer.Version("version", result->version);
+          answer.Field("replicas_acknowledged", result->replicas_acknowledged);
+          answer.Field("replicas_total", result->replicas_total);
+          answer.Field("estimated_entries", result->estimated_entries);
+          session->out.Print(answer);
+        } else if (flags->options.dry_run) {
+          session->out.Line(
+              fmt::format("would remove about {} entries", result->estimated_entries));
+        } else {
+          session->out.Line(fmt::format("removed about {} entries: version {}, {} of {} replicas",
+                                        result->estimated_entries, result->version,
+                                        result->replicas_acknowledged, result->replicas_total));
+        }
+        return kOk;
+      });
+  AddKeys(command, &flags->keys);
+  command->add_flag("--dry-run", flags->options.dry_run, "Change nothing, only estimate");
+}
+
+}  // namespace larder::cli

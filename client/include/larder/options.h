@@ -1,0 +1,227 @@
+// What a caller may choose: once for a client (ClientOptions) and for each call (the structs below
+// it).
+// Thread safety: plain values; share copies, not objects that are being changed. Limits and
+// defaults are said beside each field. A value outside its limits is INVALID_ARGUMENT, never cut
+// silently.
+
+#ifndef LARDER_OPTIONS_H_
+#define LARDER_OPTIONS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+namespace larder {
+
+// When and how often a failed attempt is repeated. docs/client.md says which calls are repeated at
+// all.
+struct RetryPolicy {
+  // Attempts of one call, the first included; 1 to 10. 1 never repeats.
+  int attempts_max = 4;
+  // The wait before the second attempt; doubles with each further one. Every wait is drawn between
+  // half of this and all of it. 1 ms to 10 s.
+  absl::Duration backoff_first = absl::Milliseconds(20);
+  // The longest such wait; backoff_first to 60 s.
+  absl::Duration backoff_max = absl::Seconds(1);
+  // How many repeats each call earns for the whole client; 0 to 1. 0.1 means: in the long run at
+  // most one repeat for ten calls, so that clients do not multiply the load on a server that is
+  // down.
+  double budget_ratio = 0.1;
+  // How many repeats may be saved up; 0 to 1,000. A new client starts with all of them.
+  int budget_max = 20;
+};
+
+struct ClientOptions {
+  // Neither has a default: where larder is, and how long a call may take in all, its repeats
+  // included. There is no client without a deadline.
+  ClientOptions(std::string target_in, absl::Duration default_deadline_in)
+      : target(std::move(target_in)), default_deadline(default_deadline_in) {}
+
+  // A gRPC target (`host:50051`, `dns:///larder:50051`, `unix:/run/larder.sock`) or up to 16 of
+  // them with commas between. Of several, one is used at a time, the first to begin with; the next
+  // one when it is UNAVAILABLE. A caller therefore reads from the replica that it wrote to.
+  std::string target;
+  // 1 ms to 1 h.
+  absl::Duration default_deadline;
+  // Namespace of calls that do not say one; empty = `default`. At most 64 of a-z, A-Z, 0-9, `.`,
+  // `_` and `-`.
+  std::string ns;
+  RetryPolicy retry;
+  // Largest message in bytes that the client sends or takes; 64 KiB to 1 GiB. Must hold a whole
+  // batch.
+  size_t message_bytes_max = size_t{64} << 20;
+  // Goes before gRPC's own user agent; at most 128 printable ASCII characters. Default
+  // `larder-cpp/VERSION`.
+  std::string user_agent;
+  // Gives every Set, BatchSet, Delete, BatchDelete and Increment without a request id a random one,
+  // which makes it safe to repeat. Without one these calls are never repeated.
+  bool request_ids = true;
+
+  // Connections are not encrypted and carry no credentials: keep them inside a network that you
+  // trust.
+};
+
+// OK, or INVALID_ARGUMENT with the first field that is outside its limits.
+absl::Status ValidateClientOptions(const ClientOptions& options);
+
+// What every call may say.
+struct CallOptions {
+  // How long the call may take from now on, its repeats included; 1 ms to 1 h. Unset = the client's
+  // default.
+  std::optional<absl::Duration> deadline = {};
+  // The namespace. Unset = the client's.
+  std::optional<std::string> ns = {};
+};
+
+struct GetOptions {
+  // Data type; empty = by pattern.
+  std::string type = {};
+  // True leaves the values out of the answer: an existence check.
+  bool metadata_only = false;
+  CallOptions call = {};
+};
+
+// What must hold for a Set to be stored.
+struct Condition {
+  enum class Kind { kNone, kAbsent, kPresent, kVersion };
+
+  // Only when no live entry exists.
+  static Condition IfAbsent() { return {Kind::kAbsent, 0}; }
+  // Only when a live entry exists.
+  static Condition IfPresent() { return {Kind::kPresent, 0}; }
+  // Only when the live entry has exactly this version.
+  static Condition IfVersion(uint64_t version) { return {Kind::kVersion, version}; }
+
+  Kind kind = Kind::kNone;
+  uint64_t version = 0;
+};
+
+struct SetOptions {
+  // How long the value is fresh; 1 ms to the type's maximum (longer is cut to it). Unset = by the
+  // type's policy.
+  std::optional<absl::Duration> ttl = {};
+  // Data type; empty = by pattern.
+  std::string type = {};
+  // Tags to invalidate by; at most 16, each 1 to 128 bytes.
+  std::vector<std::string> tags = {};
+  // Keys whose change invalidates this entry; at most 16.
+  std::vector<std::string> depends_on = {};
+  Condition condition = {};
+  // The lease that this value fulfils; empty = none.
+  std::string lease_token = {};
+  // Makes a repeat safe: the same id within 10 minutes answers what the first call answered. Empty
+  // = the client makes one up. At most 64 bytes.
+  std::string request_id = {};
+  CallOptions call = {};
+};
+
+// One value of a BatchSet. Fields mean what they mean in SetOptions.
+struct SetItem {
+  std::string key = {};
+  std::string value = {};
+  // True remembers that the key does not exist; `value` is then not sent.
+  bool absent = false;
+  std::optional<absl::Duration> ttl = {};
+  std::string type = {};
+  std::vector<std::string> tags = {};
+  std::vector<std::string> depends_on = {};
+  Condition condition = {};
+  std::string lease_token = {};
+};
+
+struct BatchSetOptions {
+  // For the whole batch; as in SetOptions.
+  std::string request_id = {};
+  CallOptions call = {};
+};
+
+// For Delete and BatchDelete.
+struct DeleteOptions {
+  // Data type; empty = by pattern.
+  std::string type = {};
+  // As in SetOptions.
+  std::string request_id = {};
+  CallOptions call = {};
+};
+
+struct InvalidateOptions {
+  // True changes nothing and only estimates.
+  bool dry_run = false;
+  CallOptions call = {};
+};
+
+// For GetOrLease and GetOrLoad.
+struct LoadOptions {
+  // Data type; empty = by pattern.
+  std::string type = {};
+  // How long the lease lasts if this caller gets it; 10 ms to 5 min. Unset = the server's default,
+  // 10 s. Choose more than the load takes: a value that comes later is not stored.
+  std::optional<absl::Duration> lease_ttl = {};
+  // How long to wait while another caller loads; then the answer is a miss with reason kLoading.
+  // Unset = nearly to the deadline. Zero = do not wait.
+  std::optional<absl::Duration> wait = {};
+  // For GetOrLoad: true runs the loader without the cache when the cache does not work. False
+  // returns its error.
+  bool fail_open = true;
+  CallOptions call = {};
+};
+
+enum class TouchMode {
+  kSet,          // the TTL becomes the given one
+  kExtendOnly,   // unless it is longer already
+  kShortenOnly,  // unless it is shorter already
+};
+
+struct TouchOptions {
+  // The TTL from now. Unset = by the type's policy.
+  std::optional<absl::Duration> ttl = {};
+  TouchMode mode = TouchMode::kSet;
+  // Data type; empty = by pattern.
+  std::string type = {};
+  CallOptions call = {};
+};
+
+struct IncrementOptions {
+  // What an absent counter starts from before the addition.
+  int64_t initial = 0;
+  // The TTL of a new counter. Unset = by the type's policy.
+  std::optional<absl::Duration> ttl = {};
+  // True starts the TTL anew with each call (sliding window); false is a fixed window.
+  bool extend = false;
+  // Data type; empty = by pattern.
+  std::string type = {};
+  // As in SetOptions.
+  std::string request_id = {};
+  CallOptions call = {};
+};
+
+struct StatsOptions {
+  // Only these; empty = all that the caller may see.
+  std::vector<std::string> namespaces = {};
+  std::vector<std::string> types = {};
+  CallOptions call = {};
+};
+
+struct ExplainOptions {
+  // Data type as a request would give it; empty = by pattern.
+  std::string type = {};
+  // Size of a value to explain the TTL for; 0 = that of the cached value.
+  uint64_t value_bytes = 0;
+  CallOptions call = {};
+};
+
+struct PingOptions {
+  // What to ask about: `liveness`, `readiness`, or empty for the server in all.
+  std::string service = {};
+  CallOptions call = {};
+};
+
+}  // namespace larder
+
+#endif  // LARDER_OPTIONS_H_

@@ -1,0 +1,208 @@
+// A call is a small state machine: attempt, wait, attempt, ..., finish. It runs on gRPC's callback
+// threads and holds no thread while an attempt or a wait is under way; the wait is a grpc::Alarm.
+// Its steps come one after the other, each on whatever thread gRPC chooses. Cancel alone comes at
+// any moment, from the destroying thread; it ends the step that is under way and lets that step's
+// callback finish the call.
+//
+// Failover. With several targets one is current for all calls, and an UNAVAILABLE attempt makes the
+// next one current. Spreading calls over the targets instead would let a caller read from a replica
+// that has not heard of its write yet.
+
+#include "client/src/call.h"
+
+#include <chrono>
+#include <utility>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "client/src/callback.h"
+#include "client/src/status.h"
+#include "grpcpp/alarm.h"
+
+namespace larder::internal {
+namespace {
+
+std::chrono::steady_clock::time_point Mono() { return std::chrono::steady_clock::now(); }
+
+absl::Status DestroyedError() { return absl::CancelledError("the larder client was destroyed"); }
+
+}  // namespace
+
+class CallRunner::Call : public std::enable_shared_from_this<CallRunner::Call> {
+ public:
+  Call(CallRunner* runner, CallSpec spec)
+      : runner_(runner),
+        spec_(std::move(spec)),
+        end_(Mono() + absl::ToChronoNanoseconds(spec_.deadline)) {}
+
+  void StartAttempt() {
+    const absl::Duration remaining = absl::FromChrono(end_ - Mono());
+    if (remaining <= absl::ZeroDuration()) {
+      Finish(absl::DeadlineExceededError("the deadline was over before the next attempt"));
+      return;
+    }
+    auto context = std::make_shared<grpc::ClientContext>();
+    context->set_deadline(absl::ToChronoTime(absl::Now() + remaining));
+    std::shared_ptr<grpc::Alarm> alarm;
+    bool cancelled;
+    size_t target;
+    {
+      MutexLock lock(&mu_);
+      context_ = context;
+      alarm.swap(alarm_);
+      cancelled = cancelled_;
+      target = target_ = runner_->Target();
+      ++attempt_;
+    }
+    if (cancelled) {
+      Finish(DestroyedError());
+      return;
+    }
+    // A context that is cancelled before its call begins makes the call fail at once, so a Cancel
+    // in between is not lost.
+    spec_.send(target, remaining, context.get(),
+               [self = shared_from_this(), context](const grpc::Status& status) {
+                 self->AttemptDone(
+                     FromWire(status.error_code(), status.error_message(), status.error_details()));
+               });
+  }
+
+  // Makes the step that is under way end soon.
+  void Cancel() {
+    std::shared_ptr<grpc::ClientContext> context;
+    std::shared_ptr<grpc::Alarm> alarm;
+    {
+      MutexLock lock(&mu_);
+      cancelled_ = true;
+      context = context_;
+      alarm = alarm_;
+    }
+    if (context != nullptr) context->TryCancel();
+    if (alarm != nullptr) alarm->Cancel();
+  }
+
+  void Finish(absl::Status status) {
+    std::shared_ptr<grpc::Alarm>
+        alarm;  // goes away outside the lock; it holds this call, which holds it
+    {
+      MutexLock lock(&mu_);
+      alarm.swap(alarm_);
+      context_ = nullptr;
+      if (cancelled_ && !status.ok()) status = DestroyedError();
+    }
+    {
+      CallbackScope scope(runner_->owner_);
+      spec_.finish(std::move(status));
+      // What the callback holds may run code of the caller's when it goes away; that, too, must be
+      // over before the client is gone.
+      spec_.finish = nullptr;
+    }
+    runner_->Remove(shared_from_this());
+  }
+
+ private:
+  void AttemptDone(absl::Status status) {
+    int attempt;
+    size_t target;
+    {
+      MutexLock lock(&mu_);
+      attempt = attempt_;
+      target = target_;
+    }
+    if (status.code() == absl::StatusCode::kUnavailable) runner_->TargetFailed(target);
+    if (status.ok() || !spec_.repeatable) {
+      Finish(std::move(status));
+      return;
+    }
+    const absl::Duration remaining = absl::FromChrono(end_ - Mono());
+    const auto wait =
+        WaitBefore(attempt + 1, status, remaining, runner_->policy_, runner_->Chance());
+    if (!wait.has_value() || !runner_->budget_.TrySpend() || !StartWait(*wait))
+      Finish(std::move(status));
+  }
+
+  // False when the call has been cancelled.
+  bool StartWait(absl::Duration wait) {
+    // Set under the lock, so that Cancel never meets an alarm that is half set. gRPC fires it on
+    // another thread.
+    MutexLock lock(&mu_);
+    if (cancelled_) return false;
+    context_ = nullptr;
+    alarm_ = std::make_shared<grpc::Alarm>();
+    alarm_->Set(absl::ToChronoTime(absl::Now() + wait), [self = shared_from_this()](bool fired) {
+      if (fired) {
+        self->StartAttempt();
+      } else {
+        self->Finish(DestroyedError());
+      }
+    });
+    return true;
+  }
+
+  CallRunner* const runner_;
+  CallSpec spec_;
+  const std::chrono::steady_clock::time_point end_;
+
+  Mutex mu_;
+  int attempt_ ABSL_GUARDED_BY(mu_) = 0;
+  size_t target_ ABSL_GUARDED_BY(mu_) = 0;
+  bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
+  std::shared_ptr<grpc::ClientContext> context_ ABSL_GUARDED_BY(mu_);
+  std::shared_ptr<grpc::Alarm> alarm_ ABSL_GUARDED_BY(mu_);
+};
+
+CallRunner::CallRunner(const RetryPolicy& policy, size_t targets, const void* owner)
+    : policy_(policy),
+      targets_(targets),
+      owner_(owner),
+      budget_(policy.budget_ratio, policy.budget_max),
+      chance_(std::random_device()()) {}
+
+CallRunner::~CallRunner() {
+  std::vector<std::shared_ptr<Call>> calls;
+  {
+    MutexLock lock(&mu_);
+    closing_ = true;
+    calls.assign(calls_.begin(), calls_.end());
+  }
+  for (const auto& call : calls) call->Cancel();
+  MutexLock lock(&mu_);
+  while (!calls_.empty()) idle_.Wait(&mu_);
+}
+
+void CallRunner::Start(CallSpec spec) {
+  budget_.Earn();
+  auto call = std::make_shared<Call>(this, std::move(spec));
+  if (Add(call)) {
+    call->StartAttempt();
+  } else {
+    call->Finish(DestroyedError());
+  }
+}
+
+bool CallRunner::Add(const std::shared_ptr<Call>& call) {
+  MutexLock lock(&mu_);
+  if (!closing_) calls_.insert(call);
+  return !closing_;
+}
+
+void CallRunner::Remove(const std::shared_ptr<Call>& call) {
+  // Signalled under the lock: the runner may be gone as soon as the destroying thread sees the last
+  // call leave.
+  MutexLock lock(&mu_);
+  calls_.erase(call);
+  if (calls_.empty()) idle_.SignalAll();
+}
+
+void CallRunner::TargetFailed(size_t target) {
+  size_t current = current_target_.load(std::memory_order_relaxed);
+  if (current % targets_ == target)
+    current_target_.compare_exchange_strong(current, (target + 1) % targets_);
+}
+
+double CallRunner::Chance() {
+  MutexLock lock(&chance_mu_);
+  return std::uniform_real_distribution<double>(0, 1)(chance_);
+}
+
+}  // namespace larder::internal

@@ -1,0 +1,70 @@
+#include "client/src/checks.h"
+
+#include <algorithm>
+#include <cstdint>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "client/src/status.h"
+
+namespace larder::internal {
+
+// By the table of RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF.
+bool IsUtf8(std::string_view text) {
+  const auto* at = reinterpret_cast<const uint8_t*>(text.data());
+  const auto* const end = at + text.size();
+  while (at < end) {
+    const uint8_t lead = *at++;
+    if (lead < 0x80) continue;
+    if (lead < 0xC2 || lead > 0xF4) return false;
+    int more = lead < 0xE0 ? 1 : lead < 0xF0 ? 2 : 3;
+    uint8_t low = 0x80, high = 0xBF;  // what the second byte may be
+    if (lead == 0xE0) low = 0xA0;
+    if (lead == 0xED) high = 0x9F;
+    if (lead == 0xF0) low = 0x90;
+    if (lead == 0xF4) high = 0x8F;
+    for (; more > 0; --more, low = 0x80, high = 0xBF) {
+      if (at == end || *at < low || *at > high) return false;
+      ++at;
+    }
+  }
+  return true;
+}
+
+absl::Status CheckUtf8(absl::string_view reason, absl::string_view field, std::string_view text) {
+  if (IsUtf8(text)) return absl::OkStatus();
+  return FieldError(reason, field, absl::StrCat(field, " is not UTF-8"));
+}
+
+absl::Status CheckUtf8(absl::string_view reason, absl::string_view field,
+                       const std::vector<std::string>& texts) {
+  for (size_t i = 0; i < texts.size(); ++i) {
+    if (IsUtf8(texts[i])) continue;
+    const std::string path = absl::StrCat(field, "[", i, "]");
+    return FieldError(reason, path, absl::StrCat(path, " is not UTF-8"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckDeadline(absl::string_view field, absl::Duration deadline) {
+  if (deadline >= kDeadlineMin && deadline <= kDeadlineMax) return absl::OkStatus();
+  return FieldError(
+      "REQUEST_INVALID", field,
+      absl::StrCat(field, " is ", absl::FormatDuration(deadline), "; it must be ",
+                   absl::FormatDuration(kDeadlineMin), " to ", absl::FormatDuration(kDeadlineMax)));
+}
+
+absl::Status CheckNamespace(absl::string_view field, std::string_view ns) {
+  if (ns.size() > 64) {
+    return FieldError("NAMESPACE_INVALID", field,
+                      absl::StrCat(field, " is ", ns.size(), " bytes; at most 64"));
+  }
+  const bool fine = std::all_of(ns.begin(), ns.end(), [](unsigned char c) {
+    return absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-';
+  });
+  if (fine) return absl::OkStatus();
+  return FieldError("NAMESPACE_INVALID", field,
+                    absl::StrCat(field, " may hold a-z, A-Z, 0-9, '.', '_' and '-' only"));
+}
+
+}  // namespace larder::internal

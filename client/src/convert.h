@@ -1,0 +1,51 @@
+// The API's messages <-> the client's plain structs.
+// Thread safety: any function, any thread. From() takes a message that the caller no longer needs
+// and moves its bytes out.
+// Errors: INTERNAL for an answer that breaks the API, such as one with no result in it.
+
+#ifndef LARDER_CLIENT_SRC_CONVERT_H_
+#define LARDER_CLIENT_SRC_CONVERT_H_
+
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "larder/options.h"
+#include "larder/result.h"
+#include "larder/stats.h"
+#include "larder/v1/admin.pb.h"
+#include "larder/v1/cache.pb.h"
+
+namespace larder::internal {
+
+absl::StatusOr<GetResult> From(v1::GetResponse* response);
+absl::StatusOr<std::vector<GetResult>> From(v1::BatchGetResponse* response);
+absl::StatusOr<SetResult> From(v1::SetResponse* response);
+absl::StatusOr<std::vector<SetResult>> From(v1::BatchSetResponse* response);
+absl::StatusOr<DeleteResult> From(v1::DeleteResponse* response);
+absl::StatusOr<std::vector<DeleteResult>> From(v1::BatchDeleteResponse* response);
+absl::StatusOr<InvalidateResult> From(v1::InvalidateResponse* response);
+absl::StatusOr<LeaseResult> From(v1::GetOrLoadResponse* response);
+absl::StatusOr<ReleaseLeaseResult> From(v1::ReleaseLeaseResponse* response);
+absl::StatusOr<TouchResult> From(v1::TouchResponse* response);
+absl::StatusOr<IncrementResult> From(v1::IncrementResponse* response);
+absl::StatusOr<StatsResult> From(v1::StatsResponse* response);
+absl::StatusOr<ExplainResult> From(v1::ExplainResponse* response);
+absl::StatusOr<ServerInfoResult> From(v1::ServerInfoResponse* response);
+
+// Everything but the namespace and the request id. INVALID_ARGUMENT when a text is not UTF-8.
+absl::Status To(std::string_view key, std::string_view value, bool absent,
+                const SetOptions& options, v1::SetRequest* request);
+// `path` is the item's path in errors, such as `items[3]`.
+absl::Status To(const SetItem& item, absl::string_view path, v1::BatchSetItem* proto);
+
+v1::TouchMode To(TouchMode mode);
+
+// Shared by the files that implement this.
+Tier From(v1::Tier tier);
+MissReason From(v1::MissReason reason);
+
+}  // namespace larder::internal
+
+#endif  // LARDER_CLIENT_SRC_CONVERT_H_

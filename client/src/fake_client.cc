@@ -1,0 +1,382 @@
+// Every call goes the same way: under the lock look at the time, check the arguments, change the
+// store; then, without the lock, run the callbacks of whoever is to be told. A callback may
+// therefore call the fake again.
+
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "client/src/callback.h"
+#include "client/src/checks.h"
+#include "client/src/fake_checks.h"
+#include "client/src/fake_state.h"
+#include "client/src/fake_store.h"
+#include "client/src/load.h"
+#include "client/src/status.h"
+#include "larder/fake.h"
+
+namespace larder {
+namespace {
+
+using internal::FakeState;
+using internal::FakeStore;
+using internal::Fingerprint;
+using internal::MutexLock;
+
+constexpr absl::Duration kLeaseTtl = absl::Seconds(10);
+absl::Time Start() { return absl::FromUnixSeconds(1'700'000'000); }
+
+// body(), unless one of `checks` failed.
+template <typename Result, typename Body>
+absl::StatusOr<Result> Checked(std::initializer_list<absl::Status> checks, Body body) {
+  for (const absl::Status& check : checks) {
+    if (!check.ok()) return check;
+  }
+  return body();
+}
+
+class FakeClientImpl : public FakeClient {
+ public:
+  explicit FakeClientImpl(FakeOptions options)
+      : options_(std::move(options)),
+        state_(options_.types, options_.now ? options_.now() : Start()) {}
+
+  ~FakeClientImpl() override {
+    CancelLoads();
+    std::vector<FakeStore::Ready> ready;
+    {
+      MutexLock lock(&mu_);
+      state_.store.EndWaits(absl::CancelledError("the larder client was destroyed"));
+      ready = state_.store.TakeReady();
+    }
+    Tell(std::move(ready));
+  }
+
+  void Advance(absl::Duration by) override {
+    {
+      MutexLock lock(&mu_);
+      state_.own_now += by;
+    }
+    Tick();
+  }
+
+  void Tick() override {
+    std::vector<FakeStore::Ready> ready;
+    {
+      MutexLock lock(&mu_);
+      state_.store.Tick(Now());
+      ready = state_.store.TakeReady();
+    }
+    Tell(std::move(ready));
+  }
+
+  void FailCalls(absl::Status status) override {
+    MutexLock lock(&mu_);
+    state_.failure = std::move(status);
+  }
+
+  size_t Calls() const override {
+    MutexLock lock(&mu_);
+    return state_.calls;
+  }
+
+  void GetAsync(std::string_view key, const GetOptions& options,
+                Callback<GetResult> done) override {
+    Run<GetResult>(
+        options.call, std::move(done),
+        [&](FakeState& state, const std::string& ns, absl::Time now) {
+          return Checked<GetResult>(
+              {internal::CheckKey("key", key), state.KnownType(options.type)},
+              [&] { return state.store.Get({ns, std::string(key)}, options.metadata_only, now); });
+        });
+  }
+
+  void BatchGetAsync(const std::vector<std::string>& keys, const GetOptions& options,
+                     Callback<std::vector<GetResult>> done) override {
+    using Results = std::vector<GetResult>;
+    Run<Results>(
+        options.call, std::move(done),
+        [&](FakeState& state, const std::string& ns, absl::Time now) {
+          return Checked<Results>(
+              {internal::CheckKeyList("keys", keys), state.KnownType(options.type)}, [&] {
+                Results results;
+                for (const std::string& key : keys)
+                  results.push_back(state.store.Get({ns, key}, options.metadata_only, now));
+                return results;
+              });
+        });
+  }
+
+  void SetAsync(std::string_view key, std::string_view value, const SetOptions& options,
+                Callback<SetResult> done) override {
+    SetOne({std::string(key), std::string(value), false, options.ttl, options.type, options.tags,
+            options.depends_on, options.condition, options.lease_token},
+           options, std::move(done));
+  }
+
+  void SetAbsentAsync(std::string_view key, const SetOptions& options,
+                      Callback<SetResult> done) override {
+    SetOne({std::string(key), "", true, options.ttl, options.type, options.tags, options.depends_on,
+            options.condition, options.lease_token},
+           options, std::move(done));
+  }
+
+  void BatchSetAsync(const std::vector<SetItem>& items, const BatchSetOptions& options,
+                     Callback<std::vector<SetResult>> done) override {
+    using Results = std::vector<SetResult>;
+    Run<Results>(
+        options.call, std::move(done),
+        [&](FakeState& state, const std::string& ns, absl::Time now) {
+          absl::Status valid = internal::CheckItems(items, options_.value_bytes_max);
+          for (const SetItem& item : items) valid.Update(state.KnownType(item.type));
+          Fingerprint request("BatchSet");
+          for (const SetItem& item : items) request.Add(item);
+          return state.Once<Results>(
+              valid, ns, options.request_id, request, now, [&]() -> absl::StatusOr<Results> {
+                Results results;
+                for (const SetItem& item : items) {
+                  results.push_back(
+                      state.store.Set({ns, item.key}, item, **state.store.TypeOf(item.type), now));
+                }
+                return results;
+              });
+        });
+  }
+
+  void DeleteAsync(std::string_view key, const DeleteOptions& options,
+                   Callback<DeleteResult> done) override {
+    Run<DeleteResult>(options.call, std::move(done),
+                      [&](FakeState& state, const std::string& ns, absl::Time now) {
+                        absl::Status valid = internal::CheckKey("key", key);
+                        valid.Update(state.KnownType(options.type));
+                        const Fingerprint request =
+                            Fingerprint("Delete").Add(key).Add(std::string_view(options.type));
+                        return state.Once<DeleteResult>(
+                            valid, ns, options.request_id, request, now,
+                            [&] { return state.store.Delete({ns, std::string(key)}, now); });
+                      });
+  }
+
+  void BatchDeleteAsync(const std::vector<std::string>& keys, const DeleteOptions& options,
+                        Callback<std::vector<DeleteResult>> done) override {
+    using Results = std::vector<DeleteResult>;
+    Run<Results>(options.call, std::move(done),
+                 [&](FakeState& state, const std::string& ns, absl::Time now) {
+                   absl::Status valid = internal::CheckKeyList("keys", keys);
+                   valid.Update(state.KnownType(options.type));
+                   const Fingerprint request =
+                       Fingerprint("BatchDelete").Add(keys).Add(std::string_view(options.type));
+                   return state.Once<Results>(valid, ns, options.request_id, request, now, [&] {
+                     Results results;
+                     for (const std::string& key : keys)
+                       results.push_back(state.store.Delete({ns, key}, now));
+                     return results;
+                   });
+                 });
+  }
+
+  void InvalidateAsync(const std::vector<std::string>& keys, const InvalidateOptions& options,
+                       Callback<InvalidateResult> done) override {
+    Run<InvalidateResult>(
+        options.call, std::move(done),
+        [&](FakeState& state, const std::string& ns,
+            absl::Time now) -> absl::StatusOr<InvalidateResult> {
+          if (keys.empty()) return internal::FieldError("SELECTOR_INVALID", "keys.keys", "no keys");
+          return Checked<InvalidateResult>({internal::CheckKeyList("keys.keys", keys)}, [&] {
+            std::vector<FakeStore::Key> full_keys;
+            for (const std::string& key : keys) full_keys.emplace_back(ns, key);
+            return state.store.Invalidate(full_keys, options.dry_run, now);
+          });
+        });
+  }
+
+  void GetOrLeaseAsync(std::string_view key, const LoadOptions& options,
+                       Callback<LeaseResult> done) override {
+    std::vector<FakeStore::Ready> ready;
+    {
+      MutexLock lock(&mu_);
+      std::string ns;
+      absl::Status valid = Begin(options.call, &ns);
+      valid.Update(internal::CheckKey("key", key));
+      valid.Update(state_.KnownType(options.type));
+      valid.Update(internal::CheckLoadOptions(options));
+      if (valid.ok()) {
+        const absl::Duration deadline = options.call.deadline.value_or(options_.default_deadline);
+        const absl::Duration wait =
+            std::min(options.wait.value_or(absl::InfiniteDuration()), internal::WaitFor(deadline));
+        const absl::Time now = Now();
+        state_.store.GetOrLease({ns, std::string(key)}, options.lease_ttl.value_or(kLeaseTtl),
+                                now + wait, std::move(done), now);
+      }
+      ready = state_.store.TakeReady();
+      if (!valid.ok()) ready.emplace_back(std::move(done), std::move(valid));
+    }
+    Tell(std::move(ready));
+  }
+
+  void ReleaseLeaseAsync(std::string_view key, std::string_view lease_token,
+                         const CallOptions& options, Callback<ReleaseLeaseResult> done) override {
+    Run<ReleaseLeaseResult>(options, std::move(done),
+                            [&](FakeState& state, const std::string& ns, absl::Time now) {
+                              return Checked<ReleaseLeaseResult>(
+                                  {internal::CheckKey("key", key),
+                                   internal::CheckLeaseToken("lease_token", lease_token)},
+                                  [&] {
+                                    return ReleaseLeaseResult{state.store.ReleaseLease(
+                                        {ns, std::string(key)}, std::string(lease_token), now)};
+                                  });
+                            });
+  }
+
+  void TouchAsync(std::string_view key, const TouchOptions& options,
+                  Callback<TouchResult> done) override {
+    Run<TouchResult>(options.call, std::move(done),
+                     [&](FakeState& state, const std::string& ns, absl::Time now) {
+                       return Checked<TouchResult>(
+                           {internal::CheckKey("key", key), state.KnownType(options.type),
+                            internal::CheckTtl("ttl", options.ttl)},
+                           [&] { return state.store.Touch({ns, std::string(key)}, options, now); });
+                     });
+  }
+
+  void IncrementAsync(std::string_view key, int64_t delta, const IncrementOptions& options,
+                      Callback<IncrementResult> done) override {
+    Run<IncrementResult>(
+        options.call, std::move(done),
+        [&](FakeState& state, const std::string& ns, absl::Time now) {
+          absl::Status valid = internal::CheckKey("key", key);
+          valid.Update(state.KnownType(options.type));
+          valid.Update(internal::CheckTtl("ttl", options.ttl));
+          const Fingerprint request = Fingerprint("Increment")
+                                          .Add(key)
+                                          .Add(std::string_view(options.type))
+                                          .Add(delta)
+                                          .Add(options.initial)
+                                          .Add(options.ttl)
+                                          .Add(int64_t{options.extend});
+          return state.Once<IncrementResult>(valid, ns, options.request_id, request, now, [&] {
+            return state.store.Increment({ns, std::string(key)}, delta, options,
+                                         **state.store.TypeOf(options.type), now);
+          });
+        });
+  }
+
+  void StatsAsync(const StatsOptions& options, Callback<StatsResult> done) override {
+    Run<StatsResult>(options.call, std::move(done),
+                     [&](FakeState& state, const std::string&, absl::Time) {
+                       return state.store.Stats(options);
+                     });
+  }
+
+  void ExplainAsync(std::string_view key, const ExplainOptions& options,
+                    Callback<ExplainResult> done) override {
+    Run<ExplainResult>(options.call, std::move(done),
+                       [&](FakeState& state, const std::string& ns, absl::Time now) {
+                         return Checked<ExplainResult>(
+                             {internal::CheckKey("key", key), state.KnownType(options.type)}, [&] {
+                               return state.store.Explain({ns, std::string(key)},
+                                                          **state.store.TypeOf(options.type),
+                                                          !options.type.empty(), now);
+                             });
+                       });
+  }
+
+  void ServerInfoAsync(const CallOptions& options, Callback<ServerInfoResult> done) override {
+    Run<ServerInfoResult>(
+        options, std::move(done), [&](FakeState& state, const std::string&, absl::Time) {
+          ServerInfoResult info;
+          info.version = LARDER_VERSION;
+          info.node = "fake";
+          info.limits = {1024, options_.value_bytes_max, internal::kBatchKeysMax, 0, 0, 16};
+          info.types = state.store.Types();
+          info.features = {"leases"};
+          return info;
+        });
+  }
+
+  void PingAsync(const PingOptions& options, Callback<PingResult> done) override {
+    Run<PingResult>(options.call, std::move(done),
+                    [&](FakeState&, const std::string&, absl::Time) -> absl::StatusOr<PingResult> {
+                      if (options.service.empty() || options.service == "liveness" ||
+                          options.service == "readiness") {
+                        return PingResult{true, absl::ZeroDuration()};
+                      }
+                      return absl::NotFoundError("unknown service");
+                    });
+  }
+
+ private:
+  absl::Time Now() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return options_.now ? options_.now() : state_.own_now;
+  }
+
+  // What comes first in every call.
+  absl::Status Begin(const CallOptions& call, std::string* ns) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    ++state_.calls;
+    if (!state_.failure.ok()) return state_.failure;
+    absl::Status status =
+        internal::CheckDeadline("deadline", call.deadline.value_or(options_.default_deadline));
+    *ns = call.ns.value_or(options_.ns);
+    status.Update(internal::CheckNamespace("namespace", *ns));
+    if (ns->empty()) *ns = "default";
+    state_.store.Tick(Now());
+    return status;
+  }
+
+  // Runs body(namespace, now) under the lock; its answer and those of the waiters that it woke go
+  // out without it.
+  template <typename Result, typename Body>
+  void Run(const CallOptions& call, Callback<Result> done, Body body) {
+    absl::StatusOr<Result> result;
+    std::vector<FakeStore::Ready> ready;
+    {
+      MutexLock lock(&mu_);
+      std::string ns;
+      const absl::Status valid = Begin(call, &ns);
+      if (valid.ok()) {
+        result = body(state_, ns, Now());
+      } else {
+        result = valid;
+      }
+      ready = state_.store.TakeReady();
+    }
+    {
+      internal::CallbackScope scope(this);
+      done(std::move(result));
+      done = nullptr;
+    }
+    Tell(std::move(ready));
+  }
+
+  void SetOne(const SetItem& item, const SetOptions& options, Callback<SetResult> done) {
+    Run<SetResult>(options.call, std::move(done),
+                   [&](FakeState& state, const std::string& ns, absl::Time now) {
+                     absl::Status valid = internal::CheckItem("", item, options_.value_bytes_max);
+                     valid.Update(state.KnownType(item.type));
+                     return state.Once<SetResult>(
+                         valid, ns, options.request_id, Fingerprint("Set").Add(item), now, [&] {
+                           return state.store.Set({ns, item.key}, item,
+                                                  **state.store.TypeOf(item.type), now);
+                         });
+                   });
+  }
+
+  void Tell(std::vector<FakeStore::Ready> ready) {
+    internal::CallbackScope scope(this);
+    for (auto& [done, result] : ready) done(std::move(result));
+    ready.clear();
+  }
+
+  const FakeOptions options_;
+  mutable internal::Mutex mu_;
+  internal::FakeState state_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace
+
+std::unique_ptr<FakeClient> NewFakeClient(FakeOptions options) {
+  return std::make_unique<FakeClientImpl>(std::move(options));
+}
+
+}  // namespace larder

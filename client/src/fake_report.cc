@@ -1,0 +1,97 @@
+// What the fake tells about itself: Explain, Stats and its types.
+
+#include <algorithm>
+#include <utility>
+
+#include "client/src/fake_store.h"
+
+namespace larder::internal {
+
+ExplainResult FakeStore::Explain(const Key& key, const FakeType& type, bool type_requested,
+                                 absl::Time now) const {
+  ExplainResult result;
+  result.type = type.name;
+  result.match = type_requested ? TypeMatch::kRequest : TypeMatch::kDefault;
+  result.ttl = TtlFor(type, std::nullopt, false);
+  result.factors = {{"base", 1, type.ttl, "the type's ttl.base"}};
+  if (const Record* record = Peek(key, now); record != nullptr) {
+    CopyInfo copy;
+    copy.tier = Tier::kL1;
+    copy.version = record->version;
+    copy.age = now - record->written;
+    copy.remaining_ttl = record->expires - now;
+    copy.value_bytes = record->value.size();
+    copy.negative = record->negative;
+    copy.tags = record->tags;
+    copy.depends_on = record->depends_on;
+    copy.hits = record->hits;
+    result.copies.push_back(std::move(copy));
+  } else {
+    result.miss_reason = records_.count(key) > 0 ? MissReason::kExpired : WhyMissing(key);
+  }
+  if (const auto lease = leases_.find(key); lease != leases_.end()) {
+    result.lease_held = true;
+    result.lease_waiters = static_cast<uint32_t>(lease->second.line.size());
+  }
+  return result;
+}
+
+namespace {
+
+// Adds the counts that the fake keeps.
+void Add(const UsageStats& from, UsageStats* to) {
+  to->hits += from.hits;
+  to->misses += from.misses;
+  to->negative_hits += from.negative_hits;
+  to->sets += from.sets;
+  to->sets_refused += from.sets_refused;
+  to->removals += from.removals;
+  to->loads += from.loads;
+  to->loads_failed += from.loads_failed;
+  to->loads_coalesced += from.loads_coalesced;
+  to->expirations += from.expirations;
+  to->entries += from.entries;
+  to->bytes += from.bytes;
+}
+
+void Finish(UsageStats* usage) {
+  const uint64_t reads = usage->hits + usage->misses;
+  usage->hit_ratio = reads == 0 ? 0 : static_cast<double>(usage->hits) / static_cast<double>(reads);
+  usage->compression_ratio = usage->entries == 0 ? 0 : 1;
+}
+
+}  // namespace
+
+StatsResult FakeStore::Stats(const StatsOptions& options) const {
+  StatsResult stats;
+  stats.node = "fake";
+  stats.since = since_;
+  std::map<std::string, UsageStats> usage = usage_;
+  for (const auto& [key, record] : records_) {
+    ++usage[key.first].entries;
+    usage[key.first].bytes += key.second.size() + record.value.size();
+  }
+  for (auto& [ns, counts] : usage) {
+    Add(counts, &stats.total);
+    Finish(&counts);
+    const auto& wanted = options.namespaces;
+    if (wanted.empty() || std::find(wanted.begin(), wanted.end(), ns) != wanted.end()) {
+      stats.namespaces.push_back({ns, counts});
+    }
+  }
+  Finish(&stats.total);
+  stats.tiers = {{Tier::kL1, "memory", stats.total.hits, stats.total.misses, 0, stats.total.entries,
+                  stats.total.bytes, 0}};
+  stats.leases = lease_stats_;
+  stats.leases.held = leases_.size();
+  for (const auto& [key, lease] : leases_) stats.leases.waiting += lease.line.size();
+  return stats;
+}
+
+std::vector<TypeInfo> FakeStore::Types() const {
+  std::vector<TypeInfo> types;
+  for (const auto& [name, type] : types_) types.push_back({name, {}, type.ttl, ""});
+  return types;
+}
+
+}  // namespace larder::internal

@@ -1,0 +1,349 @@
+// The real client against servers that misbehave: repeats, deadlines, failover, error details,
+// destruction.
+
+#include <gtest/gtest.h>
+
+#include <optional>
+
+#include "absl/time/clock.h"
+#include "larder/client.h"
+#include "tests/client/conformance.h"
+#include "tests/client/scripted_server.h"
+
+namespace larder::testing {
+namespace {
+
+ClientOptions Fast(const std::string& target) {
+  ClientOptions options(target, absl::Seconds(10));
+  options.retry.backoff_first = absl::Milliseconds(1);
+  options.retry.backoff_max = absl::Milliseconds(2);
+  return options;
+}
+
+std::unique_ptr<Client> MustConnect(const ClientOptions& options) {
+  absl::StatusOr<std::unique_ptr<Client>> client = Connect(options);
+  EXPECT_TRUE(client.ok()) << client.status();
+  return client.ok() ? *std::move(client) : nullptr;
+}
+
+// A free port on which nobody listens.
+std::string DeadAddress() { return ScriptedServer().address(); }
+
+const grpc::Status kUnavailable(grpc::StatusCode::UNAVAILABLE, "scripted");
+
+TEST(GrpcClient, RepeatsAReadUntilItSucceeds) {
+  ScriptedServer server;
+  server.Next({kUnavailable, kUnavailable, kUnavailable});
+  const auto client = MustConnect(Fast(server.address()));
+  EXPECT_EQ(ValueOf(client->Get("k")), "v");
+  EXPECT_EQ(server.calls(), 4u);
+}
+
+TEST(GrpcClient, GivesUpAfterTheAllowedAttempts) {
+  ScriptedServer server;
+  server.Always(Refusal(grpc::StatusCode::UNAVAILABLE, "DRAINING"));
+  ClientOptions options = Fast(server.address());
+  options.retry.attempts_max = 3;
+  const auto client = MustConnect(options);
+  const absl::Status status = client->Get("k").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(ErrorReason(status), "DRAINING");
+  EXPECT_EQ(server.calls(), 3u);
+}
+
+TEST(GrpcClient, RepeatsAWriteWithTheSameRequestId) {
+  ScriptedServer server;
+  server.Next({kUnavailable});
+  const auto client = MustConnect(Fast(server.address()));
+  ASSERT_TRUE(client->Set("k", "v").ok());
+  ASSERT_EQ(server.calls(), 2u);
+  v1::SetRequest first, second;
+  ASSERT_TRUE(first.ParseFromString(server.call(0)) && second.ParseFromString(server.call(1)));
+  EXPECT_NE(first.request_id(), "");
+  EXPECT_LE(first.request_id().size(), 64u);
+  EXPECT_EQ(first.request_id(), second.request_id());
+
+  ASSERT_TRUE(client->Set("k", "v").ok());
+  v1::SetRequest third;
+  ASSERT_TRUE(third.ParseFromString(server.call(2)));
+  EXPECT_NE(third.request_id(), first.request_id());
+}
+
+TEST(GrpcClient, NeverRepeatsAWriteWithoutARequestId) {
+  ScriptedServer server;
+  server.Always(kUnavailable);
+  ClientOptions options = Fast(server.address());
+  options.request_ids = false;
+  const auto client = MustConnect(options);
+  EXPECT_EQ(client->Set("k", "v").status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(server.calls(), 1u);
+  EXPECT_EQ(client->Touch("k").status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(server.calls(), 2u);
+  SetOptions with_id;
+  with_id.request_id = "mine";
+  EXPECT_EQ(client->Set("k", "v", with_id).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(server.calls(), 6u);
+}
+
+TEST(GrpcClient, RepeatsAnInvalidation) {
+  ScriptedServer server;
+  server.Next({kUnavailable});
+  const auto client = MustConnect(Fast(server.address()));
+  EXPECT_TRUE(client->Invalidate({"k"}).ok());
+  EXPECT_EQ(server.calls(), 2u);
+}
+
+TEST(GrpcClient, NeverRepeatsWhatIsNotTransient) {
+  ScriptedServer server;
+  const auto client = MustConnect(Fast(server.address()));
+  size_t calls = 0;
+  for (const auto code :
+       {grpc::StatusCode::INVALID_ARGUMENT, grpc::StatusCode::RESOURCE_EXHAUSTED,
+        grpc::StatusCode::ABORTED, grpc::StatusCode::INTERNAL, grpc::StatusCode::DATA_LOSS,
+        grpc::StatusCode::DEADLINE_EXCEEDED, grpc::StatusCode::PERMISSION_DENIED}) {
+    server.Next({grpc::Status(code, "scripted")});
+    EXPECT_EQ(static_cast<int>(client->Get("k").status().code()), static_cast<int>(code));
+    EXPECT_EQ(server.calls(), ++calls);
+  }
+}
+
+TEST(GrpcClient, WaitsAsLongAsTheServerAsks) {
+  ScriptedServer server;
+  server.Next({Refusal(grpc::StatusCode::RESOURCE_EXHAUSTED, "OVERLOADED", 0.05)});
+  const auto client = MustConnect(Fast(server.address()));
+  const absl::Time start = absl::Now();
+  EXPECT_EQ(ValueOf(client->Get("k")), "v");
+  EXPECT_GE(absl::Now() - start, absl::Milliseconds(50));
+  EXPECT_EQ(server.calls(), 2u);
+}
+
+TEST(GrpcClient, ReturnsTheErrorWhenTheWaitWouldOutliveTheDeadline) {
+  ScriptedServer server;
+  server.Always(Refusal(grpc::StatusCode::RESOURCE_EXHAUSTED, "OVERLOADED", 0.9));
+  const auto client = MustConnect(Fast(server.address()));
+  GetOptions options;
+  options.call.deadline = absl::Milliseconds(500);
+  const absl::Status status = client->Get("k", options).status();
+  EXPECT_EQ(ErrorReason(status), "OVERLOADED");
+  EXPECT_EQ(RetryAfter(status), absl::Milliseconds(900));
+  EXPECT_EQ(server.calls(), 1u);
+}
+
+TEST(GrpcClient, BudgetBoundsTheRepeatsOfAllCalls) {
+  ScriptedServer server;
+  server.Always(kUnavailable);
+  ClientOptions options = Fast(server.address());
+  options.retry.budget_max = 2;
+  options.retry.budget_ratio = 0;
+  const auto client = MustConnect(options);
+  for (int i = 0; i < 5; ++i) EXPECT_FALSE(client->Get("k").ok());
+  EXPECT_EQ(server.calls(), 7u);
+}
+
+TEST(GrpcClient, DeadlineEndsACallThatIsNotAnswered) {
+  ScriptedServer server;
+  server.Hang();
+  const auto client = MustConnect(Fast(server.address()));
+  GetOptions options;
+  options.call.deadline = absl::Milliseconds(50);
+  const absl::Time start = absl::Now();
+  EXPECT_EQ(client->Get("k", options).status().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_LT(absl::Now() - start, absl::Seconds(5));
+}
+
+TEST(GrpcClient, NobodyListeningIsUnavailableWithinTheDeadline) {
+  const auto client = MustConnect(Fast(DeadAddress()));
+  EXPECT_EQ(client->Get("k").status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST(GrpcClient, MovesToTheNextTargetAndStaysThere) {
+  ScriptedServer second;
+  const auto client = MustConnect(Fast(DeadAddress() + ", " + second.address()));
+  EXPECT_EQ(ValueOf(client->Get("k")), "v");
+  EXPECT_EQ(ValueOf(client->Get("k")), "v");
+  EXPECT_EQ(second.calls(), 2u);
+}
+
+TEST(GrpcClient, UsesOneTargetAtATime) {
+  ScriptedServer first, second;
+  const auto client = MustConnect(Fast(first.address() + "," + second.address()));
+  for (int i = 0; i < 10; ++i) EXPECT_TRUE(client->Get("k").ok());
+  EXPECT_EQ(first.calls(), 10u);
+  EXPECT_EQ(second.calls(), 0u);
+}
+
+TEST(GrpcClient, AnswersThatBreakTheApiAreInternalErrors) {
+  ScriptedServer server;
+  const auto client = MustConnect(Fast(server.address()));
+  EXPECT_EQ(client->BatchGet({"a", "b"}).status().code(), absl::StatusCode::kInternal);
+  server.AnswerNothing();
+  EXPECT_EQ(client->Get("k").status().code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(client->Set("k", "v").status().code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(client->GetOrLease("k").status().code(), absl::StatusCode::kInternal);
+}
+
+TEST(GrpcClient, GarbageInTheDetailsIsNoHarm) {
+  ScriptedServer server;
+  server.Always(grpc::Status(grpc::StatusCode::ABORTED, "scripted", "\xFF\xFFgarbage"));
+  const auto client = MustConnect(Fast(server.address()));
+  const absl::Status status = client->Get("k").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(ErrorReason(status), "");
+  EXPECT_TRUE(FieldViolations(status).empty());
+  EXPECT_EQ(RetryAfter(status), std::nullopt);
+}
+
+TEST(GrpcClient, SendsNamespaceTypeAndUserAgent) {
+  ScriptedServer server;
+  ClientOptions options = Fast(server.address());
+  options.ns = "shop";
+  options.user_agent = "checkout/1.2";
+  const auto client = MustConnect(options);
+  GetOptions get;
+  get.type = "user";
+  ASSERT_TRUE(client->Get("k", get).ok());
+  v1::GetRequest request;
+  ASSERT_TRUE(request.ParseFromString(server.call(0)));
+  EXPECT_EQ(request.namespace_(), "shop");
+  EXPECT_EQ(request.type(), "user");
+  EXPECT_EQ(server.user_agent().rfind("checkout/1.2", 0), 0u) << server.user_agent();
+}
+
+TEST(GrpcClient, AsksTheServerToAnswerBeforeItsOwnDeadline) {
+  ScriptedServer server;
+  const auto client = MustConnect(Fast(server.address()));
+  LoadOptions options;
+  options.call.deadline = absl::Seconds(1);
+  ASSERT_TRUE(client->GetOrLease("k", options).ok());
+  v1::GetOrLoadRequest request;
+  ASSERT_TRUE(request.ParseFromString(server.call(0)));
+  EXPECT_EQ(request.wait().seconds(), 0);
+  EXPECT_LE(request.wait().nanos(), 900'000'000);
+  EXPECT_GT(request.wait().nanos(), 500'000'000);
+}
+
+TEST(GrpcClient, ValueLargerThanTheMessageLimitIsAnError) {
+  ScriptedServer server;
+  ClientOptions options = Fast(server.address());
+  options.message_bytes_max = 64 << 10;
+  const auto client = MustConnect(options);
+  EXPECT_EQ(client->Set("k", std::string(65 << 10, 'x')).status().code(),
+            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(server.calls(), 0u);
+}
+
+TEST(GrpcClient, DestructionCancelsCallsAndWaitsForTheirCallbacks) {
+  ScriptedServer server;
+  server.Hang();
+  auto client = MustConnect(Fast(server.address()));
+  std::vector<Answer<GetResult>> answers(10);
+  for (auto& answer : answers) client->GetAsync("k", {}, answer.Done());
+  server.WaitForCalls(10);
+  client.reset();
+  for (auto& answer : answers) {
+    ASSERT_TRUE(answer.Here());
+    EXPECT_EQ(answer.Wait().status().code(), absl::StatusCode::kCancelled);
+  }
+}
+
+TEST(GrpcClient, DestructionEndsACallThatWaitsForItsRepeat) {
+  ScriptedServer server;
+  server.Always(Refusal(grpc::StatusCode::UNAVAILABLE, "DRAINING", 0.9));
+  auto client = MustConnect(Fast(server.address()));
+  Answer<GetResult> answer;
+  client->GetAsync("k", {}, answer.Done());
+  server.WaitForCalls(1);
+  const absl::Time start = absl::Now();
+  client.reset();
+  ASSERT_TRUE(answer.Here());
+  EXPECT_EQ(answer.Wait().status().code(), absl::StatusCode::kCancelled);
+  EXPECT_LT(absl::Now() - start, absl::Milliseconds(800));
+}
+
+TEST(GrpcClient, DestructionWhileCallsBeginAndEnd) {
+  ScriptedServer server;
+  for (int round = 0; round < 20; ++round) {
+    auto client = MustConnect(Fast(server.address()));
+    std::vector<Answer<GetResult>> answers(20);
+    for (auto& answer : answers) client->GetAsync("k", {}, answer.Done());
+    client.reset();
+    for (auto& answer : answers) EXPECT_TRUE(answer.Here());
+  }
+}
+
+TEST(GrpcClient, DestructionEndsALoadWhoseLoaderStillRuns) {
+  ScriptedServer server;
+  auto client = MustConnect(Fast(server.address()));
+  Answer<LoadResult> answer;
+  std::mutex mu;
+  std::condition_variable changed;
+  LoadDone held;
+  client->GetOrLoadAsync(
+      "k",
+      [&](const LoadCall&, LoadDone done) {
+        std::lock_guard lock(mu);
+        held = std::move(done);
+        changed.notify_all();
+      },
+      {}, answer.Done());
+  {
+    std::unique_lock lock(mu);
+    changed.wait(lock, [&] { return held != nullptr; });
+  }
+  client.reset();
+  ASSERT_TRUE(answer.Here());
+  EXPECT_EQ(answer.Wait().status().code(), absl::StatusCode::kCancelled);
+  held(Loaded{"too late"});  // does nothing
+}
+
+TEST(GrpcClient, CallbackMayBeginTheNextCall) {
+  ScriptedServer server;
+  const auto client = MustConnect(Fast(server.address()));
+  Answer<GetResult> second;
+  client->GetAsync("k", {}, [&](const absl::StatusOr<GetResult>& first) {
+    EXPECT_TRUE(first.ok());
+    client->GetAsync("k", {}, second.Done());
+  });
+  EXPECT_EQ(ValueOf(second.Wait()), "v");
+}
+
+TEST(GrpcClient, BlockingCallInACallbackIsRefused) {
+  ScriptedServer server;
+  const auto client = MustConnect(Fast(server.address()));
+  Answer<GetResult> answer;
+  client->GetAsync("k", {}, [&, done = answer.Done()](const absl::StatusOr<GetResult>&) mutable {
+    done(client->Get("k"));
+  });
+  EXPECT_EQ(answer.Wait().status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST(GrpcClientDeathTest, CallbackThatDestroysItsClientCrashes) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(
+      {
+        ScriptedServer server;
+        auto client = MustConnect(Fast(server.address()));
+        Answer<GetResult> never;
+        client->GetAsync("k", {}, [&](const absl::StatusOr<GetResult>&) { client.reset(); });
+        never.Wait().IgnoreError();
+      },
+      "a callback destroyed the client");
+}
+
+TEST(GrpcClient, LoaderRunsWithoutTheCacheWhenTheServerIsGone) {
+  const auto client = MustConnect(Fast(DeadAddress()));
+  const absl::StatusOr<LoadResult> result =
+      client->GetOrLoad("k", [](const LoadCall& call) -> absl::StatusOr<Loaded> {
+        EXPECT_FALSE(call.lease_ttl.has_value());
+        return Loaded{"v"};
+      });
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->entry->value, "v");
+  EXPECT_EQ(result->entry->version, 0u);
+  EXPECT_TRUE(result->loaded);
+  EXPECT_FALSE(result->stored);
+  EXPECT_EQ(result->cache_status.code(), absl::StatusCode::kUnavailable);
+}
+
+}  // namespace
+}  // namespace larder::testing

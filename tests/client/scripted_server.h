@@ -1,0 +1,175 @@
+// ScriptedServer is a gRPC server in this process that answers as a test says: wrong, late, or not
+// at all. What a working server does is tested against a real one (conformance.h).
+// Thread safety: any method, any thread.
+
+#ifndef LARDER_TESTS_CLIENT_SCRIPTED_SERVER_H_
+#define LARDER_TESTS_CLIENT_SCRIPTED_SERVER_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "larder/rpc/v1/status.pb.h"
+#include "larder/v1/cache.grpc.pb.h"
+
+namespace larder::testing {
+
+// A status with google.rpc details.
+inline grpc::Status Refusal(grpc::StatusCode code, const std::string& reason,
+                            double retry_seconds = 0) {
+  rpc::v1::Status status;
+  status.set_code(code);
+  rpc::v1::ErrorInfo info;
+  info.set_reason(reason);
+  info.set_domain("larder");
+  auto* any = status.add_details();
+  any->set_type_url("type.googleapis.com/google.rpc.ErrorInfo");
+  any->set_value(info.SerializeAsString());
+  if (retry_seconds > 0) {
+    rpc::v1::RetryInfo retry;
+    retry.mutable_retry_delay()->set_nanos(static_cast<int>(retry_seconds * 1e9));
+    any = status.add_details();
+    any->set_type_url("type.googleapis.com/google.rpc.RetryInfo");
+    any->set_value(retry.SerializeAsString());
+  }
+  return grpc::Status(code, "scripted", status.SerializeAsString());
+}
+
+class ScriptedServer : public v1::Cache::CallbackService {
+ public:
+  ScriptedServer() {
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.RegisterService(this);
+    server_ = builder.BuildAndStart();
+    address_ = "127.0.0.1:" + std::to_string(port);
+  }
+  ~ScriptedServer() override { server_->Shutdown(std::chrono::system_clock::now()); }
+
+  const std::string& address() const { return address_; }
+
+  // What the next calls answer, one each; then OK.
+  void Next(std::vector<grpc::Status> statuses) {
+    std::lock_guard lock(mu_);
+    script_.insert(script_.end(), statuses.begin(), statuses.end());
+  }
+  // What calls answer when the script is over.
+  void Always(grpc::Status status) {
+    std::lock_guard lock(mu_);
+    always_ = std::move(status);
+  }
+  // From now on calls are not answered until the client gives up.
+  void Hang() {
+    std::lock_guard lock(mu_);
+    hang_ = true;
+  }
+  // From now on answers have no result in them.
+  void AnswerNothing() {
+    std::lock_guard lock(mu_);
+    empty_ = true;
+  }
+
+  size_t calls() const {
+    std::lock_guard lock(mu_);
+    return calls_.size();
+  }
+  void WaitForCalls(size_t count) {
+    std::unique_lock lock(mu_);
+    changed_.wait(lock, [&] { return calls_.size() >= count; });
+  }
+  // The request of call number `i`, serialized.
+  std::string call(size_t i) const {
+    std::lock_guard lock(mu_);
+    return calls_.at(i);
+  }
+  std::string user_agent() const {
+    std::lock_guard lock(mu_);
+    return user_agent_;
+  }
+
+  grpc::ServerUnaryReactor* Get(grpc::CallbackServerContext* context, const v1::GetRequest* request,
+                                v1::GetResponse* response) override {
+    response->mutable_hit()->set_value("v");
+    return Answer(context, *request, response);
+  }
+  grpc::ServerUnaryReactor* BatchGet(grpc::CallbackServerContext* context,
+                                     const v1::BatchGetRequest* request,
+                                     v1::BatchGetResponse* response) override {
+    response->add_results()->mutable_hit();
+    return Answer(context, *request, response);
+  }
+  grpc::ServerUnaryReactor* Set(grpc::CallbackServerContext* context, const v1::SetRequest* request,
+                                v1::SetResponse* response) override {
+    response->mutable_stored()->set_version(7);
+    return Answer(context, *request, response);
+  }
+  grpc::ServerUnaryReactor* Touch(grpc::CallbackServerContext* context,
+                                  const v1::TouchRequest* request,
+                                  v1::TouchResponse* response) override {
+    response->mutable_touched()->set_version(7);
+    return Answer(context, *request, response);
+  }
+  grpc::ServerUnaryReactor* Invalidate(grpc::CallbackServerContext* context,
+                                       const v1::InvalidateRequest* request,
+                                       v1::InvalidateResponse* response) override {
+    return Answer(context, *request, response);
+  }
+  grpc::ServerUnaryReactor* GetOrLoad(grpc::CallbackServerContext* context,
+                                      const v1::GetOrLoadRequest* request,
+                                      v1::GetOrLoadResponse* response) override {
+    response->mutable_lease()->set_token("lease");
+    return Answer(context, *request, response);
+  }
+
+ private:
+  // Answers when it is told to or when the client has gone.
+  class Hanging : public grpc::ServerUnaryReactor {
+   public:
+    void OnCancel() override { Finish(grpc::Status::CANCELLED); }
+    void OnDone() override { delete this; }
+  };
+
+  template <typename Request, typename Response>
+  grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const Request& request,
+                                   Response* response) {
+    std::lock_guard lock(mu_);
+    calls_.push_back(request.SerializeAsString());
+    const auto agent = context->client_metadata().find("user-agent");
+    if (agent != context->client_metadata().end()) {
+      user_agent_.assign(agent->second.data(), agent->second.size());
+    }
+    changed_.notify_all();
+    if (hang_) return new Hanging;
+    if (empty_) response->Clear();
+    grpc::Status status = always_;
+    if (!script_.empty()) {
+      status = script_.front();
+      script_.pop_front();
+    }
+    auto* reactor = context->DefaultReactor();
+    reactor->Finish(status);
+    return reactor;
+  }
+
+  mutable std::mutex mu_;
+  std::condition_variable changed_;
+  std::deque<grpc::Status> script_;
+  grpc::Status always_;
+  bool hang_ = false;
+  bool empty_ = false;
+  std::vector<std::string> calls_;
+  std::string user_agent_;
+  std::string address_;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+}  // namespace larder::testing
+
+#endif  // LARDER_TESTS_CLIENT_SCRIPTED_SERVER_H_
