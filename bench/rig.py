@@ -104,9 +104,13 @@ def larderd_address(server):
     return None
 
 
-def echo_server(bin_dir, core):
-    server = Server([str(bin_dir / "echo_server"), "127.0.0.1:0"], core)
-    server.address = server.process.stdout.readline().decode().split()[-1]
+def echo_server(bin_dir, core, *arguments):
+    """Starts bench/rpc's echo server on a free port."""
+    server = Server([str(bin_dir / "echo_server"), "127.0.0.1:0", *arguments], core)
+    said = server.process.stdout.readline().decode().split()
+    if len(said) != 2 or said[0] != "listening":
+        raise BenchError(f"the echo server does not listen:\n{server.stderr()}")
+    server.address = said[1]
     return server
 
 

@@ -20,6 +20,7 @@ command_from() { command -v "$2" >/dev/null || missing+=("$1"); }
 needs_build() {
   command_from cmake cmake
   command_from ninja-build ninja
+  command_from ccache ccache
   packages g++ pkgconf protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libgrpc++-dev libabsl-dev \
     libyaml-cpp-dev libcli11-dev libfmt-dev libjemalloc-dev
 }

@@ -1,7 +1,11 @@
 // echo_server is what larder's reference lane is measured against: the fastest plain grpc++ server. Generated callback
 // service, the default reactor, the server options that larder's lane has, and no work of its own.
 //
-//   echo_server HOST:PORT
+//   echo_server HOST:PORT [as-larderd]
+//
+// As-larderd gives it the settings that larderd has for other reasons than speed (connections of limited age, keepalive)
+// and the one that larderd has for speed: abseil's deadlock detector, which Debian's package leaves on, switched off.
+// Without it the server is what a programmer writes who has heard of none of that; larder's bars refer to that one.
 //
 // Prints `listening HOST:PORT` on stdout and serves until SIGTERM or SIGINT, then exits 0. Exits 2 on a usage error and
 // 1 when it cannot listen.
@@ -14,8 +18,11 @@
 #include <signal.h>
 
 #include <cstdio>
+#include <memory>
 #include <string>
+#include <string_view>
 
+#include "absl/synchronization/mutex.h"
 #include "larder/bench/v1/echo.grpc.pb.h"
 
 namespace {
@@ -61,11 +68,22 @@ class EchoService final : public larder::bench::v1::Echo::CallbackService {
   const std::string value_ = std::string(100, 'x');
 };
 
+void ConfigureAsLarderd(grpc::ServerBuilder* builder) {
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  builder->AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, 16 << 10);
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 120'000);
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, 1'800'000);
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, 30'000);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    fprintf(stderr, "usage: echo_server HOST:PORT\n");
+  const bool as_larderd = argc == 3 && std::string_view(argv[2]) == "as-larderd";
+  if (argc != 2 && !as_larderd) {
+    fprintf(stderr, "usage: echo_server HOST:PORT [as-larderd]\n");
     return 2;
   }
   // Blocked before the first thread starts, so that only sigwait below sees them.
@@ -83,6 +101,7 @@ int main(int argc, char** argv) {
   builder.AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
+  if (as_larderd) ConfigureAsLarderd(&builder);
   builder.AddListeningPort(argv[1], grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(&service);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();

@@ -14,6 +14,9 @@
 #define LARDER_STATUS_CONCAT_INNER(a, b) a##b
 #define LARDER_STATUS_CONCAT(a, b) LARDER_STATUS_CONCAT_INNER(a, b)
 
+// An expression in a declaration cannot be put in parentheses.
+// NOLINTBEGIN(bugprone-macro-parentheses)
+
 #define RETURN_IF_ERROR(expr)                                    \
   do {                                                           \
     if (absl::Status larder_status = (expr); !larder_status.ok()) \
@@ -39,5 +42,7 @@
   auto statusor = (expr);                             \
   if (!statusor.ok()) co_return statusor.status();    \
   lhs = *std::move(statusor)
+
+// NOLINTEND(bugprone-macro-parentheses)
 
 #endif  // LARDER_BASE_STATUS_H_

@@ -72,6 +72,7 @@ class Reader {
   void ReportUnknown(const Node::Member& member, const std::string& path,
                      const pb::Descriptor* type) {
     std::vector<std::string_view> known;
+    known.reserve(type->field_count());
     for (int i = 0; i < type->field_count(); ++i) known.push_back(type->field(i)->name());
     std::string message = absl::StrCat("unknown field ", Quoted(member.name));
     if (!path.empty()) absl::StrAppend(&message, " in ", path);

@@ -194,7 +194,7 @@ std::string WriteReal(double value) {
 
 absl::StatusOr<double> ParseRatio(const std::string& text) {
   const bool percent = text.ends_with('%');
-  const absl::StatusOr<double> value = ParseReal(percent ? text.substr(0, text.size() - 1) : text);
+  absl::StatusOr<double> value = ParseReal(percent ? text.substr(0, text.size() - 1) : text);
   if (absl::IsInvalidArgument(value.status()))
     return Wrong(text, "is no ratio; write it like 10% or 0.1");
   if (!value.ok()) return value;

@@ -146,6 +146,7 @@ std::string FormatValue(const FieldDescriptor* field, const Value& value) {
 std::string FormatSection(const Message& section) {
   std::vector<std::string> fields;
   const pb::Descriptor* const type = section.GetDescriptor();
+  fields.reserve(type->field_count());
   for (int i = 0; i < type->field_count(); ++i) {
     fields.push_back(
         absl::StrCat(type->field(i)->name(), ": ", FormatField(section, type->field(i))));
@@ -264,6 +265,7 @@ std::string FormatField(const Message& message, const FieldDescriptor* field) {
   if (!field->is_repeated()) return FormatValue(field, LoadValue(message, field));
   std::vector<std::string> items;
   const pb::Reflection* const r = message.GetReflection();
+  items.reserve(r->FieldSize(message, field));
   for (int i = 0; i < r->FieldSize(message, field); ++i) {
     items.push_back(IsSectionList(field)
                         ? FormatSection(r->GetRepeatedMessage(message, field, i))

@@ -256,9 +256,8 @@ bool IsClosed(std::string_view text, const Source& at) {
   if (!text.starts_with('"') && !text.starts_with('\'')) return true;  // a block of text
   const char quote = text.front();
   for (size_t i = 1; i < text.size(); ++i) {
-    if (quote == '"' && text[i] == '\\') {
-      ++i;
-    } else if (text[i] == quote && quote == '\'' && i + 1 < text.size() && text[i + 1] == quote) {
+    const bool escape = quote == '"' ? text[i] == '\\' : text.substr(i, 2) == "''";
+    if (escape) {
       ++i;
     } else if (text[i] == quote) {
       return true;

@@ -183,7 +183,8 @@ class Engine {
   void Drain();
 
   // The value of `key` if memory holds it, counted as a hit; null else, not counted. Never blocks: for lane threads.
-  EntryPtr FindHit(const FullKey& key);
+  // `now` is what options().clock->Mono() said.
+  EntryPtr FindHit(const FullKey& key, MonoNanos now);
 
   Task<absl::StatusOr<ReadResult>> Get(KeyRequest request);
   Task<absl::StatusOr<WriteResult>> Set(WriteRequest request);

@@ -14,8 +14,8 @@
 
 namespace larder {
 
-EntryPtr Engine::FindHit(const FullKey& key) {
-  L1Lookup found = memory_->Find(key.view());
+EntryPtr Engine::FindHit(const FullKey& key, MonoNanos now) {
+  L1Lookup found = memory_->Find(key.view(), now);
   if (!found.entry || found.entry->negative()) return EntryPtr();
   usage_.Count(Usage::kHits, found.entry->type_id(), found.entry->namespace_id());
   return std::move(found.entry);

@@ -260,9 +260,8 @@ L1::~L1() = default;
 // The top bits choose the shard, the bottom bits the bucket.
 L1::Shard& L1::ShardOf(uint64_t hash) const { return shards_[(hash >> 48) & (shard_count_ - 1)]; }
 
-L1Lookup L1::Find(std::string_view full_key) {
+L1Lookup L1::Find(std::string_view full_key, MonoNanos now) {
   const uint64_t hash = HashOf(full_key);
-  const MonoNanos now = clock_->Mono();
   Shard& shard = ShardOf(hash);
   MutexLock lock(&shard.mu);
   Node* const node = shard.FindLive(full_key, hash, now);

@@ -101,8 +101,10 @@ class L1 {
   static std::unique_ptr<L1> New(const Options& options);
   ~L1();
 
-  // The live entry for `full_key`, counted as a hit of that entry.
-  L1Lookup Find(std::string_view full_key);
+  // The live entry for `full_key` at `now` of the clock's Mono(), counted as a hit of that entry. The caller reads the
+  // clock, so that a batch reads it once.
+  L1Lookup Find(std::string_view full_key, MonoNanos now);
+  L1Lookup Find(std::string_view full_key) { return Find(full_key, clock_->Mono()); }
   // The same without a trace.
   L1Lookup Peek(std::string_view full_key) const;
 

@@ -166,10 +166,10 @@ bool Pattern::MatchMiddle(std::string_view key, size_t first, size_t wildcards,
   // ends[i * (n + 1) + p]: wildcard i may end before position p, for the literal behind it and all
   // that follows match from there. can_start[p]: wildcard i and all that follows match from
   // position p.
-  absl::FixedArray<char, 1024> ends((wildcards - 1) * (n + 1), 0);
-  absl::FixedArray<char, 256> can_start(n + 1, 0);
+  absl::FixedArray<bool, 1024> ends((wildcards - 1) * (n + 1), false);
+  absl::FixedArray<bool, 256> can_start(n + 1, false);
   for (size_t i = wildcards; i-- > 0;) {
-    char* const ends_here = i + 1 < wildcards ? &ends[i * (n + 1)] : nullptr;
+    bool* const ends_here = i + 1 < wildcards ? &ends[i * (n + 1)] : nullptr;
     if (ends_here != nullptr) {
       const std::string& literal = parts_[first + 2 * i + 1].text;
       for (size_t p = 0; p + literal.size() <= n; ++p) {
@@ -178,9 +178,7 @@ bool Pattern::MatchMiddle(std::string_view key, size_t first, size_t wildcards,
       }
     }
     // The last wildcard ends only where the key does.
-    const auto may_end = [&](size_t p) {
-      return ends_here != nullptr ? ends_here[p] != 0 : p == n;
-    };
+    const auto may_end = [&](size_t p) { return ends_here != nullptr ? ends_here[p] : p == n; };
     can_start[n] = is_star(i) && may_end(n);
     for (size_t p = n; p-- > 0;) {
       can_start[p] = is_star(i) ? may_end(p) || can_start[p + 1]

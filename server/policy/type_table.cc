@@ -36,7 +36,7 @@ bool TypeTable::IsName(std::string_view name) {
 absl::StatusOr<std::shared_ptr<const TypeTable>> TypeTable::Make(std::vector<TypePolicy> types) {
   const auto is_default = [](const TypePolicy& type) { return type.name == kDefaultType; };
   const auto found = std::find_if(types.begin(), types.end(), is_default);
-  const size_t default_at = found - types.begin();
+  const ptrdiff_t default_at = found - types.begin();
   if (found != types.end()) {
     std::rotate(types.begin(), found, found + 1);
   } else {
@@ -66,7 +66,7 @@ absl::StatusOr<std::shared_ptr<const TypeTable>> TypeTable::Make(std::vector<Typ
   return table;
 }
 
-absl::Status TypeTable::IndexPatterns(size_t default_at) {
+absl::Status TypeTable::IndexPatterns(ptrdiff_t default_at) {
   std::vector<const TypePolicy*> as_configured;
   for (const TypePolicy& type : types_) {
     if (type.id != 0) as_configured.push_back(&type);
@@ -107,6 +107,7 @@ absl::StatusOr<TypeMatch> TypeTable::Resolve(std::string_view key,
     std::string message = absl::StrCat(
         "type \"", shown, requested.size() > kNameBytesMax ? "..." : "", "\" is not configured");
     std::vector<std::string_view> names;
+    names.reserve(types_.size());
     for (const TypePolicy& type : types_) names.push_back(type.name);
     if (const auto near = Suggest(requested, names))
       absl::StrAppend(&message, "; did you mean \"", *near, "\"?");

@@ -5,6 +5,7 @@
 #ifndef LARDER_POLICY_TYPE_TABLE_H_
 #define LARDER_POLICY_TYPE_TABLE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -69,7 +70,7 @@ class TypeTable {
 
   TypeTable() = default;
   // `default_at`: where `default` stood in the config.
-  absl::Status IndexPatterns(size_t default_at);
+  absl::Status IndexPatterns(ptrdiff_t default_at);
 
   // Never changes after Make: what follows points into it.
   std::vector<TypePolicy> types_;

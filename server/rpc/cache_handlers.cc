@@ -82,13 +82,20 @@ CacheHandlers::CacheHandlers(const Options& options, Engine* engine, RequestIds*
   methods->On("/larder.v1.Cache/Stats", this, &H::Stats);
 }
 
+absl::Status CacheHandlers::CheckType(std::string_view type) const {
+  if (type.empty()) return absl::OkStatus();
+  return engine_->options().types->Resolve("", type).status();
+}
+
 bool CacheHandlers::TryGet(CallContext*, const v1::GetRequest& request, v1::GetResponse* response,
                            absl::Status* status) {
   *status = CheckKeyAndNamespace(request.namespace_(), request.key());
+  if (status->ok()) *status = CheckType(request.type());
   if (!status->ok()) return true;
-  const EntryPtr entry = engine_->FindHit(FullKey(request.namespace_(), request.key()));
+  const MonoNanos now = Now();
+  const EntryPtr entry = engine_->FindHit(FullKey(request.namespace_(), request.key()), now);
   if (!entry) return false;
-  FillHit(*entry, Now(), request.metadata_only(), response->mutable_hit());
+  FillHit(*entry, now, request.metadata_only(), response->mutable_hit());
   return true;
 }
 
@@ -102,6 +109,7 @@ Task<absl::Status> CacheHandlers::Get(CallContext*, const v1::GetRequest* reques
 bool CacheHandlers::TryBatchGet(CallContext*, const v1::BatchGetRequest& request, v1::BatchGetResponse* response,
                                 absl::Status* status) {
   *status = CheckBatchGet(request, options_.limits);
+  if (status->ok()) *status = CheckType(request.type());
   if (!status->ok()) return true;
   const MonoNanos now = Now();
   bool all = true;
@@ -109,7 +117,7 @@ bool CacheHandlers::TryBatchGet(CallContext*, const v1::BatchGetRequest& request
   response->mutable_results()->Reserve(request.keys_size());
   for (const std::string& key : request.keys()) {
     v1::GetResult* const result = response->add_results();
-    if (const EntryPtr entry = engine_->FindHit(FullKey(request.namespace_(), key))) {
+    if (const EntryPtr entry = engine_->FindHit(FullKey(request.namespace_(), key), now)) {
       bytes += request.metadata_only() ? 0 : entry->value().size();
       *status = CheckReplySize(bytes, options_.limits);
       if (!status->ok()) return true;

@@ -63,6 +63,8 @@ class CacheHandlers {
   Task<absl::Status> DoBatchDelete(const v1::BatchDeleteRequest* request, v1::BatchDeleteResponse* response);
   Task<absl::Status> DoIncrement(const v1::IncrementRequest* request, v1::IncrementResponse* response);
 
+  // TYPE_UNKNOWN for a name that no type has; empty is fine.
+  absl::Status CheckType(std::string_view type) const;
   MonoNanos Now() const { return engine_->options().clock->Mono(); }
 
   const Options options_;

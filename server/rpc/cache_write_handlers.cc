@@ -114,9 +114,7 @@ Task<absl::Status> CacheHandlers::BatchDelete(CallContext*, const v1::BatchDelet
       co_return FieldError(Reason::kKEY_INVALID, StrCat("keys[", i, "]"), ToStd(status.message()));
     }
   }
-  if (!request->type().empty()) {
-    CO_RETURN_IF_ERROR(engine_->options().types->Resolve("", request->type()).status());
-  }
+  CO_RETURN_IF_ERROR(CheckType(request->type()));
   co_return co_await Once(request, response, DoBatchDelete(request, response));
 }
 

@@ -69,7 +69,7 @@ std::vector<UsageRow> Select(std::vector<UsageRow> rows, const google::protobuf:
 Task<absl::Status> CacheHandlers::Stats(CallContext*, const v1::StatsRequest* request, v1::StatsResponse* response) {
   for (const std::string& name : request->namespaces()) CO_RETURN_IF_ERROR(CheckNamespace(name));
   for (const std::string& type : request->types()) {
-    CO_RETURN_IF_ERROR(engine_->options().types->Resolve("", type).status());
+    CO_RETURN_IF_ERROR(CheckType(type));
   }
   EngineStats stats = engine_->Stats();
   response->set_node(options_.node_name);

@@ -109,16 +109,20 @@ bool HasPosition(const std::string& problem) {
          absl::SimpleAtoi(parts[2], &column) && column >= 1 && parts[3].size() > 1;
 }
 
-TEST(ConfigFuzzTest, DamagedConfigurationLoadsOrSaysWhereItIsWrong) {
-  const uint64_t seed = 20261121;
-  SCOPED_TRACE(seed);
+// By seed: 20,000 texts in all.
+class ConfigFuzzTest : public testing::TestWithParam<uint64_t> {};
+
+INSTANTIATE_TEST_SUITE_P(Seeds, ConfigFuzzTest, testing::Values(20261121, 1, 2, 3));
+
+TEST_P(ConfigFuzzTest, DamagedConfigurationLoadsOrSaysWhereItIsWrong) {
+  const uint64_t seed = GetParam();
   std::mt19937_64 random(seed);
   const std::string example = Example();
   ASSERT_FALSE(example.empty());
   const Machine machine{.hostname = "fuzz", .memory_bytes = uint64_t{1} << 30, .cpus = 1};
   size_t loaded = 0;
   std::string kept = example;
-  for (int round = 0; round < 20'000; ++round) {
+  for (int round = 0; round < 5'000; ++round) {
     // Damage grows for some rounds, so that texts far from the example are seen as well.
     const std::string text = Mutate(round % 8 == 0 ? example : kept, random);
     kept = text;
@@ -136,11 +140,11 @@ TEST(ConfigFuzzTest, DamagedConfigurationLoadsOrSaysWhereItIsWrong) {
       ASSERT_TRUE(HasPosition(problem) || summary) << problem << "\n" << text;
     }
   }
-  EXPECT_GT(loaded, 1'000u) << "too few of the damaged texts load to prove anything about those";
-  EXPECT_LT(loaded, 19'000u);
+  EXPECT_GT(loaded, 250u) << "too few of the damaged texts load to prove anything about those";
+  EXPECT_LT(loaded, 4'750u);
 }
 
-TEST(ConfigFuzzTest, DamagedOverridesLoadOrAreNamed) {
+TEST(ConfigOverridesFuzzTest, DamagedOverridesLoadOrAreNamed) {
   const uint64_t seed = 7;
   SCOPED_TRACE(seed);
   std::mt19937_64 random(seed);

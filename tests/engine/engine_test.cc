@@ -66,11 +66,11 @@ TEST_F(EngineTest, PopularEntriesLiveLongerWhereTheTypeSaysSo) {
 TEST_F(EngineTest, NeverServesPastTheTtl) {
   Set("a", "1", absl::Seconds(10));
   clock_.Advance(absl::Seconds(9));
-  EXPECT_TRUE(engine_->FindHit(FullKey("", "a")));
+  EXPECT_TRUE(engine_->FindHit(FullKey("", "a"), clock_.Mono()));
   const ReadResult read = *Now(engine_->Get({"", "a", ""}));
   EXPECT_LE(read.entry->fresh_until() - clock_.Mono(), absl::ToInt64Nanoseconds(absl::Milliseconds(2100)));
   clock_.Advance(absl::Seconds(2.1));
-  EXPECT_FALSE(engine_->FindHit(FullKey("", "a")));
+  EXPECT_FALSE(engine_->FindHit(FullKey("", "a"), clock_.Mono()));
   MissReason why;
   EXPECT_EQ(Get("a", &why), "(miss)");
   EXPECT_EQ(why, MissReason::kExpired);
@@ -100,7 +100,7 @@ TEST_F(EngineTest, NegativeEntriesAnswerNegativeUntilTheirTimeIsOver) {
   EXPECT_FALSE(read.entry);
   EXPECT_EQ(read.miss, MissReason::kNegative);
   EXPECT_GT(read.miss_remaining, absl::ZeroDuration());
-  EXPECT_FALSE(engine_->FindHit(FullKey("", "ghost")));
+  EXPECT_FALSE(engine_->FindHit(FullKey("", "ghost"), clock_.Mono()));
   EXPECT_EQ(Load("ghost")->Value(), "(miss)");
   EXPECT_TRUE(Set("ghost", "now it is", {}, {Expect::Kind::kAbsent, 0}).stored);
   EXPECT_EQ(Get("ghost"), "now it is");
@@ -186,7 +186,7 @@ TEST_F(EngineTest, StatsCountPerTypeAndNamespace) {
   Set("user:1", "x");
   Get("user:1");
   Get("user:2");
-  engine_->FindHit(FullKey("", "user:1"));
+  engine_->FindHit(FullKey("", "user:1"), clock_.Mono());
   const EngineStats stats = engine_->Stats();
   for (const UsageRow& row : {stats.types[1], stats.namespaces[0], stats.total}) {
     EXPECT_EQ(row.counts[static_cast<size_t>(Usage::kHits)], 2u) << row.name;
