@@ -31,6 +31,10 @@ bool IsTransient(const absl::Status& status) {
     case absl::StatusCode::kResourceExhausted:
     case absl::StatusCode::kAborted:
       return RetryAfter(status).has_value();
+    case absl::StatusCode::kCancelled:
+      // A gRPC server that shuts down answers so, without a reason, to calls that reach it before
+      // its client knows. Whether it was this client that cancelled, its caller knows.
+      return ErrorReason(status).empty();
     default:
       return false;
   }
