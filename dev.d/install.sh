@@ -39,6 +39,8 @@ needs_test() {
   command_from shellcheck shellcheck
   needs_python
   needs_node
+  # The tests that build what an outside project builds.
+  command_from make make
   # For tests/polyglot, and for tests/k8s where the machine's kubectl is absent or too old.
   command_from golang-go go
 }

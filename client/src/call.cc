@@ -41,14 +41,15 @@ class CallRunner::Call : public std::enable_shared_from_this<CallRunner::Call> {
       Finish(absl::DeadlineExceededError("the deadline was over before the next attempt"));
       return;
     }
-    auto context = std::make_shared<grpc::ClientContext>();
+    auto owned = std::make_shared<grpc::ClientContext>();
+    grpc::ClientContext* const context = owned.get();
     context->set_deadline(absl::ToChronoTime(absl::Now() + remaining));
     std::shared_ptr<grpc::Alarm> alarm;
     bool cancelled;
     size_t target;
     {
       MutexLock lock(&mu_);
-      context_ = context;
+      context_ = std::move(owned);
       alarm.swap(alarm_);
       cancelled = cancelled_;
       target = target_ = runner_->Target();
@@ -59,12 +60,11 @@ class CallRunner::Call : public std::enable_shared_from_this<CallRunner::Call> {
       return;
     }
     // A context that is cancelled before its call begins makes the call fail at once, so a Cancel
-    // in between is not lost.
-    spec_.send(target, remaining, context.get(),
-               [self = shared_from_this(), context](const grpc::Status& status) {
-                 self->AttemptDone(
-                     FromWire(status.error_code(), status.error_message(), status.error_details()));
-               });
+    // in between is not lost. AttemptDone may run, and end the context, before this returns.
+    spec_.send(target, remaining, context, [self = shared_from_this()](const grpc::Status& status) {
+      self->AttemptDone(
+          FromWire(status.error_code(), status.error_message(), status.error_details()));
+    });
   }
 
   // Makes the step that is under way end soon.
@@ -82,8 +82,8 @@ class CallRunner::Call : public std::enable_shared_from_this<CallRunner::Call> {
   }
 
   void Finish(absl::Status status) {
-    std::shared_ptr<grpc::Alarm>
-        alarm;  // goes away outside the lock; it holds this call, which holds it
+    // Goes away outside the lock; it holds this call, which holds it.
+    std::shared_ptr<grpc::Alarm> alarm;
     {
       MutexLock lock(&mu_);
       alarm.swap(alarm_);
@@ -104,11 +104,19 @@ class CallRunner::Call : public std::enable_shared_from_this<CallRunner::Call> {
   void AttemptDone(absl::Status status) {
     int attempt;
     size_t target;
+    std::shared_ptr<grpc::ClientContext> context;
     {
       MutexLock lock(&mu_);
       attempt = attempt_;
       target = target_;
+      context.swap(context_);
     }
+    // A context keeps its channel alive, and the process's last channel joins gRPC's polling
+    // threads when it goes, one of which is this thread.  1: the caller has its answer and destroys
+    // the client with its channels.  2: this thread lets go of the context: it would destroy the
+    // last channel and join itself, which gRPC 1.51 survives for a moment only. So the context goes
+    // before Finish, while the client still waits for this call.
+    context = nullptr;
     if (status.code() == absl::StatusCode::kUnavailable) runner_->TargetFailed(target);
     if (status.ok() || !spec_.repeatable) {
       Finish(std::move(status));

@@ -15,6 +15,8 @@ constexpr size_t kTagBytesMax = 128;
 constexpr size_t kRequestIdBytesMax = 64;
 constexpr size_t kLeaseTokenBytesMax = 64;
 constexpr absl::Duration kTtlMin = absl::Milliseconds(1);
+// What a server takes for a duration at all; a type's maximum is far below.
+constexpr absl::Duration kDurationMax = absl::Hours(24 * 365 * 100);
 constexpr absl::Duration kLeaseTtlMin = absl::Milliseconds(10);
 constexpr absl::Duration kLeaseTtlMax = absl::Minutes(5);
 
@@ -50,8 +52,7 @@ absl::Status CheckTagsAndDependencies(absl::string_view prefix, const SetItem& i
                       absl::StrCat(item.tags.size(), " tags; at most ", kTagsMax));
   }
   for (size_t i = 0; i < item.tags.size(); ++i) {
-    auto status = CheckText("TAG_INVALID", "tag", absl::StrCat(tags, "[", i, "]"), item.tags[i],
-                            kTagBytesMax);
+    auto status = CheckText("TAG_INVALID", "tag", tags, item.tags[i], kTagBytesMax);
     if (!status.ok()) return status;
   }
   const std::string depends_on = absl::StrCat(prefix, "depends_on");
@@ -86,9 +87,9 @@ absl::Status CheckKeyList(absl::string_view field, const std::vector<std::string
 }
 
 absl::Status CheckTtl(absl::string_view field, const std::optional<absl::Duration>& ttl) {
-  if (!ttl.has_value() || *ttl >= kTtlMin) return absl::OkStatus();
+  if (!ttl.has_value() || (*ttl >= kTtlMin && *ttl <= kDurationMax)) return absl::OkStatus();
   return FieldError("TTL_INVALID", field,
-                    absl::StrCat("ttl is ", absl::FormatDuration(*ttl), "; at least 1ms"));
+                    absl::StrCat("ttl is ", absl::FormatDuration(*ttl), "; 1ms to 100 years"));
 }
 
 absl::Status CheckRequestId(std::string_view id) {
@@ -114,7 +115,7 @@ absl::Status CheckLoadOptions(const LoadOptions& options) {
   }
   if (options.wait.has_value() && *options.wait < absl::ZeroDuration()) {
     return FieldError(
-        "TTL_INVALID", "wait",
+        "REQUEST_INVALID", "wait",
         absl::StrCat("wait is ", absl::FormatDuration(*options.wait), "; at least 0s"));
   }
   return absl::OkStatus();

@@ -14,6 +14,7 @@
 #include <cmath>
 
 #include "base/strings.h"
+#include "base/utf8.h"
 
 namespace larder {
 namespace {
@@ -23,35 +24,6 @@ constexpr std::string_view kEllipsis = "\xE2\x80\xA6";     // U+2026
 // What FormatLogLine adds after the fields: `,"fields_cut":` with a 64-bit number, brace and line
 // feed.
 constexpr size_t kTailBytesMax = 40;
-
-struct Rune {
-  uint32_t code;
-  size_t bytes;
-  bool valid;
-};
-
-// The first character of `text`, strictly: no overlong forms, no surrogates, nothing above
-// U+10FFFF. An invalid one is as long as the longest start of a valid sequence, at least one byte,
-// as Unicode recommends for replacing.
-// REQUIRES: `text` is not empty.
-Rune DecodeRune(std::string_view text) {
-  const auto first = static_cast<uint8_t>(text[0]);
-  if (first < 0x80) return {first, 1, true};
-  if (first < 0xC2 || first > 0xF4) return {first, 1, false};
-  const size_t bytes = first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
-  // Only the second byte's range depends on the first.
-  uint8_t low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
-  uint8_t high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
-  uint32_t code = first & (0xFF >> (bytes + 1));
-  for (size_t i = 1; i < bytes; ++i) {
-    const uint8_t next = i < text.size() ? static_cast<uint8_t>(text[i]) : 0;
-    if (next < low || next > high) return {code, i, false};
-    code = code << 6 | (next & 0x3F);
-    low = 0x80;
-    high = 0xBF;
-  }
-  return {code, bytes, true};
-}
 
 bool IsUnsafe(uint32_t code) {
   return code < 0x20 || (code >= 0x7F && code <= 0x9F) || (code >= 0x2028 && code <= 0x202E) ||

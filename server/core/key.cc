@@ -6,50 +6,26 @@
 #include <cstring>
 
 #include "base/strings.h"
+#include "base/utf8.h"
 #include "core/error.h"
 
 namespace larder {
 namespace {
 
-// Decodes the UTF-8 sequence at `p`; 0 bytes when it is malformed, overlong, a surrogate or beyond U+10FFFF.
-size_t DecodeUtf8(const unsigned char* p, const unsigned char* end, uint32_t* code_point) {
-  const unsigned char lead = *p;
-  size_t length;
-  uint32_t least;
-  if (lead >= 0xC2 && lead <= 0xDF) {
-    length = 2, least = 0x80, *code_point = lead & 0x1F;
-  } else if (lead >= 0xE0 && lead <= 0xEF) {
-    length = 3, least = 0x800, *code_point = lead & 0x0F;
-  } else if (lead >= 0xF0 && lead <= 0xF4) {
-    length = 4, least = 0x10000, *code_point = lead & 0x07;
-  } else {
-    return 0;
-  }
-  if (static_cast<size_t>(end - p) < length) return 0;
-  for (size_t i = 1; i < length; ++i) {
-    if ((p[i] & 0xC0) != 0x80) return 0;
-    *code_point = *code_point << 6 | (p[i] & 0x3F);
-  }
-  const bool surrogate = *code_point >= 0xD800 && *code_point <= 0xDFFF;
-  return *code_point < least || *code_point > 0x10FFFF || surrogate ? 0 : length;
-}
-
 enum class TextFault { kNone, kControl, kNotUtf8 };
 
 TextFault CheckText(std::string_view text) {
-  const auto* p = reinterpret_cast<const unsigned char*>(text.data());
-  const auto* const end = p + text.size();
-  while (p < end) {
-    if (*p < 0x80) {
-      if (*p < 0x20 || *p == 0x7F) return TextFault::kControl;
-      ++p;
+  for (size_t i = 0; i < text.size();) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    if (byte < 0x80) {
+      if (byte < 0x20 || byte == 0x7F) return TextFault::kControl;
+      ++i;
       continue;
     }
-    uint32_t code_point;
-    const size_t length = DecodeUtf8(p, end, &code_point);
-    if (length == 0) return TextFault::kNotUtf8;
-    if (code_point < 0xA0) return TextFault::kControl;
-    p += length;
+    const Rune rune = DecodeRune(text.substr(i));
+    if (!rune.valid) return TextFault::kNotUtf8;
+    if (rune.code < 0xA0) return TextFault::kControl;
+    i += rune.bytes;
   }
   return TextFault::kNone;
 }

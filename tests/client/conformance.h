@@ -116,15 +116,16 @@ class Conformance : public ::testing::TestWithParam<std::string> {
  protected:
   Conformance() {
     static int tests = 0;
-    const std::string ns = absl::StrCat("test-", ++tests, "-", getpid());
+    ns_ = absl::StrCat("test-", ++tests, "-", getpid());
     if (GetParam() == "Fake") {
-      backend_ = std::make_unique<FakeBackend>(ns);
+      backend_ = std::make_unique<FakeBackend>(ns_);
     } else {
-      backend_ = std::make_unique<ServerBackend>(ns);
+      backend_ = std::make_unique<ServerBackend>(ns_);
     }
   }
 
   Client* client() { return backend_->client(); }
+  const std::string& ns() const { return ns_; }
   void Elapse(absl::Duration by) { backend_->Elapse(by); }
 
   void Set(std::string_view key, std::string_view value, const SetOptions& options = {}) {
@@ -149,6 +150,7 @@ class Conformance : public ::testing::TestWithParam<std::string> {
   }
 
  private:
+  std::string ns_;
   std::unique_ptr<Backend> backend_;
 };
 

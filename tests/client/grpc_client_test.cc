@@ -271,6 +271,18 @@ TEST(GrpcClient, DestructionWhileCallsBeginAndEnd) {
   }
 }
 
+// Once the last channel died on gRPC's own thread, in the moment after the answer, and the process
+// aborted. No other server or client may live in this process meanwhile, or the channel is not the
+// last one.
+TEST(GrpcClient, DestructionRightAfterAnAnswerLeavesNothingToGrpcsThreads) {
+  ClientOptions options = Fast(DeadAddress());
+  options.retry.attempts_max = 1;
+  for (int round = 0; round < 500; ++round) {
+    const auto client = MustConnect(options);
+    EXPECT_EQ(client->Get("k").status().code(), absl::StatusCode::kUnavailable);
+  }
+}
+
 TEST(GrpcClient, DestructionEndsALoadWhoseLoaderStillRuns) {
   ScriptedServer server;
   auto client = MustConnect(Fast(server.address()));

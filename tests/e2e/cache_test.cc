@@ -179,7 +179,7 @@ TEST_F(CacheTest, ProcessThatDiesWhileWaitingFreesItsPlace) {
   if (child == 0) {
     // A fresh process: no gRPC state of this one may be used after a fork.
     const std::string target = server_.address();
-    execlp("timeout", "timeout", "-s", "KILL", "1", (std::string(LARDER_BIN_DIR) + "/larder").c_str(), "--server",
+    execlp("timeout", "timeout", "-s", "KILL", "1", LARDER_BIN_DIR "/larder", "--server",
            target.c_str(), "load", "cold", "--deadline", "30s", static_cast<char*>(nullptr));
     _exit(127);
   }

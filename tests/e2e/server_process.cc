@@ -17,7 +17,7 @@ constexpr auto kPatience = std::chrono::seconds(30);
 
 // Starts larderd with its output on the given descriptors.
 pid_t Start(std::vector<std::string> args, int out, int err) {
-  args.insert(args.begin(), std::string(LARDER_BIN_DIR) + "/larderd");
+  args.emplace(args.begin(), LARDER_BIN_DIR "/larderd");
   std::vector<char*> argv;
   for (std::string& arg : args) argv.push_back(arg.data());
   argv.push_back(nullptr);

@@ -103,7 +103,7 @@ struct Condition {
 };
 
 struct SetOptions {
-  // How long the value is fresh; 1 ms to the type's maximum (longer is cut to it). Unset = by the
+  // How long the value is fresh; 1 ms to 100 years, and cut to the type's maximum. Unset = by the
   // type's policy.
   std::optional<absl::Duration> ttl = {};
   // Data type; empty = by pattern.
