@@ -1,9 +1,8 @@
 // larderd: flags and exit codes. What a running server is made of is in serve.cc.
-// Exit codes: 0 after an orderly shutdown, 1 when it could not start or the health check failed, 2 for wrong flags or a
-// wrong configuration.
+// Exit codes: 0 after an orderly shutdown, 1 when it could not start or the health check failed, 2
+// for wrong flags or a wrong configuration.
 
 #include <CLI/CLI.hpp>
-
 #include <cstdio>
 #include <string>
 #include <utility>
@@ -36,14 +35,16 @@ absl::StatusOr<Config> Load(const Flags& flags) {
   for (const std::string& set : flags.sets) {
     const size_t equals = set.find('=');
     if (equals == std::string::npos) {
-      return absl::InvalidArgumentError(StrCat("--set ", set, ": must be path=value, as in --set log.level=debug"));
+      return absl::InvalidArgumentError(
+          StrCat("--set ", set, ": must be path=value, as in --set log.level=debug"));
     }
     overrides.emplace_back(set.substr(0, equals), set.substr(equals + 1));
   }
   return LoadConfigFile(flags.config, overrides);
 }
 
-// Where a server with this configuration answers on this machine: a wildcard address is reached by loopback.
+// Where a server with this configuration answers on this machine: a wildcard address is reached by
+// loopback.
 std::string ProbeAddress(const std::string& listen) {
   const size_t colon = listen.rfind(':');
   const std::string host = listen.substr(0, colon);
@@ -65,7 +66,8 @@ int Probe(const Flags& flags) {
     if (!config.ok()) return Complain(config.status(), kWrongInput);
     address = ProbeAddress(config->proto->listen().grpc());
   }
-  const absl::Status health = ProbeHealth(address, flags.probe_service, absl::Seconds(flags.probe_seconds));
+  const absl::Status health =
+      ProbeHealth(address, flags.probe_service, absl::Seconds(flags.probe_seconds));
   return health.ok() ? 0 : Complain(health, kFailed);
 }
 
@@ -73,15 +75,24 @@ int Run(int argc, char** argv) {
   Flags flags;
   CLI::App app("larderd, a cache service that speaks gRPC");
   app.set_version_flag("--version", std::string("larderd ") + LARDER_VERSION);
-  app.add_option("--config", flags.config, "YAML file with the configuration; none = working defaults");
-  app.add_option("--set", flags.sets, "path=value: overrides one setting, as in --set listen.grpc=127.0.0.1:0")
+  app.add_option("--config", flags.config,
+                 "YAML file with the configuration; none = working defaults");
+  app.add_option("--set", flags.sets,
+                 "path=value: overrides one setting, as in --set listen.grpc=127.0.0.1:0")
       ->allow_extra_args(false);
-  app.add_flag("--check", flags.check, "check the configuration and exit: 0 when it is right, 2 when not");
-  app.add_flag("--print-config", flags.print_config, "print every setting in effect and where it comes from, and exit");
-  CLI::App* const healthcheck = app.add_subcommand("healthcheck", "ask the running server whether it is well, for containers");
-  healthcheck->add_option("--address", flags.probe_address, "host:port; default: as the configuration says");
-  healthcheck->add_option("--service", flags.probe_service, "what to ask for: readiness or liveness")->capture_default_str();
-  healthcheck->add_option("--timeout", flags.probe_seconds, "seconds to wait for an answer")->check(CLI::Range(0.01, 60.0))
+  app.add_flag("--check", flags.check,
+               "check the configuration and exit: 0 when it is right, 2 when not");
+  app.add_flag("--print-config", flags.print_config,
+               "print every setting in effect and where it comes from, and exit");
+  CLI::App* const healthcheck = app.add_subcommand(
+      "healthcheck", "ask the running server whether it is well, for containers");
+  healthcheck->add_option("--address", flags.probe_address,
+                          "host:port; default: as the configuration says");
+  healthcheck
+      ->add_option("--service", flags.probe_service, "what to ask for: readiness or liveness")
+      ->capture_default_str();
+  healthcheck->add_option("--timeout", flags.probe_seconds, "seconds to wait for an answer")
+      ->check(CLI::Range(0.01, 60.0))
       ->capture_default_str();
   app.fallthrough();
   try {

@@ -1,9 +1,11 @@
-// Shutdown, in order: readiness goes off, so that load balancers send new calls elsewhere; after shutdown.delay, callers
-// that wait in line for somebody else's load are told to go elsewhere; connections are closed gracefully and running
-// calls get up to shutdown.drain; then the workers finish what they have and everything goes down in reverse.
+// Shutdown, in order: readiness goes off, so that load balancers send new calls elsewhere; after
+// shutdown.delay, callers that wait in line for somebody else's load are told to go elsewhere;
+// connections are closed gracefully and running calls get up to shutdown.drain; then the workers
+// finish what they have and everything goes down in reverse.
 //
-// With a data directory, the versions that this node has given out are kept ahead of the clock on disk: a node that
-// restarts after its wall clock was set back still makes versions above all earlier ones.
+// With a data directory, the versions that this node has given out are kept ahead of the clock on
+// disk: a node that restarts after its wall clock was set back still makes versions above all
+// earlier ones.
 
 #include "serve.h"
 
@@ -125,8 +127,9 @@ class VersionKeeper {
     if (!text.ok()) return text.status();
     Version version;
     if (!absl::SimpleAtoi(*text, &version)) {
-      return absl::DataLossError(StrCat(dir_->path(), "/", kVersionFile,
-                                        " is damaged: it holds no number. Remove it to start without it"));
+      return absl::DataLossError(
+          StrCat(dir_->path(), "/", kVersionFile,
+                 " is damaged: it holds no number. Remove it to start without it"));
     }
     return version;
   }
@@ -163,20 +166,23 @@ sigset_t ShutdownSignals() {
 }  // namespace
 
 absl::Status Serve(const Config& config, const std::string& version) {
-  // Blocked before the first thread starts, so that all inherit it and sigwait below is the only taker.
+  // Blocked before the first thread starts, so that all inherit it and sigwait below is the only
+  // taker.
   const sigset_t signals = ShutdownSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
   // A restart is how the configuration changes; a terminal that goes away is no reason to stop.
   signal(SIGHUP, SIG_IGN);
   RaiseDescriptorLimit();
-  // Debian builds abseil, and so gRPC, with a detector of lock cycles that costs a sixth of all calls.
+  // Debian builds abseil, and so gRPC, with a detector of lock cycles that costs a sixth of all
+  // calls.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 
   const MonoNanos begun = Clock::System()->Mono();
   const config::v1::Config& proto = *config.proto;
   ConfigureLog(LogOptionsFrom(proto.log()));
-  LogInfo("larderd_starting", {{"version", version}, {"node", proto.node().name()}, {"node_id", proto.node().id()}});
+  LogInfo("larderd_starting",
+          {{"version", version}, {"node", proto.node().name()}, {"node_id", proto.node().id()}});
 
   std::unique_ptr<DataDir> data_dir;
   if (!proto.data().path().empty()) {
@@ -192,14 +198,15 @@ absl::Status Serve(const Config& config, const std::string& version) {
                           .bytes_max = proto.limits().request_ids() * kRequestIdBytes,
                           .remember = FromProto(proto.limits().request_id_ttl())});
   MethodTable methods;
-  const RequestLimits limits{proto.limits().value_bytes(), static_cast<int>(proto.limits().batch_keys()),
+  const RequestLimits limits{proto.limits().value_bytes(),
+                             static_cast<int>(proto.limits().batch_keys()),
                              proto.limits().message_bytes()};
   CacheHandlers cache({limits, proto.node().name()}, &engine, &request_ids, &methods);
-  AdminHandlers admin({version, proto.node().name(), limits, absl::Now()}, &engine,
-                      &methods);
+  AdminHandlers admin({version, proto.node().name(), limits, absl::Now()}, &engine, &methods);
   Dispatcher dispatcher(Clock::System(), pool.get());
 
-  // Work that is still running uses what was made above, so the workers stop first, whichever way this function ends.
+  // Work that is still running uses what was made above, so the workers stop first, whichever way
+  // this function ends.
   struct StopWorkers {
     ThreadPool* pool;
     ~StopWorkers() { pool->Shutdown(); }

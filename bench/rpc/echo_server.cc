@@ -1,18 +1,20 @@
-// echo_server is what larder's reference lane is measured against: the fastest plain grpc++ server. Generated callback
-// service, the default reactor, the server options that larder's lane has, and no work of its own.
+// echo_server is what larder's reference lane is measured against: the fastest plain grpc++ server.
+// Generated callback service, the default reactor, the server options that larder's lane has, and
+// no work of its own.
 //
 //   echo_server HOST:PORT [as-larderd]
 //
-// As-larderd gives it the settings that larderd has for other reasons than speed (connections of limited age, keepalive)
-// and the one that larderd has for speed: abseil's deadlock detector, which Debian's package leaves on, switched off.
-// Without it the server is what a programmer writes who has heard of none of that; larder's bars refer to that one.
+// As-larderd gives it the settings that larderd has for other reasons than speed (connections of
+// limited age, keepalive) and the one that larderd has for speed: abseil's deadlock detector, which
+// Debian's package leaves on, switched off. Without it the server is what a programmer writes who
+// has heard of none of that; larder's bars refer to that one.
 //
-// Prints `listening HOST:PORT` on stdout and serves until SIGTERM or SIGINT, then exits 0. Exits 2 on a usage error and
-// 1 when it cannot listen.
+// Prints `listening HOST:PORT` on stdout and serves until SIGTERM or SIGINT, then exits 0. Exits 2
+// on a usage error and 1 when it cannot listen.
 //
-// It is linked with the allocator that larderd is linked with, so that the comparison is between code and code. Batch
-// parses the request that larder parses and builds the reply that larder builds, from constants: what is left of
-// larder's time is the cache.
+// It is linked with the allocator that larderd is linked with, so that the comparison is between
+// code and code. Batch parses the request that larder parses and builds the reply that larder
+// builds, from constants: what is left of larder's time is the cache.
 
 #include <grpcpp/grpcpp.h>
 #include <signal.h>
@@ -39,7 +41,8 @@ class EchoService final : public larder::bench::v1::Echo::CallbackService {
     return Finish(context);
   }
 
-  // The numbers have as many bytes on the wire as those of a real hit, which a few seconds old entry answers.
+  // The numbers have as many bytes on the wire as those of a real hit, which a few seconds old
+  // entry answers.
   grpc::ServerUnaryReactor* Batch(grpc::CallbackServerContext* context,
                                   const BatchGetRequest* request,
                                   BatchGetResponse* response) override {

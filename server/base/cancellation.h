@@ -1,5 +1,6 @@
 // Cancellation tells running work that nobody waits for its result any more.
-// Thread safety: any method, any thread. Cancel runs the callback on its own thread, without a lock.
+// Thread safety: any method, any thread. Cancel runs the callback on its own thread, without a
+// lock.
 
 #ifndef LARDER_BASE_CANCELLATION_H_
 #define LARDER_BASE_CANCELLATION_H_
@@ -29,8 +30,9 @@ class Cancellation {
     return cancelled_;
   }
 
-  // Runs `callback` once when cancelled, now if that has happened. One callback at a time: a later one replaces it,
-  // null removes it. A callback that is running may outlast its removal, so it owns what it touches.
+  // Runs `callback` once when cancelled, now if that has happened. One callback at a time: a later
+  // one replaces it, null removes it. A callback that is running may outlast its removal, so it
+  // owns what it touches.
   void OnCancel(Work callback) {
     {
       MutexLock lock(&mu_);

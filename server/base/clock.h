@@ -1,7 +1,8 @@
-// Clock tells the time. Everything that waits, expires or measures takes one, so that tests own the time.
-// Thread safety: any method, any thread. Never blocks.
+// Clock tells the time. Everything that waits, expires or measures takes one, so that tests own the
+// time. Thread safety: any method, any thread. Never blocks.
 //
-// Now() is the wall clock and may jump either way. Mono() only grows: use it for ages, time limits and measurements.
+// Now() is the wall clock and may jump either way. Mono() only grows: use it for ages, time limits
+// and measurements.
 
 #ifndef LARDER_BASE_CLOCK_H_
 #define LARDER_BASE_CLOCK_H_
@@ -13,7 +14,8 @@
 
 namespace larder {
 
-// Nanoseconds on a clock that starts somewhere and only grows. Plain integers: they are compared on every read.
+// Nanoseconds on a clock that starts somewhere and only grows. Plain integers: they are compared on
+// every read.
 using MonoNanos = int64_t;
 
 class Clock {

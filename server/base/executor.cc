@@ -1,9 +1,10 @@
-// ThreadPool is one mutex, a queue for new work and one for work that goes on. The work it gets (misses, writes, waits) costs
-// microseconds and L1 hits never come here, so that a lock-free queue would win nothing that a caller could see.
+// ThreadPool is one mutex, a queue for new work and one for work that goes on. The work it gets
+// (misses, writes, waits) costs microseconds and L1 hits never come here, so that a lock-free queue
+// would win nothing that a caller could see.
 //
-// Timers live in an ordered map under a mutex of their own. The timer thread sleeps until the first of them and is woken
-// only when an earlier one comes in, so that the many timers that are set and cancelled (one for each waiting call)
-// cost two map operations each and no wake-up.
+// Timers live in an ordered map under a mutex of their own. The timer thread sleeps until the first
+// of them and is woken only when an earlier one comes in, so that the many timers that are set and
+// cancelled (one for each waiting call) cost two map operations each and no wake-up.
 
 #include "base/executor.h"
 
@@ -95,7 +96,8 @@ class Timers {
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   TimerId next_ ABSL_GUARDED_BY(mu_) = 1;
   std::multimap<MonoNanos, Timer> queue_ ABSL_GUARDED_BY(mu_);
-  std::unordered_map<TimerId, std::multimap<MonoNanos, Timer>::iterator> places_ ABSL_GUARDED_BY(mu_);
+  std::unordered_map<TimerId, std::multimap<MonoNanos, Timer>::iterator> places_
+      ABSL_GUARDED_BY(mu_);
   std::thread thread_;
 };
 
@@ -130,7 +132,9 @@ class ThreadPoolImpl : public ThreadPool {
     work();
   }
 
-  TimerId After(absl::Duration delay, Work work) override { return timers_.Add(delay, std::move(work)); }
+  TimerId After(absl::Duration delay, Work work) override {
+    return timers_.Add(delay, std::move(work));
+  }
   bool Cancel(TimerId timer) override { return timers_.Cancel(timer); }
 
   void Shutdown() override {

@@ -1,8 +1,9 @@
 // Executor runs work off the caller's thread, now or later.
-// Thread safety: any method, any thread. None of them blocks or runs the work on the calling thread.
+// Thread safety: any method, any thread. None of them blocks or runs the work on the calling
+// thread.
 //
-// New work goes through TryPost, which refuses when the queue is full. Work that was accepted goes on through Post,
-// which never refuses: it is bounded by the work that was accepted.
+// New work goes through TryPost, which refuses when the queue is full. Work that was accepted goes
+// on through Post, which never refuses: it is bounded by the work that was accepted.
 
 #ifndef LARDER_BASE_EXECUTOR_H_
 #define LARDER_BASE_EXECUTOR_H_
@@ -28,10 +29,12 @@ class Executor {
  public:
   virtual ~Executor() = default;
 
-  // False when the queue is full or the executor has shut down; `work` is then dropped without having run.
+  // False when the queue is full or the executor has shut down; `work` is then dropped without
+  // having run.
   [[nodiscard]] virtual bool TryPost(Work work) = 0;
 
-  // The next step of accepted work. Runs on the posting thread only after Shutdown, when there is no other.
+  // The next step of accepted work. Runs on the posting thread only after Shutdown, when there is
+  // no other.
   virtual void Post(Work work) = 0;
 
   // Posts `work` after `delay`. The id is never 0.
@@ -53,7 +56,8 @@ class ThreadPool : public Executor {
 
   static std::unique_ptr<ThreadPool> New(const Options& options);
 
-  // Refuses new work, runs what is queued, drops the timers, and joins the threads. Idempotent. Blocks.
+  // Refuses new work, runs what is queued, drops the timers, and joins the threads. Idempotent.
+  // Blocks.
   virtual void Shutdown() = 0;
 
   // Work that waits for a thread now.
@@ -62,8 +66,9 @@ class ThreadPool : public Executor {
   virtual uint64_t refused() const = 0;
 };
 
-// An executor without threads for tests and simulations: the test runs the work, one step at a time, in an order that
-// a seed decides. Timers fall due by a ManualClock. Not thread safe, except that nothing else runs meanwhile.
+// An executor without threads for tests and simulations: the test runs the work, one step at a
+// time, in an order that a seed decides. Timers fall due by a ManualClock. Not thread safe, except
+// that nothing else runs meanwhile.
 class ManualExecutor : public Executor {
  public:
   ManualExecutor(ManualClock* clock, uint64_t seed) : clock_(clock), random_(seed) {}

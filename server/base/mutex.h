@@ -1,6 +1,6 @@
-// Mutex, MutexLock and CondVar: std::mutex with the annotations that clang's thread-safety analysis reads.
-// Not absl::Mutex: Debian's absl is not built for ThreadSanitizer, which then reports races that are none.
-// Locks are leaves: hold one at a time, and never across I/O, a callback or a load.
+// Mutex, MutexLock and CondVar: std::mutex with the annotations that clang's thread-safety analysis
+// reads. Not absl::Mutex: Debian's absl is not built for ThreadSanitizer, which then reports races
+// that are none. Locks are leaves: hold one at a time, and never across I/O, a callback or a load.
 
 #ifndef LARDER_BASE_MUTEX_H_
 #define LARDER_BASE_MUTEX_H_
@@ -37,7 +37,8 @@ class ABSL_SCOPED_LOCKABLE MutexLock {
   Mutex* const mu_;
 };
 
-// Waits are spurious as those of std::condition_variable are: call them in a loop over the condition.
+// Waits are spurious as those of std::condition_variable are: call them in a loop over the
+// condition.
 class CondVar {
  public:
   void Wait(Mutex* mu) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
@@ -49,7 +50,8 @@ class CondVar {
   // Returns false when `timeout` is over. Waits on the system's monotonic clock.
   bool WaitFor(Mutex* mu, absl::Duration timeout) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
     std::unique_lock<std::mutex> lock(mu->mu_, std::adopt_lock);
-    // The standard library adds this to the time of now, where an infinite one would overflow into the past.
+    // The standard library adds this to the time of now, where an infinite one would overflow into
+    // the past.
     constexpr absl::Duration kForEver = absl::Hours(24 * 365 * 100);
     const auto most = absl::ToChronoNanoseconds(std::min(timeout, kForEver));
     const bool notified = cv_.wait_for(lock, most) == std::cv_status::no_timeout;

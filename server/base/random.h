@@ -19,7 +19,9 @@ class Random {
   virtual uint64_t Next() = 0;
 
   // Uniform over [-1, 1].
-  double NextSigned() { return static_cast<double>(static_cast<int64_t>(Next())) / 9223372036854775808.0; }
+  double NextSigned() {
+    return static_cast<double>(static_cast<int64_t>(Next())) / 9223372036854775808.0;
+  }
 
   // Seeded by the system, one generator a thread. Lives for ever. Not for secrets.
   static Random* System();

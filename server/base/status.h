@@ -1,4 +1,5 @@
-// Macros that return early on a failed absl::Status or StatusOr, so that each line of a function is its next step.
+// Macros that return early on a failed absl::Status or StatusOr, so that each line of a function is
+// its next step.
 //   RETURN_IF_ERROR(Check(key));
 //   ASSIGN_OR_RETURN(const Config config, LoadConfig(path));
 // The CO_ forms do the same inside a coroutine.
@@ -17,10 +18,9 @@
 // An expression in a declaration cannot be put in parentheses.
 // NOLINTBEGIN(bugprone-macro-parentheses)
 
-#define RETURN_IF_ERROR(expr)                                    \
-  do {                                                           \
-    if (absl::Status larder_status = (expr); !larder_status.ok()) \
-      return larder_status;                                      \
+#define RETURN_IF_ERROR(expr)                                                           \
+  do {                                                                                  \
+    if (absl::Status larder_status = (expr); !larder_status.ok()) return larder_status; \
   } while (false)
 
 #define ASSIGN_OR_RETURN(lhs, expr) \
@@ -30,10 +30,9 @@
   if (!statusor.ok()) return statusor.status();    \
   lhs = *std::move(statusor)
 
-#define CO_RETURN_IF_ERROR(expr)                                 \
-  do {                                                           \
-    if (absl::Status larder_status = (expr); !larder_status.ok()) \
-      co_return larder_status;                                   \
+#define CO_RETURN_IF_ERROR(expr)                                                           \
+  do {                                                                                     \
+    if (absl::Status larder_status = (expr); !larder_status.ok()) co_return larder_status; \
   } while (false)
 
 #define CO_ASSIGN_OR_RETURN(lhs, expr) \

@@ -1,14 +1,16 @@
-// Task<T> is a coroutine that answers a T: it lets a path that waits be written as one function without holding a
-// thread. Start one with Spawn; await others inside it.
+// Task<T> is a coroutine that answers a T: it lets a path that waits be written as one function
+// without holding a thread. Start one with Spawn; await others inside it.
 //
-//   Task<absl::StatusOr<Hit>> Load(Request request) {         // parameters by value: they live in the coroutine
+//   Task<absl::StatusOr<Hit>> Load(Request request) {         // parameters by value: they live in
+//   the coroutine
 //     co_await Hop(executor);                                 // go on on another thread
 //     const Turn turn = co_await waiter->done;                // wait for a Signal
 //     co_return turn.hit;
 //   }
 //
-// A task starts when it is awaited or spawned, and must run to its end: whoever holds a Signal that a task awaits sets
-// it sooner or later. No coroutine lambdas with captures: the lambda dies before the coroutine does.
+// A task starts when it is awaited or spawned, and must run to its end: whoever holds a Signal that
+// a task awaits sets it sooner or later. No coroutine lambdas with captures: the lambda dies before
+// the coroutine does.
 
 #ifndef LARDER_BASE_TASK_H_
 #define LARDER_BASE_TASK_H_
@@ -30,7 +32,9 @@ class [[nodiscard]] Task {
     std::optional<T> result;
     std::coroutine_handle<> continuation;
 
-    Task get_return_object() { return Task(std::coroutine_handle<promise_type>::from_promise(*this)); }
+    Task get_return_object() {
+      return Task(std::coroutine_handle<promise_type>::from_promise(*this));
+    }
     std::suspend_always initial_suspend() noexcept { return {}; }
     struct FinalAwaiter {
       bool await_ready() noexcept { return false; }
@@ -92,7 +96,8 @@ Detached RunDetached(Task<T> task, Done done) {
 
 }  // namespace internal
 
-// Runs `task` on this thread until it first waits; `done` gets its result on whichever thread the task ends.
+// Runs `task` on this thread until it first waits; `done` gets its result on whichever thread the
+// task ends.
 template <typename T, typename Done>
 void Spawn(Task<T> task, Done done) {
   internal::RunDetached(std::move(task), std::move(done));
@@ -109,11 +114,11 @@ struct Hop {
   void await_resume() const noexcept {}
 };
 
-// Signal<T> hands one value from whoever comes first to the one coroutine that awaits it; later values are dropped. The
-// coroutine goes on on `executor`, never inside TrySet, so that TrySet may be called from anywhere but under a lock
-// that the coroutine would take.
-// Thread safety: TrySet any number of times from any thread; one co_await.
-// Lifetime: the awaiting coroutine may free the signal when it goes on, so a caller of TrySet holds a reference.
+// Signal<T> hands one value from whoever comes first to the one coroutine that awaits it; later
+// values are dropped. The coroutine goes on on `executor`, never inside TrySet, so that TrySet may
+// be called from anywhere but under a lock that the coroutine would take. Thread safety: TrySet any
+// number of times from any thread; one co_await. Lifetime: the awaiting coroutine may free the
+// signal when it goes on, so a caller of TrySet holds a reference.
 template <typename T>
 class Signal {
  public:

@@ -16,9 +16,9 @@ struct Rune {
   bool valid;
 };
 
-// The first character of `text`: no overlong forms, no surrogates, nothing above U+10FFFF. An invalid one is as long as
-// the longest start of a valid sequence, at least one byte, as Unicode recommends for replacing.
-// REQUIRES: `text` is not empty.
+// The first character of `text`: no overlong forms, no surrogates, nothing above U+10FFFF. An
+// invalid one is as long as the longest start of a valid sequence, at least one byte, as Unicode
+// recommends for replacing. REQUIRES: `text` is not empty.
 Rune DecodeRune(std::string_view text);
 
 }  // namespace larder

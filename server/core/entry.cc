@@ -1,5 +1,6 @@
-// Layout of the bytes behind the header: key, value, then for each tag and each dependency its length in two bytes and
-// its bytes. The lists come last and are decoded only when somebody asks for them: most entries have none.
+// Layout of the bytes behind the header: key, value, then for each tag and each dependency its
+// length in two bytes and its bytes. The lists come last and are decoded only when somebody asks
+// for them: most entries have none.
 
 #include "core/entry.h"
 
@@ -74,9 +75,7 @@ std::vector<std::string> Entry::Lists(size_t skip, size_t count) const {
   return list;
 }
 
-size_t Entry::allocated_bytes() const {
-  return malloc_usable_size(const_cast<Entry*>(this));
-}
+size_t Entry::allocated_bytes() const { return malloc_usable_size(const_cast<Entry*>(this)); }
 
 void Entry::Release() const {
   if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {

@@ -1,6 +1,7 @@
-// Entry is one version of one key's value with all that the cache knows about it. Immutable: a change makes a new one.
-// Only the hit count moves. One allocation holds the header, the key, the value, the tags and the dependencies.
-// Thread safety: any method, any thread. EntryPtr counts references; the last one frees the entry.
+// Entry is one version of one key's value with all that the cache knows about it. Immutable: a
+// change makes a new one. Only the hit count moves. One allocation holds the header, the key, the
+// value, the tags and the dependencies. Thread safety: any method, any thread. EntryPtr counts
+// references; the last one frees the entry.
 
 #ifndef LARDER_CORE_ENTRY_H_
 #define LARDER_CORE_ENTRY_H_
@@ -49,7 +50,8 @@ struct EntryFields {
   // The origin has no such key; the value is empty.
   bool negative = false;
   Version version = kNoVersion;
-  // When it was written, until when it is fresh, until when it may be served at all (fresh_until <= usable_until).
+  // When it was written, until when it is fresh, until when it may be served at all (fresh_until <=
+  // usable_until).
   MonoNanos written = 0;
   MonoNanos fresh_until = 0;
   MonoNanos usable_until = 0;

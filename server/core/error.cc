@@ -1,6 +1,6 @@
-// The details travel as payloads of the absl::Status itself, so that an error passes through every layer in one piece
-// and no layer below rpc needs protobuf. Each payload is plain text; a field violation is its path, a newline (which
-// no path contains) and the description.
+// The details travel as payloads of the absl::Status itself, so that an error passes through every
+// layer in one piece and no layer below rpc needs protobuf. Each payload is plain text; a field
+// violation is its path, a newline (which no path contains) and the description.
 
 #include "core/error.h"
 

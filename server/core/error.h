@@ -1,6 +1,6 @@
-// The errors that callers see: an absl::Status that carries a stable reason and, where they help, the fields that are
-// wrong and when to try again. The rpc layer turns these into google.rpc details; docs/errors.md explains each reason.
-// Thread safety: any function, any thread.
+// The errors that callers see: an absl::Status that carries a stable reason and, where they help,
+// the fields that are wrong and when to try again. The rpc layer turns these into google.rpc
+// details; docs/errors.md explains each reason. Thread safety: any function, any thread.
 
 #ifndef LARDER_CORE_ERROR_H_
 #define LARDER_CORE_ERROR_H_
@@ -16,36 +16,37 @@
 
 namespace larder {
 
-// X(reason, status code). docs/errors.md has one section for each, and a test keeps the two in step.
-#define LARDER_REASONS(X)                            \
-  X(KEY_INVALID, kInvalidArgument)                   \
-  X(NAMESPACE_INVALID, kInvalidArgument)             \
-  X(TYPE_UNKNOWN, kInvalidArgument)                  \
-  X(VALUE_TOO_LARGE, kInvalidArgument)               \
-  X(TTL_INVALID, kInvalidArgument)                   \
-  X(TAG_INVALID, kInvalidArgument)                   \
-  X(DEPENDENCY_INVALID, kInvalidArgument)            \
-  X(BATCH_INVALID, kInvalidArgument)                 \
-  X(SELECTOR_INVALID, kInvalidArgument)              \
-  X(REQUEST_INVALID, kInvalidArgument)               \
-  X(REQUEST_ID_INVALID, kInvalidArgument)            \
-  X(REQUEST_ID_REUSED, kInvalidArgument)             \
-  X(LEASE_TOKEN_INVALID, kInvalidArgument)           \
-  X(MESSAGE_MALFORMED, kInvalidArgument)             \
-  X(MESSAGE_TOO_LARGE, kResourceExhausted)           \
-  X(NAMESPACE_LIMIT, kResourceExhausted)             \
-  X(MEMORY_FULL, kResourceExhausted)                 \
-  X(OVERLOADED, kResourceExhausted)                  \
-  X(TOO_MANY_WAITERS, kResourceExhausted)            \
-  X(NOT_A_COUNTER, kFailedPrecondition)              \
-  X(COUNTER_OVERFLOW, kFailedPrecondition)           \
-  X(CONTENTION, kAborted)                            \
-  X(REQUEST_IN_PROGRESS, kAborted)                   \
-  X(DRAINING, kUnavailable)                          \
-  X(DEADLINE_EXCEEDED, kDeadlineExceeded)            \
-  X(CALL_CANCELLED, kCancelled)                      \
-  X(NOT_IN_THIS_VERSION, kUnimplemented)             \
-  X(METHOD_UNKNOWN, kUnimplemented)                  \
+// X(reason, status code). docs/errors.md has one section for each, and a test keeps the two in
+// step.
+#define LARDER_REASONS(X)                  \
+  X(KEY_INVALID, kInvalidArgument)         \
+  X(NAMESPACE_INVALID, kInvalidArgument)   \
+  X(TYPE_UNKNOWN, kInvalidArgument)        \
+  X(VALUE_TOO_LARGE, kInvalidArgument)     \
+  X(TTL_INVALID, kInvalidArgument)         \
+  X(TAG_INVALID, kInvalidArgument)         \
+  X(DEPENDENCY_INVALID, kInvalidArgument)  \
+  X(BATCH_INVALID, kInvalidArgument)       \
+  X(SELECTOR_INVALID, kInvalidArgument)    \
+  X(REQUEST_INVALID, kInvalidArgument)     \
+  X(REQUEST_ID_INVALID, kInvalidArgument)  \
+  X(REQUEST_ID_REUSED, kInvalidArgument)   \
+  X(LEASE_TOKEN_INVALID, kInvalidArgument) \
+  X(MESSAGE_MALFORMED, kInvalidArgument)   \
+  X(MESSAGE_TOO_LARGE, kResourceExhausted) \
+  X(NAMESPACE_LIMIT, kResourceExhausted)   \
+  X(MEMORY_FULL, kResourceExhausted)       \
+  X(OVERLOADED, kResourceExhausted)        \
+  X(TOO_MANY_WAITERS, kResourceExhausted)  \
+  X(NOT_A_COUNTER, kFailedPrecondition)    \
+  X(COUNTER_OVERFLOW, kFailedPrecondition) \
+  X(CONTENTION, kAborted)                  \
+  X(REQUEST_IN_PROGRESS, kAborted)         \
+  X(DRAINING, kUnavailable)                \
+  X(DEADLINE_EXCEEDED, kDeadlineExceeded)  \
+  X(CALL_CANCELLED, kCancelled)            \
+  X(NOT_IN_THIS_VERSION, kUnimplemented)   \
+  X(METHOD_UNKNOWN, kUnimplemented)        \
   X(BUG, kInternal)
 
 enum class Reason {
@@ -63,7 +64,8 @@ std::vector<std::string_view> AllReasonNames();
 // An error with the reason's status code.
 absl::Status Error(Reason reason, std::string_view message);
 
-// The same for a wrong field of the request. `field` is its path in the proto, such as `items[3].key`.
+// The same for a wrong field of the request. `field` is its path in the proto, such as
+// `items[3].key`.
 absl::Status FieldError(Reason reason, std::string_view field, std::string_view message);
 
 // The same for an error that goes away by itself after about `retry_after`.
@@ -77,7 +79,8 @@ struct ErrorDetails {
 };
 ErrorDetails DetailsOf(const absl::Status& status);
 
-// `status` with `prefix` before its field path, for errors found while looking at a part of a request.
+// `status` with `prefix` before its field path, for errors found while looking at a part of a
+// request.
 absl::Status WithFieldPrefix(const absl::Status& status, std::string_view prefix);
 
 }  // namespace larder

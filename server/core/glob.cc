@@ -1,10 +1,12 @@
-// A glob is a small nondeterministic automaton, and 257 states fit into five machine words: the set of states that are
-// alive is a bit set, and reading one byte is a mask, a shift and an or. Time is linear in the key and does not depend
-// on how the stars are placed; the backtracking matchers that most caches use take quadratic time (or worse) for a
-// pattern such as `*a*a*a*b`, which any client may send.
+// A glob is a small nondeterministic automaton, and 257 states fit into five machine words: the set
+// of states that are alive is a bit set, and reading one byte is a mask, a shift and an or. Time is
+// linear in the key and does not depend on how the stars are placed; the backtracking matchers that
+// most caches use take quadratic time (or worse) for a pattern such as `*a*a*a*b`, which any client
+// may send.
 //
-// A star is no element of its own: it makes the state before it stay alive whatever is read. A `?` takes the lead byte
-// of a character; the state after it stays alive over the continuation bytes that follow (keys are valid UTF-8).
+// A star is no element of its own: it makes the state before it stay alive whatever is read. A `?`
+// takes the lead byte of a character; the state after it stays alive over the continuation bytes
+// that follow (keys are valid UTF-8).
 
 #include "core/glob.h"
 
@@ -21,7 +23,8 @@ absl::Status Bad(std::string_view text, size_t at, std::string_view what) {
   return absl::InvalidArgumentError(StrCat("glob \"", text, "\" at byte ", at + 1, ": ", what));
 }
 
-// The bytes that a set such as [a-z_] takes. Reads from behind the '[' and leaves `at` behind the ']'.
+// The bytes that a set such as [a-z_] takes. Reads from behind the '[' and leaves `at` behind the
+// ']'.
 absl::StatusOr<std::array<bool, 256>> ParseSet(std::string_view text, size_t& at) {
   const size_t open = at - 1;
   std::array<bool, 256> takes{};
@@ -53,7 +56,8 @@ absl::StatusOr<std::array<bool, 256>> ParseSet(std::string_view text, size_t& at
 absl::StatusOr<Glob> Glob::Parse(std::string_view text) {
   if (text.empty()) return absl::InvalidArgumentError("glob is empty");
   if (text.size() > kBytesMax) {
-    return absl::InvalidArgumentError(StrCat("glob is ", text.size(), " bytes; at most ", kBytesMax));
+    return absl::InvalidArgumentError(
+        StrCat("glob is ", text.size(), " bytes; at most ", kBytesMax));
   }
   Glob glob;
   glob.text_ = text;

@@ -1,5 +1,6 @@
-// Keys are checked on every call, so the check takes one pass, with a fast loop over printable ASCII, which nearly all
-// keys are made of. Control characters are refused because keys end up in logs, terminals and Redis consoles.
+// Keys are checked on every call, so the check takes one pass, with a fast loop over printable
+// ASCII, which nearly all keys are made of. Control characters are refused because keys end up in
+// logs, terminals and Redis consoles.
 
 #include "core/key.h"
 
@@ -30,8 +31,8 @@ TextFault CheckText(std::string_view text) {
   return TextFault::kNone;
 }
 
-absl::Status CheckBoundedText(std::string_view text, size_t bytes_max, Reason reason, std::string_view what,
-                              std::string_view field) {
+absl::Status CheckBoundedText(std::string_view text, size_t bytes_max, Reason reason,
+                              std::string_view what, std::string_view field) {
   if (text.empty()) return FieldError(reason, field, StrCat(what, " is empty"));
   if (text.size() > bytes_max) {
     return FieldError(reason, field,
@@ -64,8 +65,8 @@ absl::Status CheckNamespace(std::string_view name) {
                       StrCat("namespace is ", name.size(), " bytes; at most ", kNamespaceBytesMax));
   }
   for (const char c : name) {
-    const bool allowed = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                         c == '.' || c == '_' || c == '-';
+    const bool allowed = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                         (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
     if (!allowed) {
       return FieldError(Reason::kNAMESPACE_INVALID, "namespace",
                         "namespace may hold only a-z, A-Z, 0-9, '.', '_' and '-'");

@@ -18,18 +18,20 @@ inline constexpr size_t kTagsMax = 16;
 inline constexpr size_t kTagBytesMax = 128;
 inline constexpr std::string_view kDefaultNamespace = "default";
 
-// OK for 1 to 1,024 bytes of valid UTF-8 without control characters (U+0000 to U+001F, U+007F to U+009F).
-// Else KEY_INVALID with field `key`.
+// OK for 1 to 1,024 bytes of valid UTF-8 without control characters (U+0000 to U+001F, U+007F to
+// U+009F). Else KEY_INVALID with field `key`.
 absl::Status CheckKey(std::string_view key);
 
-// OK for 1 to 64 characters out of a-z, A-Z, 0-9, '.', '_', '-'; empty stands for `default`. Else NAMESPACE_INVALID.
+// OK for 1 to 64 characters out of a-z, A-Z, 0-9, '.', '_', '-'; empty stands for `default`. Else
+// NAMESPACE_INVALID.
 absl::Status CheckNamespace(std::string_view name);
 
 // OK for 1 to 128 bytes that would be allowed in a key. Else TAG_INVALID.
 absl::Status CheckTag(std::string_view tag);
 
-// A namespace and a key in one string: the namespace's length in one byte, the namespace, the key. Two different pairs
-// never give the same string, whatever characters they hold. Lives on the stack; holds a copy.
+// A namespace and a key in one string: the namespace's length in one byte, the namespace, the key.
+// Two different pairs never give the same string, whatever characters they hold. Lives on the
+// stack; holds a copy.
 class FullKey {
  public:
   // REQUIRES: both passed their check.

@@ -1,6 +1,7 @@
-// Milliseconds and counter are one number, so that Next is "the later of now and last + 1" in one compare-and-swap. A
-// counter that overflows runs into the milliseconds: 4,096 versions within one millisecond borrow from the next one,
-// and the clock goes ahead of the wall by that much until it catches up.
+// Milliseconds and counter are one number, so that Next is "the later of now and last + 1" in one
+// compare-and-swap. A counter that overflows runs into the milliseconds: 4,096 versions within one
+// millisecond borrow from the next one, and the clock goes ahead of the wall by that much until it
+// catches up.
 
 #include "core/version.h"
 

@@ -2,8 +2,9 @@
 //
 //   | 42 bits: milliseconds since 1970 | 12 bits: counter | 10 bits: node id |
 //
-// Two versions of one VersionClock are never equal, and two nodes with different ids never make the same one. Versions
-// keep growing when the wall clock goes back, and grow past every version that was Observed.
+// Two versions of one VersionClock are never equal, and two nodes with different ids never make the
+// same one. Versions keep growing when the wall clock goes back, and grow past every version that
+// was Observed.
 
 #ifndef LARDER_CORE_VERSION_H_
 #define LARDER_CORE_VERSION_H_
@@ -32,7 +33,8 @@ Version VersionAt(absl::Time time);
 // Thread safety: any method, any thread. Never blocks.
 class VersionClock {
  public:
-  // REQUIRES: node_id <= kNodeIdMax. Every version made is above `floor`, which a restarted node takes from its disk.
+  // REQUIRES: node_id <= kNodeIdMax. Every version made is above `floor`, which a restarted node
+  // takes from its disk.
   VersionClock(Clock* clock, uint32_t node_id, Version floor = kNoVersion);
 
   // A version above all that this clock made or observed.

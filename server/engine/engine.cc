@@ -1,5 +1,6 @@
-// The engine's frame: what is common to the paths (type and namespace of a call, TTLs, new versions), the sweep, and the
-// views for Explain and Stats. The paths themselves are in read.cc and write.cc.
+// The engine's frame: what is common to the paths (type and namespace of a call, TTLs, new
+// versions), the sweep, and the views for Explain and Stats. The paths themselves are in read.cc
+// and write.cc.
 
 #include "engine/engine.h"
 
@@ -18,14 +19,16 @@ constexpr double kSweepShare = 0.01;
 L1::Options MemoryOptions(const Engine::Options& options) {
   L1::Options memory;
   memory.budget_bytes = options.memory_bytes;
-  memory.entry_bytes_max = options.value_bytes_max + sizeof(Entry) + kKeyBytesMax + 2 * kTagsMax * kKeyBytesMax;
+  memory.entry_bytes_max =
+      options.value_bytes_max + sizeof(Entry) + kKeyBytesMax + 2 * kTagsMax * kKeyBytesMax;
   memory.tallies_max = options.types->size() + options.namespaces_max;
   memory.clock = options.clock;
   return memory;
 }
 
 LeaseTable::Options LeaseOptions(const Engine::Options& options) {
-  return {options.leases_max, options.waiters_max, options.waiters_per_key_max, options.executor, options.random};
+  return {options.leases_max, options.waiters_max, options.waiters_per_key_max, options.executor,
+          options.random};
 }
 
 void AddCounts(UsageTotals& to, const UsageTotals& from) {
@@ -65,7 +68,8 @@ absl::StatusOr<Engine::Resolved> Engine::ResolveForWrite(const KeyRequest& reque
   return Resolved{match.type, name_space};
 }
 
-absl::Duration Engine::TtlFor(const TypePolicy& type, const FullKey& full_key, TtlInput input) const {
+absl::Duration Engine::TtlFor(const TypePolicy& type, const FullKey& full_key,
+                              TtlInput input) const {
   if (type.ttl.adapt_access) {
     const L1Lookup present = memory_->Peek(full_key.view());
     if (present.entry) input.hits = present.entry->hits();
@@ -114,7 +118,8 @@ EngineStats Engine::Stats() const {
     return id < tallies.size() ? tallies[id] : L1Tally();
   };
   for (const TypePolicy& type : options_.types->types()) {
-    stats.types.push_back({type.name, usage_.OfType(type.id), tally(stats.memory.by_type, type.id)});
+    stats.types.push_back(
+        {type.name, usage_.OfType(type.id), tally(stats.memory.by_type, type.id)});
     AddCounts(stats.total.counts, stats.types.back().counts);
   }
   stats.total.memory = stats.memory.total;

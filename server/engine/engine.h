@@ -1,8 +1,8 @@
 // Engine is the cache: the read path, the write path, leases and accounting over the tiers.
-// Thread safety: any method, any thread. Tasks run where they are spawned and go on on the executor after a wait; none
-// of them holds a thread while it waits.
-// Errors carry a reason (core/error.h). A miss is an answer, never an error.
-// Requests are views: what they point to outlives the task that they are given to.
+// Thread safety: any method, any thread. Tasks run where they are spawned and go on on the executor
+// after a wait; none of them holds a thread while it waits. Errors carry a reason (core/error.h). A
+// miss is an answer, never an error. Requests are views: what they point to outlives the task that
+// they are given to.
 
 #ifndef LARDER_ENGINE_ENGINE_H_
 #define LARDER_ENGINE_ENGINE_H_
@@ -182,8 +182,8 @@ class Engine {
   // Ends every wait with DRAINING and refuses new ones. Reads and writes go on.
   void Drain();
 
-  // The value of `key` if memory holds it, counted as a hit; null else, not counted. Never blocks: for lane threads.
-  // `now` is what options().clock->Mono() said.
+  // The value of `key` if memory holds it, counted as a hit; null else, not counted. Never blocks:
+  // for lane threads. `now` is what options().clock->Mono() said.
   EntryPtr FindHit(const FullKey& key, MonoNanos now);
 
   Task<absl::StatusOr<ReadResult>> Get(KeyRequest request);
@@ -191,7 +191,8 @@ class Engine {
   Task<absl::StatusOr<RemoveResult>> Delete(KeyRequest request);
   // Removes the cached copies of `keys`. A dry run only counts.
   Task<absl::StatusOr<InvalidateResult>> InvalidateKeys(std::string_view name_space,
-                                                        std::vector<std::string_view> keys, bool dry_run);
+                                                        std::vector<std::string_view> keys,
+                                                        bool dry_run);
   Task<absl::StatusOr<LoadResult>> GetOrLoad(LoadRequest request);
   // False when the token is not the holder's.
   bool ReleaseLease(const KeyRequest& request, std::string_view token);
@@ -217,19 +218,23 @@ class Engine {
   absl::StatusOr<Resolved> ResolveForWrite(const KeyRequest& request);
   ReadResult CountedMiss(const L1Lookup& found, const Resolved& resolved);
   absl::StatusOr<LoadResult> HitOrNegative(const L1Lookup& found, const Resolved& resolved);
-  absl::StatusOr<std::optional<LoadResult>> TakeLease(const FullKey& full_key, const LoadRequest& request,
+  absl::StatusOr<std::optional<LoadResult>> TakeLease(const FullKey& full_key,
+                                                      const LoadRequest& request,
                                                       const Resolved& resolved, std::string token);
-  Task<LeaseTurn> WaitInLine(std::shared_ptr<LeaseWaiter> waiter, MonoNanos until, Cancellation* cancellation);
-  void ExpireLease(const std::string& full_key, const std::string& token, FillTicket ticket, Resolved resolved);
+  Task<LeaseTurn> WaitInLine(std::shared_ptr<LeaseWaiter> waiter, MonoNanos until,
+                             Cancellation* cancellation);
+  void ExpireLease(const std::string& full_key, const std::string& token, FillTicket ticket,
+                   Resolved resolved);
 
   // Entry fields that a write shares with every attempt to store it.
-  EntryFields NewFields(const WriteRequest& request, const FullKey& full_key, const Resolved& resolved,
-                        absl::Duration ttl) const;
+  EntryFields NewFields(const WriteRequest& request, const FullKey& full_key,
+                        const Resolved& resolved, absl::Duration ttl) const;
   absl::Duration TtlFor(const TypePolicy& type, const FullKey& full_key, TtlInput input) const;
-  absl::StatusOr<WriteResult> Fulfil(const WriteRequest& request, const FullKey& full_key, const Resolved& resolved,
-                                     EntryFields fields);
+  absl::StatusOr<WriteResult> Fulfil(const WriteRequest& request, const FullKey& full_key,
+                                     const Resolved& resolved, EntryFields fields);
   // Stores `fields` under a new version, again under a newer one where versions ran past it.
-  absl::StatusOr<InsertResult> StoreNewVersion(EntryFields* fields, Expect expect, EntryPtr* stored);
+  absl::StatusOr<InsertResult> StoreNewVersion(EntryFields* fields, Expect expect,
+                                               EntryPtr* stored);
   void SetExpiry(EntryFields* fields, absl::Duration ttl) const;
   void SweepAndReschedule();
 

@@ -1,6 +1,7 @@
-// A record exists while somebody holds the key's lease; its line holds who waits. Waiters are told their turn through
-// their Signal, where the first word wins: a waiter whose time ran out in the same moment has "timeout" as its word, and
-// the table, refused by that Signal, offers the lease to the next in line. Signals are set outside the shard's lock.
+// A record exists while somebody holds the key's lease; its line holds who waits. Waiters are told
+// their turn through their Signal, where the first word wins: a waiter whose time ran out in the
+// same moment has "timeout" as its word, and the table, refused by that Signal, offers the lease to
+// the next in line. Signals are set outside the shard's lock.
 
 #include "engine/lease_table.h"
 
@@ -34,7 +35,8 @@ absl::StatusOr<LeaseTable::Place> LeaseTable::Join(std::string_view full_key, bo
   Shard& shard = ShardOf(full_key);
   MutexLock lock(&shard.mu);
   if (shard.draining) {
-    return RetryableError(Reason::kDRAINING, absl::Milliseconds(100), "the server is shutting down");
+    return RetryableError(Reason::kDRAINING, absl::Milliseconds(100),
+                          "the server is shutting down");
   }
   const auto it = shard.records.find(ToAbsl(full_key));
   if (it == shard.records.end()) {
@@ -51,7 +53,7 @@ absl::StatusOr<LeaseTable::Place> LeaseTable::Join(std::string_view full_key, bo
   if (line.size() >= options_.waiters_per_key_max || waiting_.load() >= options_.waiters_max) {
     return RetryableError(Reason::kTOO_MANY_WAITERS, absl::Milliseconds(500),
                           StrCat(line.size(), " callers wait for this key and ", waiting_.load(),
-                                       " in all (limits.waiters_per_key, limits.waiters)"));
+                                 " in all (limits.waiters_per_key, limits.waiters)"));
   }
   auto waiter = std::make_shared<LeaseWaiter>(options_.executor, full_key);
   waiter->place = line.insert(line.end(), waiter);
@@ -70,7 +72,8 @@ void LeaseTable::Leave(const std::shared_ptr<LeaseWaiter>& waiter) {
   --waiting_;
 }
 
-bool LeaseTable::Arm(std::string_view full_key, std::string_view token, const ArmedLease& lease, TimerId timer) {
+bool LeaseTable::Arm(std::string_view full_key, std::string_view token, const ArmedLease& lease,
+                     TimerId timer) {
   Shard& shard = ShardOf(full_key);
   MutexLock lock(&shard.mu);
   const auto it = shard.records.find(ToAbsl(full_key));
@@ -85,7 +88,8 @@ bool LeaseTable::Find(std::string_view full_key, std::string_view token, ArmedLe
   Shard& shard = ShardOf(full_key);
   MutexLock lock(&shard.mu);
   const auto it = shard.records.find(ToAbsl(full_key));
-  if (it == shard.records.end() || it->second.token != token || it->second.lease.ticket == 0) return false;
+  if (it == shard.records.end() || it->second.token != token || it->second.lease.ticket == 0)
+    return false;
   *lease = it->second.lease;
   return true;
 }
@@ -144,9 +148,11 @@ bool LeaseTable::PassOn(std::string_view full_key, std::string_view token, Lost 
   return true;
 }
 
-void LeaseTable::HandOver(std::string_view full_key, std::shared_ptr<LeaseWaiter> next, std::string token) {
+void LeaseTable::HandOver(std::string_view full_key, std::shared_ptr<LeaseWaiter> next,
+                          std::string token) {
   while (!next->turn.TrySet({LeaseTurn::Kind::kGranted, token})) {
-    // That waiter had left in this moment. Nobody else knows the token, so the record is ours to hand on.
+    // That waiter had left in this moment. Nobody else knows the token, so the record is ours to
+    // hand on.
     Shard& shard = ShardOf(full_key);
     MutexLock lock(&shard.mu);
     const auto it = shard.records.find(ToAbsl(full_key));
@@ -171,8 +177,8 @@ void LeaseTable::OnChange(std::string_view full_key, FillTicket cancelled, Chang
     Shard& shard = ShardOf(full_key);
     MutexLock lock(&shard.mu);
     const auto it = shard.records.find(ToAbsl(full_key));
-    // 1: the change ends the fill.  2: the lease runs out and passes on.  3: we get here, and the record is about a
-    // lease that began after the change. Only the holder of the ended fill loses.
+    // 1: the change ends the fill.  2: the lease runs out and passes on.  3: we get here, and the
+    // record is about a lease that began after the change. Only the holder of the ended fill loses.
     if (it == shard.records.end() || it->second.lease.ticket != cancelled) return;
     token = it->second.token;
   }

@@ -1,10 +1,11 @@
-// LeaseTable decides who fills a missing key of a type without an origin: one caller at a time gets the lease, the
-// others wait in line until its value is stored, or for the lease when it comes free.
-// Thread safety: any method, any thread. Blocks for one shard's lock at most.
-// Knows nothing of values in memory: whether a fill may still be stored is L1's to say, by the fill ticket.
+// LeaseTable decides who fills a missing key of a type without an origin: one caller at a time gets
+// the lease, the others wait in line until its value is stored, or for the lease when it comes
+// free. Thread safety: any method, any thread. Blocks for one shard's lock at most. Knows nothing
+// of values in memory: whether a fill may still be stored is L1's to say, by the fill ticket.
 //
-// A lease's life: Join or PassOn names a holder (a token) -> Arm gives it a ticket and a time limit -> Complete (its Set
-// was stored), or PassOn (given back, run out, lost by a change of the key), which makes the first waiter the holder.
+// A lease's life: Join or PassOn names a holder (a token) -> Arm gives it a ticket and a time limit
+// -> Complete (its Set was stored), or PassOn (given back, run out, lost by a change of the key),
+// which makes the first waiter the holder.
 
 #ifndef LARDER_ENGINE_LEASE_TABLE_H_
 #define LARDER_ENGINE_LEASE_TABLE_H_
@@ -44,7 +45,8 @@ struct LeaseTurn {
   std::string token = {};
 };
 
-// A place in line. The owner awaits `turn` and calls Leave when it was not the table that ended the wait.
+// A place in line. The owner awaits `turn` and calls Leave when it was not the table that ended the
+// wait.
 struct LeaseWaiter {
   LeaseWaiter(Executor* executor, std::string_view key) : turn(executor), full_key(key) {}
   Signal<LeaseTurn> turn;
@@ -87,7 +89,7 @@ class LeaseTable {
   struct Place {
     std::string token;                    // set: the caller is the holder
     std::shared_ptr<LeaseWaiter> waiter;  // set: the caller waits
-    bool busy = false;                    // somebody else is the holder and the caller does not want to wait
+    bool busy = false;  // somebody else is the holder and the caller does not want to wait
   };
   // TOO_MANY_WAITERS, OVERLOADED (leases_max) or DRAINING when there is no place.
   absl::StatusOr<Place> Join(std::string_view full_key, bool wait);
@@ -95,9 +97,10 @@ class LeaseTable {
   // Takes `waiter` out of its line.
   void Leave(const std::shared_ptr<LeaseWaiter>& waiter);
 
-  // The holder has begun its fill. `timer` ends it and is cancelled when the lease ends otherwise. False when the
-  // lease is lost already.
-  bool Arm(std::string_view full_key, std::string_view token, const ArmedLease& lease, TimerId timer);
+  // The holder has begun its fill. `timer` ends it and is cancelled when the lease ends otherwise.
+  // False when the lease is lost already.
+  bool Arm(std::string_view full_key, std::string_view token, const ArmedLease& lease,
+           TimerId timer);
 
   // The lease that `token` names, if it is held and armed.
   bool Find(std::string_view full_key, std::string_view token, ArmedLease* lease) const;
@@ -105,11 +108,13 @@ class LeaseTable {
   // The holder's value is stored: all waiters are told. False when the token is not the holder's.
   bool Complete(std::string_view full_key, std::string_view token);
 
-  // The holder is out: the first waiter gets the lease, else it ends. False when the token is not the holder's.
+  // The holder is out: the first waiter gets the lease, else it ends. False when the token is not
+  // the holder's.
   bool PassOn(std::string_view full_key, std::string_view token, Lost why);
 
-  // The key was changed, and the change ended the fill `cancelled`: its holder loses the lease. If a value was stored
-  // (a Set) all waiters are told, else (Delete, Invalidate) the first waiter gets the lease.
+  // The key was changed, and the change ended the fill `cancelled`: its holder loses the lease. If
+  // a value was stored (a Set) all waiters are told, else (Delete, Invalidate) the first waiter
+  // gets the lease.
   enum class Change { kStored, kRemoved };
   void OnChange(std::string_view full_key, FillTicket cancelled, Change change);
 
@@ -137,7 +142,8 @@ class LeaseTable {
 
   Shard& ShardOf(std::string_view full_key) const;
   std::string NewToken();
-  // Makes waiters the holder, one after the other, until one takes it; ends the record when none does.
+  // Makes waiters the holder, one after the other, until one takes it; ends the record when none
+  // does.
   void HandOver(std::string_view full_key, std::shared_ptr<LeaseWaiter> next, std::string token);
   // Ends the record of `token` and tells all who wait. False when the token is not the holder's.
   bool EndStored(std::string_view full_key, std::string_view token);

@@ -20,7 +20,7 @@ absl::StatusOr<uint16_t> NamespaceTable::Intern(std::string_view name) {
   if (names_.size() >= namespaces_max_) {
     return Error(Reason::kNAMESPACE_LIMIT,
                  StrCat("namespace \"", name, "\" would be one too many; at most ", namespaces_max_,
-                              " (limits.namespaces)"));
+                        " (limits.namespaces)"));
   }
   const auto id = static_cast<uint16_t>(names_.size());
   names_.emplace_back(name);

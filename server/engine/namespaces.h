@@ -21,7 +21,8 @@ class NamespaceTable {
   // `default` is there from the start, with id 0. REQUIRES: 1 <= namespaces_max <= 65,535.
   explicit NamespaceTable(size_t namespaces_max);
 
-  // The id of `name` (empty = `default`), given now if it is new. NAMESPACE_LIMIT when there is no room for it.
+  // The id of `name` (empty = `default`), given now if it is new. NAMESPACE_LIMIT when there is no
+  // room for it.
   absl::StatusOr<uint16_t> Intern(std::string_view name);
 
   // Null when nothing was ever stored under `name`.

@@ -1,14 +1,15 @@
 // The read path: Get, and GetOrLoad over leases.
 //
-// GetOrLoad on a miss joins the key's lease. Whoever is first gets the lease and an answer at once: "load it". The
-// others wait in line without a thread, and wake when the holder's Set lands (or anybody's Set), or with the lease when
-// the holder gives it back, lets it run out, or loses it to a Delete or an Invalidate. Whoever wakes looks in memory once
-// more, because a value may have landed, or have gone, between its miss and its turn.
+// GetOrLoad on a miss joins the key's lease. Whoever is first gets the lease and an answer at once:
+// "load it". The others wait in line without a thread, and wake when the holder's Set lands (or
+// anybody's Set), or with the lease when the holder gives it back, lets it run out, or loses it to
+// a Delete or an Invalidate. Whoever wakes looks in memory once more, because a value may have
+// landed, or have gone, between its miss and its turn.
 
 #include <utility>
 
-#include "base/strings.h"
 #include "base/status.h"
+#include "base/strings.h"
 #include "core/error.h"
 #include "engine/engine.h"
 
@@ -42,7 +43,8 @@ Task<absl::StatusOr<ReadResult>> Engine::Get(KeyRequest request) {
 absl::StatusOr<LoadResult> Engine::HitOrNegative(const L1Lookup& found, const Resolved& resolved) {
   if (found.entry->negative()) return LoadResult{CountedMiss(found, resolved), std::nullopt};
   usage_.Count(Usage::kHits, found.entry->type_id(), found.entry->namespace_id());
-  return LoadResult{ReadResult{found.entry, MissReason::kAbsent, absl::ZeroDuration()}, std::nullopt};
+  return LoadResult{ReadResult{found.entry, MissReason::kAbsent, absl::ZeroDuration()},
+                    std::nullopt};
 }
 
 Task<absl::StatusOr<LoadResult>> Engine::GetOrLoad(LoadRequest request) {
@@ -73,24 +75,28 @@ Task<absl::StatusOr<LoadResult>> Engine::GetOrLoad(LoadRequest request) {
         break;  // lost before it began: try again
       }
       case LeaseTurn::Kind::kStored:
-        // Not the value itself is handed over: by the time a waiter runs, it may have expired, or been deleted by a
-        // call that was answered before this one began.
+        // Not the value itself is handed over: by the time a waiter runs, it may have expired, or
+        // been deleted by a call that was answered before this one began.
         break;
       case LeaseTurn::Kind::kTimeout:
         if (options_.clock->Mono() >= request.deadline) {
-          co_return Error(Reason::kDEADLINE_EXCEEDED, "the deadline passed while another caller was loading the key");
+          co_return Error(Reason::kDEADLINE_EXCEEDED,
+                          "the deadline passed while another caller was loading the key");
         }
         usage_.Count(Usage::kMisses, resolved.type->id, resolved.name_space);
-        co_return LoadResult{ReadResult{EntryPtr(), MissReason::kLoading, absl::ZeroDuration()}, std::nullopt};
+        co_return LoadResult{ReadResult{EntryPtr(), MissReason::kLoading, absl::ZeroDuration()},
+                             std::nullopt};
       case LeaseTurn::Kind::kCancelled:
         co_return Error(Reason::kCALL_CANCELLED, "the caller cancelled the call");
       case LeaseTurn::Kind::kDraining:
-        co_return RetryableError(Reason::kDRAINING, absl::Milliseconds(100), "the server is shutting down");
+        co_return RetryableError(Reason::kDRAINING, absl::Milliseconds(100),
+                                 "the server is shutting down");
     }
   }
 }
 
-Task<LeaseTurn> Engine::WaitInLine(std::shared_ptr<LeaseWaiter> waiter, MonoNanos until, Cancellation* cancellation) {
+Task<LeaseTurn> Engine::WaitInLine(std::shared_ptr<LeaseWaiter> waiter, MonoNanos until,
+                                   Cancellation* cancellation) {
   TimerId timer = 0;
   if (until != INT64_MAX) {
     const absl::Duration left = absl::Nanoseconds(until - options_.clock->Mono());
@@ -108,20 +114,22 @@ Task<LeaseTurn> Engine::WaitInLine(std::shared_ptr<LeaseWaiter> waiter, MonoNano
 }
 
 // The caller is the holder by `token`. Null: the lease was lost before its fill began.
-absl::StatusOr<std::optional<LoadResult>> Engine::TakeLease(const FullKey& full_key, const LoadRequest& request,
-                                                            const Resolved& resolved, std::string token) {
-  // 1: A misses.  2: B is given the lease, loads and lands.  3: A joins, finds no lease out and is given one. So the
-  // fill begins and the lease is armed first, and then A looks in memory again: whatever lands or is removed from here
-  // on ends the fill and is told to the lease table.
+absl::StatusOr<std::optional<LoadResult>> Engine::TakeLease(const FullKey& full_key,
+                                                            const LoadRequest& request,
+                                                            const Resolved& resolved,
+                                                            std::string token) {
+  // 1: A misses.  2: B is given the lease, loads and lands.  3: A joins, finds no lease out and is
+  // given one. So the fill begins and the lease is armed first, and then A looks in memory again:
+  // whatever lands or is removed from here on ends the fill and is told to the lease table.
   const ArmedLease lease{memory_->BeginFill(full_key.view()), versions_.Next()};
   if (lease.ticket == 0) {
     leases_.PassOn(full_key.view(), token, LeaseTable::Lost::kReleased);
-    return RetryableError(Reason::kOVERLOADED, absl::Seconds(1), "too many loads are running for the memory budget");
+    return RetryableError(Reason::kOVERLOADED, absl::Seconds(1),
+                          "too many loads are running for the memory budget");
   }
   const TimerId timer = options_.executor->After(
-      request.lease_ttl, [this, key = std::string(full_key.view()), token, ticket = lease.ticket, resolved] {
-        ExpireLease(key, token, ticket, resolved);
-      });
+      request.lease_ttl, [this, key = std::string(full_key.view()), token, ticket = lease.ticket,
+                          resolved] { ExpireLease(key, token, ticket, resolved); });
   if (!leases_.Arm(full_key.view(), token, lease, timer)) {
     options_.executor->Cancel(timer);
     memory_->EndFill(full_key.view(), lease.ticket);
@@ -141,12 +149,15 @@ absl::StatusOr<std::optional<LoadResult>> Engine::TakeLease(const FullKey& full_
   }
   usage_.Count(Usage::kMisses, resolved.type->id, resolved.name_space);
   usage_.Count(Usage::kLoads, resolved.type->id, resolved.name_space);
-  return std::optional<LoadResult>(LoadResult{ReadResult{EntryPtr(), found.why, absl::ZeroDuration()},
-                                              GrantedLease{std::move(token), request.lease_ttl}});
+  return std::optional<LoadResult>(
+      LoadResult{ReadResult{EntryPtr(), found.why, absl::ZeroDuration()},
+                 GrantedLease{std::move(token), request.lease_ttl}});
 }
 
-void Engine::ExpireLease(const std::string& full_key, const std::string& token, FillTicket ticket, Resolved resolved) {
-  // The fill ends first: once the next caller may begin, the late Set of this one must not be stored.
+void Engine::ExpireLease(const std::string& full_key, const std::string& token, FillTicket ticket,
+                         Resolved resolved) {
+  // The fill ends first: once the next caller may begin, the late Set of this one must not be
+  // stored.
   memory_->EndFill(full_key, ticket);
   if (leases_.PassOn(full_key, token, LeaseTable::Lost::kExpired)) {
     usage_.Count(Usage::kLoadsFailed, resolved.type->id, resolved.name_space);

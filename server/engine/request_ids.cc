@@ -15,8 +15,8 @@ std::string RequestIds::MapKey(std::string_view name_space, std::string_view id)
   return StrCat(name_space.size(), ":", name_space, id);
 }
 
-absl::StatusOr<RequestIds::Begun> RequestIds::Begin(std::string_view name_space, std::string_view id,
-                                                    uint64_t request) {
+absl::StatusOr<RequestIds::Begun> RequestIds::Begin(std::string_view name_space,
+                                                    std::string_view id, uint64_t request) {
   if (id.size() > kIdBytesMax) {
     return FieldError(Reason::kREQUEST_ID_INVALID, "request_id",
                       StrCat("request_id is ", id.size(), " bytes; at most ", kIdBytesMax));
@@ -36,7 +36,8 @@ absl::StatusOr<RequestIds::Begun> RequestIds::Begin(std::string_view name_space,
   }
   const Record& record = it->second;
   if (record.request != request) {
-    return FieldError(Reason::kREQUEST_ID_REUSED, "request_id", "request_id was used for a different request");
+    return FieldError(Reason::kREQUEST_ID_REUSED, "request_id",
+                      "request_id was used for a different request");
   }
   if (!record.ended) {
     return RetryableError(Reason::kREQUEST_IN_PROGRESS, absl::Milliseconds(50),
@@ -45,13 +46,15 @@ absl::StatusOr<RequestIds::Begun> RequestIds::Begin(std::string_view name_space,
   return Begun{record.answer, 0};
 }
 
-RequestIds::Records::iterator RequestIds::FindRunning(std::string_view name_space, std::string_view id,
-                                                      uint64_t place) {
+RequestIds::Records::iterator RequestIds::FindRunning(std::string_view name_space,
+                                                      std::string_view id, uint64_t place) {
   const auto it = records_.find(MapKey(name_space, id));
-  return it == records_.end() || it->second.number != place || it->second.ended ? records_.end() : it;
+  return it == records_.end() || it->second.number != place || it->second.ended ? records_.end()
+                                                                                : it;
 }
 
-void RequestIds::End(std::string_view name_space, std::string_view id, uint64_t place, std::string answer) {
+void RequestIds::End(std::string_view name_space, std::string_view id, uint64_t place,
+                     std::string answer) {
   MutexLock lock(&mu_);
   const auto it = FindRunning(name_space, id, place);
   if (it == records_.end()) return;

@@ -1,7 +1,7 @@
-// RequestIds remembers what calls with a request id answered, so that a repeat gets the same answer and has no effect
-// of its own.
-// Thread safety: any method, any thread. Blocks for one short lock at most.
-// Bounded: by number and by bytes; when full, the oldest answers are forgotten first, and that is counted.
+// RequestIds remembers what calls with a request id answered, so that a repeat gets the same answer
+// and has no effect of its own. Thread safety: any method, any thread. Blocks for one short lock at
+// most. Bounded: by number and by bytes; when full, the oldest answers are forgotten first, and
+// that is counted.
 
 #ifndef LARDER_ENGINE_REQUEST_IDS_H_
 #define LARDER_ENGINE_REQUEST_IDS_H_
@@ -40,8 +40,9 @@ class RequestIds {
     std::optional<std::string> answer;
     uint64_t place = 0;
   };
-  // `request` identifies the content of the call: another one under the same id is REQUEST_ID_REUSED.
-  // REQUEST_IN_PROGRESS while the first call runs; REQUEST_ID_INVALID for an id that is too long.
+  // `request` identifies the content of the call: another one under the same id is
+  // REQUEST_ID_REUSED. REQUEST_IN_PROGRESS while the first call runs; REQUEST_ID_INVALID for an id
+  // that is too long.
   absl::StatusOr<Begun> Begin(std::string_view name_space, std::string_view id, uint64_t request);
 
   // The call answered `answer`.

@@ -52,15 +52,18 @@ class UsageCounters {
   std::vector<std::atomic<CounterBlock*>> namespaces_;
 };
 
-inline CounterBlock& UsageCounters::BlockOf(std::vector<std::atomic<CounterBlock*>>& blocks, uint16_t id) {
+inline CounterBlock& UsageCounters::BlockOf(std::vector<std::atomic<CounterBlock*>>& blocks,
+                                            uint16_t id) {
   CounterBlock* block = blocks[id].load(std::memory_order_acquire);
   if (block != nullptr) return *block;
   auto made = std::make_unique<CounterBlock>(kUsageCount);
-  if (blocks[id].compare_exchange_strong(block, made.get(), std::memory_order_acq_rel)) return *made.release();
+  if (blocks[id].compare_exchange_strong(block, made.get(), std::memory_order_acq_rel))
+    return *made.release();
   return *block;
 }
 
-inline void UsageCounters::Count(Usage what, uint16_t type, std::optional<uint16_t> name_space, uint64_t by) {
+inline void UsageCounters::Count(Usage what, uint16_t type, std::optional<uint16_t> name_space,
+                                 uint64_t by) {
   BlockOf(types_, type).Add(static_cast<size_t>(what), by);
   if (name_space.has_value()) BlockOf(namespaces_, *name_space).Add(static_cast<size_t>(what), by);
 }

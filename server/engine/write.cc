@@ -1,25 +1,27 @@
 // The write path over memory alone: Set, Delete, Invalidate by keys, Touch, Increment.
 //
-// Every change takes a new version and then goes to memory, which decides under one lock. The change ends a fill of its
-// key in that same step, and only then is the lease table told, so that whoever holds the lease has lost it before
-// anybody can learn of the change.
+// Every change takes a new version and then goes to memory, which decides under one lock. The
+// change ends a fill of its key in that same step, and only then is the lease table told, so that
+// whoever holds the lease has lost it before anybody can learn of the change.
 
 #include <charconv>
 #include <utility>
 
-#include "base/strings.h"
 #include "base/status.h"
+#include "base/strings.h"
 #include "core/error.h"
 #include "engine/engine.h"
 
 namespace larder {
 namespace {
 
-// Each further attempt means that another change of the same key, or a removal in the same shard, came in between.
+// Each further attempt means that another change of the same key, or a removal in the same shard,
+// came in between.
 constexpr int kAttemptsMax = 100;
 
 absl::Status Contention() {
-  return RetryableError(Reason::kCONTENTION, absl::Milliseconds(10), "the key changes faster than this call can");
+  return RetryableError(Reason::kCONTENTION, absl::Milliseconds(10),
+                        "the key changes faster than this call can");
 }
 
 absl::StatusOr<int64_t> ParseCounter(std::string_view value) {
@@ -33,8 +35,8 @@ absl::StatusOr<int64_t> ParseCounter(std::string_view value) {
 
 }  // namespace
 
-EntryFields Engine::NewFields(const WriteRequest& request, const FullKey& full_key, const Resolved& resolved,
-                              absl::Duration ttl) const {
+EntryFields Engine::NewFields(const WriteRequest& request, const FullKey& full_key,
+                              const Resolved& resolved, absl::Duration ttl) const {
   EntryFields fields;
   fields.full_key = full_key.view();
   fields.value = request.value;
@@ -47,7 +49,8 @@ EntryFields Engine::NewFields(const WriteRequest& request, const FullKey& full_k
   return fields;
 }
 
-absl::StatusOr<InsertResult> Engine::StoreNewVersion(EntryFields* fields, Expect expect, EntryPtr* stored) {
+absl::StatusOr<InsertResult> Engine::StoreNewVersion(EntryFields* fields, Expect expect,
+                                                     EntryPtr* stored) {
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
     fields->version = versions_.Next();
     *stored = Entry::New(*fields);
@@ -56,14 +59,16 @@ absl::StatusOr<InsertResult> Engine::StoreNewVersion(EntryFields* fields, Expect
       case InsertOutcome::kOutdated:
         continue;
       case InsertOutcome::kNewerExists:
-        // Without a condition the newer write simply came after this one. A condition held for an entry that is newer
-        // than our version, so it has to be tried with a version that is newer still.
+        // Without a condition the newer write simply came after this one. A condition held for an
+        // entry that is newer than our version, so it has to be tried with a version that is newer
+        // still.
         if (expect.kind == Expect::Kind::kAny) return result;
         versions_.Observe(result.current);
         continue;
       case InsertOutcome::kTooLarge:
-        return Error(Reason::kMEMORY_FULL, StrCat("the entry takes ", (*stored)->allocated_bytes(),
-                                                        " bytes, too many for the memory budget (memory.l1)"));
+        return Error(Reason::kMEMORY_FULL,
+                     StrCat("the entry takes ", (*stored)->allocated_bytes(),
+                            " bytes, too many for the memory budget (memory.l1)"));
       default:
         return result;
     }
@@ -86,13 +91,15 @@ Task<absl::StatusOr<WriteResult>> Engine::Set(WriteRequest request) {
     CO_ASSIGN_OR_RETURN(written, Fulfil(request, full_key, resolved, std::move(fields)));
   } else {
     EntryPtr stored;
-    CO_ASSIGN_OR_RETURN(const InsertResult result, StoreNewVersion(&fields, request.condition, &stored));
+    CO_ASSIGN_OR_RETURN(const InsertResult result,
+                        StoreNewVersion(&fields, request.condition, &stored));
     written.stored = result.outcome != InsertOutcome::kConditionFailed;
     written.version = written.stored ? stored->version() : result.current;
     leases_.OnChange(full_key.view(), result.cancelled, LeaseTable::Change::kStored);
   }
   written.ttl = ttl;
-  usage_.Count(written.stored ? Usage::kSets : Usage::kSetsRefused, resolved.type->id, resolved.name_space);
+  usage_.Count(written.stored ? Usage::kSets : Usage::kSetsRefused, resolved.type->id,
+               resolved.name_space);
   co_return written;
 }
 
@@ -119,10 +126,12 @@ absl::StatusOr<WriteResult> Engine::Fulfil(const WriteRequest& request, const Fu
     case InsertOutcome::kTooLarge:
       leases_.PassOn(full_key.view(), request.lease_token, LeaseTable::Lost::kReleased);
       usage_.Count(Usage::kLoadsFailed, resolved.type->id, resolved.name_space);
-      return Error(Reason::kMEMORY_FULL, StrCat("the entry takes ", entry->allocated_bytes(),
-                                                      " bytes, too many for the memory budget (memory.l1)"));
+      return Error(Reason::kMEMORY_FULL,
+                   StrCat("the entry takes ", entry->allocated_bytes(),
+                          " bytes, too many for the memory budget (memory.l1)"));
     default:
-      // The change that ended the fill also passes the lease on; its caller may be slower than we are.
+      // The change that ended the fill also passes the lease on; its caller may be slower than we
+      // are.
       written.version = result.current;
       leases_.PassOn(full_key.view(), request.lease_token, LeaseTable::Lost::kRevoked);
       return written;
@@ -140,7 +149,8 @@ Task<absl::StatusOr<RemoveResult>> Engine::Delete(KeyRequest request) {
 }
 
 Task<absl::StatusOr<InvalidateResult>> Engine::InvalidateKeys(std::string_view name_space,
-                                                              std::vector<std::string_view> keys, bool dry_run) {
+                                                              std::vector<std::string_view> keys,
+                                                              bool dry_run) {
   InvalidateResult result;
   if (!dry_run) result.version = versions_.Next();
   for (const std::string_view key : keys) {
@@ -177,7 +187,8 @@ Task<absl::StatusOr<TouchResult>> Engine::Touch(TouchRequest request) {
     EntryFields fields;
     SetExpiry(&fields, TtlFor(type, full_key, input));
     const bool longer = fields.fresh_until > present.fresh_until();
-    if ((request.mode == TouchMode::kExtendOnly && !longer) || (request.mode == TouchMode::kShortenOnly && longer)) {
+    if ((request.mode == TouchMode::kExtendOnly && !longer) ||
+        (request.mode == TouchMode::kShortenOnly && longer)) {
       co_return TouchResult{found.entry, MissReason::kAbsent, false};
     }
     fields.written = present.written();
@@ -188,9 +199,11 @@ Task<absl::StatusOr<TouchResult>> Engine::Touch(TouchRequest request) {
     fields.tags = present.tags();
     fields.depends_on = present.depends_on();
     EntryPtr stored;
-    CO_ASSIGN_OR_RETURN(const InsertResult result,
-                        StoreNewVersion(&fields, {Expect::Kind::kVersion, present.version()}, &stored));
-    if (result.outcome == InsertOutcome::kStored) co_return TouchResult{stored, MissReason::kAbsent, true};
+    CO_ASSIGN_OR_RETURN(
+        const InsertResult result,
+        StoreNewVersion(&fields, {Expect::Kind::kVersion, present.version()}, &stored));
+    if (result.outcome == InsertOutcome::kStored)
+      co_return TouchResult{stored, MissReason::kAbsent, true};
   }
   co_return Contention();
 }
@@ -206,9 +219,11 @@ Task<absl::StatusOr<IncrementResult>> Engine::Increment(IncrementRequest request
       CO_ASSIGN_OR_RETURN(value, ParseCounter(found.entry->value()));
     }
     if (__builtin_add_overflow(value, request.delta, &value)) {
-      co_return Error(Reason::kCOUNTER_OVERFLOW, "the counter would leave the range of 64 bits; it is unchanged");
+      co_return Error(Reason::kCOUNTER_OVERFLOW,
+                      "the counter would leave the range of 64 bits; it is unchanged");
     }
-    if (exists && request.delta == 0 && !request.extend) co_return IncrementResult{value, found.entry, false};
+    if (exists && request.delta == 0 && !request.extend)
+      co_return IncrementResult{value, found.entry, false};
 
     const std::string text = StrCat(value);
     WriteRequest write;
@@ -217,7 +232,8 @@ Task<absl::StatusOr<IncrementResult>> Engine::Increment(IncrementRequest request
     TtlInput input;
     input.value_bytes = text.size();
     input.requested = request.ttl;
-    EntryFields fields = NewFields(write, full_key, resolved, TtlFor(*resolved.type, full_key, input));
+    EntryFields fields =
+        NewFields(write, full_key, resolved, TtlFor(*resolved.type, full_key, input));
     Expect expect{Expect::Kind::kAbsent, kNoVersion};
     if (exists) {
       expect = {Expect::Kind::kVersion, found.entry->version()};

@@ -1,14 +1,14 @@
-// A shard is a mutex, a chained hash index and one doubly linked list in order of insertion, with SIEVE as the eviction
-// policy: a hit sets a bit and moves nothing; the hand walks from the oldest entry to the newest, forgives entries whose
-// bit is set (once), and evicts the first that is not. Hits therefore cost one store under the lock, and one-hit wonders
-// leave early.
+// A shard is a mutex, a chained hash index and one doubly linked list in order of insertion, with
+// SIEVE as the eviction policy: a hit sets a bit and moves nothing; the hand walks from the oldest
+// entry to the newest, forgives entries whose bit is set (once), and evicts the first that is not.
+// Hits therefore cost one store under the lock, and one-hit wonders leave early.
 //
-// The index is our own so that its size is known to the byte: buckets grow by doubling when entries outnumber them and
-// the budget allows, and before anything is allocated room is made for it. A general hash table grows when it likes, and
-// for the length of a rehash holds both copies.
+// The index is our own so that its size is known to the byte: buckets grow by doubling when entries
+// outnumber them and the budget allows, and before anything is allocated room is made for it. A
+// general hash table grows when it likes, and for the length of a rehash holds both copies.
 //
-// Departed remembers, in a few fixed slots per shard, by 32 bits of the hash, why a key is no longer there. It only
-// makes a miss more telling and may forget; nothing is decided by it.
+// Departed remembers, in a few fixed slots per shard, by 32 bits of the hash, why a key is no
+// longer there. It only makes a miss more telling and may forget; nothing is decided by it.
 
 #include "memory/l1.h"
 
@@ -28,7 +28,8 @@ namespace {
 
 constexpr size_t kShardsMax = 64;
 constexpr size_t kBucketsMin = 64;
-// The books of types and namespaces take at most one part in this many of a shard, the smallest budgets excepted.
+// The books of types and namespaces take at most one part in this many of a shard, the smallest
+// budgets excepted.
 constexpr uint64_t kTalliesShare = 8;
 // A shard holds at least this many of the largest entries.
 constexpr uint64_t kLargestPerShard = 4;
@@ -83,7 +84,8 @@ struct L1::Shard {
   }
 
   // The live node, after an expired one was removed.
-  Node* FindLive(std::string_view full_key, uint64_t hash, MonoNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
+  Node* FindLive(std::string_view full_key, uint64_t hash, MonoNanos now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
     Node* const node = FindNode(full_key, hash);
     if (node == nullptr || node->entry->usable_until() > now) return node;
     Expire(node);
@@ -98,7 +100,8 @@ struct L1::Shard {
     }
     const uint64_t bytes = entry->allocated_bytes() + sizeof(Node) + sizeof(uint64_t);
     if (bytes > budget / kLargestPerShard) {
-      return {InsertOutcome::kTooLarge, present != nullptr ? present->entry->version() : kNoVersion, 0};
+      return {InsertOutcome::kTooLarge, present != nullptr ? present->entry->version() : kNoVersion,
+              0};
     }
     if (present != nullptr) {
       entry->CarryHits(present->entry->hits());
@@ -132,7 +135,8 @@ struct L1::Shard {
     if (entries < buckets.size()) return;
     // Both arrays exist while the entries move over.
     const uint64_t grown = buckets.size() * 2 * sizeof(Node*);
-    // A full shard whose entries have become small would walk ever longer chains: then the index comes first.
+    // A full shard whose entries have become small would walk ever longer chains: then the index
+    // comes first.
     while (entries >= 2 * buckets.size() && used + bytes + grown > budget) EvictOne();
     if (used + bytes + grown <= budget) SetBuckets(buckets.size() * 2);
   }
@@ -182,8 +186,8 @@ struct L1::Shard {
     const uint64_t bytes = sign * node->bytes;
     used += bytes;
     entries += sign;
-    for (L1Tally* tally :
-         {&TallyOf(by_type, node->entry->type_id()), &TallyOf(by_namespace, node->entry->namespace_id())}) {
+    for (L1Tally* tally : {&TallyOf(by_type, node->entry->type_id()),
+                           &TallyOf(by_namespace, node->entry->namespace_id())}) {
       tally->entries += sign;
       tally->bytes += bytes;
     }
@@ -247,10 +251,13 @@ struct L1::Shard {
 
 std::unique_ptr<L1> L1::New(const Options& options) { return std::unique_ptr<L1>(new L1(options)); }
 
-L1::L1(const Options& options) : clock_(options.clock), budget_bytes_(std::max(options.budget_bytes, kBudgetBytesMin)) {
-  const uint64_t shard_bytes_min = std::max<uint64_t>(
-      {options.entry_bytes_max * kLargestPerShard, options.tallies_max * sizeof(L1Tally) * kTalliesShare, 1 << 20});
-  shard_count_ = std::bit_floor(std::clamp<uint64_t>(budget_bytes_ / shard_bytes_min, 1, kShardsMax));
+L1::L1(const Options& options)
+    : clock_(options.clock), budget_bytes_(std::max(options.budget_bytes, kBudgetBytesMin)) {
+  const uint64_t shard_bytes_min =
+      std::max<uint64_t>({options.entry_bytes_max * kLargestPerShard,
+                          options.tallies_max * sizeof(L1Tally) * kTalliesShare, 1 << 20});
+  shard_count_ =
+      std::bit_floor(std::clamp<uint64_t>(budget_bytes_ / shard_bytes_min, 1, kShardsMax));
   shards_ = std::make_unique<Shard[]>(shard_count_);
   for (size_t i = 0; i < shard_count_; ++i) shards_[i].Open(budget_bytes_ / shard_count_);
 }
@@ -290,18 +297,23 @@ InsertResult L1::Insert(EntryPtr entry, Expect expect) {
   MutexLock lock(&shard.mu);
   const Node* const present = shard.FindLive(keep->full_key(), hash, now);
   const bool is_value = IsValue(present, now);
-  const bool holds = expect.kind == Expect::Kind::kAny || (expect.kind == Expect::Kind::kAbsent && !is_value) ||
+  const bool holds = expect.kind == Expect::Kind::kAny ||
+                     (expect.kind == Expect::Kind::kAbsent && !is_value) ||
                      (expect.kind == Expect::Kind::kPresent && is_value) ||
                      (expect.kind == Expect::Kind::kVersion && is_value &&
                       present->entry->version() == expect.version);
   if (!holds) {
-    return {InsertOutcome::kConditionFailed, present != nullptr ? present->entry->version() : kNoVersion, 0};
+    return {InsertOutcome::kConditionFailed,
+            present != nullptr ? present->entry->version() : kNoVersion, 0};
   }
-  // 1: Set A takes version 10.  2: Set B takes 20, lands, expires at once.  3: A lands. Nothing of the key is left to
-  // tell that 10 is old, so every version that leaves raises the floor, and A comes back with a new version.
-  if (present == nullptr && keep->version() <= shard.floor) return {InsertOutcome::kOutdated, kNoVersion, 0};
+  // 1: Set A takes version 10.  2: Set B takes 20, lands, expires at once.  3: A lands. Nothing of
+  // the key is left to tell that 10 is old, so every version that leaves raises the floor, and A
+  // comes back with a new version.
+  if (present == nullptr && keep->version() <= shard.floor)
+    return {InsertOutcome::kOutdated, kNoVersion, 0};
   InsertResult result = shard.Put(std::move(entry), hash, now);
-  if (result.outcome == InsertOutcome::kStored) result.cancelled = shard.TakeTicket(keep->full_key());
+  if (result.outcome == InsertOutcome::kStored)
+    result.cancelled = shard.TakeTicket(keep->full_key());
   return result;
 }
 
@@ -347,7 +359,8 @@ InsertResult L1::Fill(EntryPtr entry, FillTicket ticket) {
   const auto it = shard.tickets.find(ToAbsl(keep->full_key()));
   if (it == shard.tickets.end() || it->second != ticket) {
     const Node* const present = shard.FindLive(keep->full_key(), hash, now);
-    return {InsertOutcome::kTicketLost, present != nullptr ? present->entry->version() : kNoVersion, 0};
+    return {InsertOutcome::kTicketLost, present != nullptr ? present->entry->version() : kNoVersion,
+            0};
   }
   shard.TakeTicket(keep->full_key());
   return shard.Put(std::move(entry), hash, now);
@@ -424,7 +437,8 @@ bool L1::CheckInvariants() const {
     }
     uint64_t tallied = 0;
     for (const L1Tally& tally : shard.by_type) tallied += tally.entries;
-    const bool books_right = bytes == shard.used && listed == shard.entries && indexed == listed && tallied == listed;
+    const bool books_right =
+        bytes == shard.used && listed == shard.entries && indexed == listed && tallied == listed;
     if (!books_right || shard.used > shard.budget) return false;
   }
   return true;

@@ -1,14 +1,14 @@
-// L1 holds entries in memory: bounded in bytes, expiring, and the place where it is decided which version of a key this
-// replica serves.
-// Thread safety: any method, any thread. Blocks at most for one shard's lock, which is never held across I/O or a
-// callback.
-// Errors: none; a lookup that finds nothing says why as far as L1 remembers.
-// Never holds more than its budget, index and bookkeeping included. Never calls another tier.
+// L1 holds entries in memory: bounded in bytes, expiring, and the place where it is decided which
+// version of a key this replica serves. Thread safety: any method, any thread. Blocks at most for
+// one shard's lock, which is never held across I/O or a callback. Errors: none; a lookup that finds
+// nothing says why as far as L1 remembers. Never holds more than its budget, index and bookkeeping
+// included. Never calls another tier.
 //
-// Fills. A load takes time, and what it brings back may be out of date when it lands. BeginFill leaves a ticket for the
-// key; whatever changes the key afterwards (Insert, Erase) takes the ticket away under the same lock; Fill stores its
-// entry only while the ticket is there. So a load that began before a change never becomes visible after it, also when
-// the change itself was evicted in between.
+// Fills. A load takes time, and what it brings back may be out of date when it lands. BeginFill
+// leaves a ticket for the key; whatever changes the key afterwards (Insert, Erase) takes the ticket
+// away under the same lock; Fill stores its entry only while the ticket is there. So a load that
+// began before a change never becomes visible after it, also when the change itself was evicted in
+// between.
 
 #ifndef LARDER_MEMORY_L1_H_
 #define LARDER_MEMORY_L1_H_
@@ -91,7 +91,8 @@ class L1 {
   struct Options {
     // At least kBudgetBytesMin.
     uint64_t budget_bytes = 64 << 20;
-    // The largest entry to expect: there are as many shards as keep it below a quarter of one, 64 at most.
+    // The largest entry to expect: there are as many shards as keep it below a quarter of one, 64
+    // at most.
     uint64_t entry_bytes_max = 1 << 20;
     // Data types and namespaces that may be told apart: their books are kept in each shard.
     size_t tallies_max = 2000;
@@ -101,8 +102,8 @@ class L1 {
   static std::unique_ptr<L1> New(const Options& options);
   ~L1();
 
-  // The live entry for `full_key` at `now` of the clock's Mono(), counted as a hit of that entry. The caller reads the
-  // clock, so that a batch reads it once.
+  // The live entry for `full_key` at `now` of the clock's Mono(), counted as a hit of that entry.
+  // The caller reads the clock, so that a batch reads it once.
   L1Lookup Find(std::string_view full_key, MonoNanos now);
   L1Lookup Find(std::string_view full_key) { return Find(full_key, clock_->Mono()); }
   // The same without a trace.
@@ -113,8 +114,8 @@ class L1 {
   // Removes the entry if its version is at most `version`. Ends a fill of the key.
   EraseResult Erase(std::string_view full_key, Version version);
 
-  // Begins a fill and gives up an earlier one of the same key. Every ticket must be ended, by Fill or EndFill.
-  // 0 when an eighth of the shard is taken by tickets already: then there is no fill.
+  // Begins a fill and gives up an earlier one of the same key. Every ticket must be ended, by Fill
+  // or EndFill. 0 when an eighth of the shard is taken by tickets already: then there is no fill.
   FillTicket BeginFill(std::string_view full_key);
   // Whether the ticket is still there.
   bool HasFill(std::string_view full_key, FillTicket ticket) const;
@@ -123,11 +124,13 @@ class L1 {
   // Gives the fill up. Harmless when it has ended.
   void EndFill(std::string_view full_key, FillTicket ticket);
 
-  // Looks at `share` of all entries (0 to 1) and frees those that expired. Goes on where the last call stopped.
+  // Looks at `share` of all entries (0 to 1) and frees those that expired. Goes on where the last
+  // call stopped.
   void Sweep(double share);
 
   L1Usage Usage() const;
-  // Walks everything and returns false when the books are wrong: bytes = sum, index = list. For tests.
+  // Walks everything and returns false when the books are wrong: bytes = sum, index = list. For
+  // tests.
   bool CheckInvariants() const;
 
  private:

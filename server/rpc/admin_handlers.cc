@@ -22,7 +22,8 @@ void FillCopy(const Entry& entry, MonoNanos now, v1::Copy* copy) {
   copy->set_tier(v1::TIER_L1);
   copy->set_version(entry.version());
   ToProto(absl::Nanoseconds(std::max<MonoNanos>(now - entry.written(), 0)), copy->mutable_age());
-  ToProto(absl::Nanoseconds(std::max<MonoNanos>(entry.fresh_until() - now, 0)), copy->mutable_remaining_ttl());
+  ToProto(absl::Nanoseconds(std::max<MonoNanos>(entry.fresh_until() - now, 0)),
+          copy->mutable_remaining_ttl());
   copy->set_value_bytes(entry.value().size());
   copy->set_negative(entry.negative());
   copy->set_hits(entry.hits());
@@ -62,7 +63,8 @@ Task<absl::Status> AdminHandlers::ServerInfo(CallContext*, const v1::ServerInfoR
     if (type.id != 0) add_type(type);
   }
   add_type(engine.types->Get(0));
-  for (const char* feature : {"memory", "leases", "negative-entries", "conditions", "request-ids", "counters"}) {
+  for (const char* feature :
+       {"memory", "leases", "negative-entries", "conditions", "request-ids", "counters"}) {
     response->add_features(feature);
   }
   co_return absl::OkStatus();
@@ -72,7 +74,8 @@ Task<absl::Status> AdminHandlers::Explain(CallContext*, const v1::ExplainRequest
                                           v1::ExplainResponse* response) {
   CO_RETURN_IF_ERROR(CheckKeyAndNamespace(request->namespace_(), request->key()));
   CO_ASSIGN_OR_RETURN(const Explanation explained,
-                      engine_->Explain({request->namespace_(), request->key(), request->type()}, request->value_bytes()));
+                      engine_->Explain({request->namespace_(), request->key(), request->type()},
+                                       request->value_bytes()));
   response->set_type(explained.match.type->name);
   response->set_match(KindToProto(explained.match.kind));
   if (explained.match.pattern != nullptr) response->set_pattern(explained.match.pattern->text());
@@ -85,7 +88,8 @@ Task<absl::Status> AdminHandlers::Explain(CallContext*, const v1::ExplainRequest
     ToProto(step.ttl, factor->mutable_ttl());
   }
   if (!explained.ttl.empty()) ToProto(explained.ttl.back().ttl, response->mutable_ttl());
-  if (explained.entry) FillCopy(*explained.entry, engine_->options().clock->Mono(), response->add_copies());
+  if (explained.entry)
+    FillCopy(*explained.entry, engine_->options().clock->Mono(), response->add_copies());
   if (!explained.entry) response->set_miss_reason(ToProto(explained.miss));
   response->set_lease_held(explained.lease_held);
   response->set_lease_waiters(static_cast<uint32_t>(explained.lease_waiters));

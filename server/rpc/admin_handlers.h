@@ -1,5 +1,5 @@
-// AdminHandlers answers the calls of larder.v1.Admin that this version knows: ServerInfo and Explain.
-// Thread safety: any method, any thread; none of them blocks.
+// AdminHandlers answers the calls of larder.v1.Admin that this version knows: ServerInfo and
+// Explain. Thread safety: any method, any thread; none of them blocks.
 
 #ifndef LARDER_RPC_ADMIN_HANDLERS_H_
 #define LARDER_RPC_ADMIN_HANDLERS_H_
@@ -31,7 +31,8 @@ class AdminHandlers {
 
   Task<absl::Status> ServerInfo(CallContext* context, const v1::ServerInfoRequest* request,
                                 v1::ServerInfoResponse* response);
-  Task<absl::Status> Explain(CallContext* context, const v1::ExplainRequest* request, v1::ExplainResponse* response);
+  Task<absl::Status> Explain(CallContext* context, const v1::ExplainRequest* request,
+                             v1::ExplainResponse* response);
 
  private:
   const Options options_;

@@ -1,14 +1,15 @@
 // Reads and leases. Writes are in cache_write_handlers.cc, Stats in stats_handler.cc.
 //
-// Get and BatchGet come in two steps. Try... runs on the lane's thread and answers what memory holds; a batch keeps the
-// hits that it found in the response, and the second step, on the executor, goes on with the keys that are still open.
+// Get and BatchGet come in two steps. Try... runs on the lane's thread and answers what memory
+// holds; a batch keeps the hits that it found in the response, and the second step, on the
+// executor, goes on with the keys that are still open.
 
 #include "rpc/cache_handlers.h"
 
 #include <utility>
 
-#include "base/strings.h"
 #include "base/status.h"
+#include "base/strings.h"
 #include "core/error.h"
 #include "core/key.h"
 
@@ -34,13 +35,16 @@ absl::Status CheckInvalidate(const v1::InvalidateRequest& request, const Request
     return FieldError(Reason::kSELECTOR_INVALID, "selector", "no selector is set");
   }
   if (!v1::InvalidateMode_IsValid(request.mode())) {
-    return FieldError(Reason::kREQUEST_INVALID, "mode", StrCat("mode ", request.mode(), " does not exist"));
+    return FieldError(Reason::kREQUEST_INVALID, "mode",
+                      StrCat("mode ", request.mode(), " does not exist"));
   }
   if (!v1::InvalidateWait_IsValid(request.wait())) {
-    return FieldError(Reason::kREQUEST_INVALID, "wait", StrCat("wait ", request.wait(), " does not exist"));
+    return FieldError(Reason::kREQUEST_INVALID, "wait",
+                      StrCat("wait ", request.wait(), " does not exist"));
   }
   if (request.has_wait_timeout()) {
-    ASSIGN_OR_RETURN(const absl::Duration timeout, DurationFrom(request.wait_timeout(), "wait_timeout"));
+    ASSIGN_OR_RETURN(const absl::Duration timeout,
+                     DurationFrom(request.wait_timeout(), "wait_timeout"));
     if (timeout > kWaitTimeoutMax) {
       return FieldError(Reason::kREQUEST_INVALID, "wait_timeout", "wait_timeout is more than 30s");
     }
@@ -49,7 +53,8 @@ absl::Status CheckInvalidate(const v1::InvalidateRequest& request, const Request
     return Error(Reason::kNOT_IN_THIS_VERSION, "this version invalidates by keys only");
   }
   if (request.mode() == v1::INVALIDATE_MODE_MARK_STALE) {
-    return Error(Reason::kNOT_IN_THIS_VERSION, "this version removes; it cannot mark entries as stale yet");
+    return Error(Reason::kNOT_IN_THIS_VERSION,
+                 "this version removes; it cannot mark entries as stale yet");
   }
   if (request.keys().keys().empty()) {
     return FieldError(Reason::kSELECTOR_INVALID, "keys.keys", "the list of keys is empty");
@@ -57,7 +62,8 @@ absl::Status CheckInvalidate(const v1::InvalidateRequest& request, const Request
   RETURN_IF_ERROR(CheckBatchSize(request.keys().keys_size(), limits, "keys.keys"));
   for (int i = 0; i < request.keys().keys_size(); ++i) {
     if (absl::Status status = CheckKey(request.keys().keys(i)); !status.ok()) {
-      return FieldError(Reason::kKEY_INVALID, StrCat("keys.keys[", i, "]"), ToStd(status.message()));
+      return FieldError(Reason::kKEY_INVALID, StrCat("keys.keys[", i, "]"),
+                        ToStd(status.message()));
     }
   }
   return absl::OkStatus();
@@ -65,7 +71,8 @@ absl::Status CheckInvalidate(const v1::InvalidateRequest& request, const Request
 
 }  // namespace
 
-CacheHandlers::CacheHandlers(const Options& options, Engine* engine, RequestIds* request_ids, MethodTable* methods)
+CacheHandlers::CacheHandlers(const Options& options, Engine* engine, RequestIds* request_ids,
+                             MethodTable* methods)
     : options_(options), engine_(engine), request_ids_(request_ids), methods_(methods) {
   using H = CacheHandlers;
   methods->On("/larder.v1.Cache/Get", this, &H::Get, &H::TryGet);
@@ -99,15 +106,17 @@ bool CacheHandlers::TryGet(CallContext*, const v1::GetRequest& request, v1::GetR
   return true;
 }
 
-Task<absl::Status> CacheHandlers::Get(CallContext*, const v1::GetRequest* request, v1::GetResponse* response) {
-  CO_ASSIGN_OR_RETURN(const ReadResult read,
-                      co_await engine_->Get({request->namespace_(), request->key(), request->type()}));
+Task<absl::Status> CacheHandlers::Get(CallContext*, const v1::GetRequest* request,
+                                      v1::GetResponse* response) {
+  CO_ASSIGN_OR_RETURN(
+      const ReadResult read,
+      co_await engine_->Get({request->namespace_(), request->key(), request->type()}));
   FillReadResult(read, Now(), request->metadata_only(), response);
   co_return absl::OkStatus();
 }
 
-bool CacheHandlers::TryBatchGet(CallContext*, const v1::BatchGetRequest& request, v1::BatchGetResponse* response,
-                                absl::Status* status) {
+bool CacheHandlers::TryBatchGet(CallContext*, const v1::BatchGetRequest& request,
+                                v1::BatchGetResponse* response, absl::Status* status) {
   *status = CheckBatchGet(request, options_.limits);
   if (status->ok()) *status = CheckType(request.type());
   if (!status->ok()) return true;
@@ -136,8 +145,9 @@ Task<absl::Status> CacheHandlers::BatchGet(CallContext*, const v1::BatchGetReque
   for (int i = 0; i < request->keys_size(); ++i) {
     v1::GetResult* const result = response->mutable_results(i);
     if (result->has_hit()) continue;
-    CO_ASSIGN_OR_RETURN(const ReadResult read,
-                        co_await engine_->Get({request->namespace_(), request->keys(i), request->type()}));
+    CO_ASSIGN_OR_RETURN(
+        const ReadResult read,
+        co_await engine_->Get({request->namespace_(), request->keys(i), request->type()}));
     if (read.entry && !request->metadata_only()) bytes += read.entry->value().size();
     CO_RETURN_IF_ERROR(CheckReplySize(bytes, options_.limits));
     FillReadResult(read, Now(), request->metadata_only(), result);
@@ -149,8 +159,9 @@ Task<absl::Status> CacheHandlers::Invalidate(CallContext*, const v1::InvalidateR
                                              v1::InvalidateResponse* response) {
   CO_RETURN_IF_ERROR(CheckInvalidate(*request, options_.limits));
   std::vector<std::string_view> keys(request->keys().keys().begin(), request->keys().keys().end());
-  CO_ASSIGN_OR_RETURN(const InvalidateResult result,
-                      co_await engine_->InvalidateKeys(request->namespace_(), std::move(keys), request->dry_run()));
+  CO_ASSIGN_OR_RETURN(
+      const InvalidateResult result,
+      co_await engine_->InvalidateKeys(request->namespace_(), std::move(keys), request->dry_run()));
   response->set_version(result.version);
   response->set_estimated_entries(result.entries);
   // Memory is not shared in this version: the fleet that a rule has to reach is this replica.
@@ -159,7 +170,8 @@ Task<absl::Status> CacheHandlers::Invalidate(CallContext*, const v1::InvalidateR
   co_return absl::OkStatus();
 }
 
-Task<absl::Status> CacheHandlers::GetOrLoad(CallContext* context, const v1::GetOrLoadRequest* request,
+Task<absl::Status> CacheHandlers::GetOrLoad(CallContext* context,
+                                            const v1::GetOrLoadRequest* request,
                                             v1::GetOrLoadResponse* response) {
   CO_RETURN_IF_ERROR(CheckKeyAndNamespace(request->namespace_(), request->key()));
   LoadRequest load;
@@ -171,9 +183,10 @@ Task<absl::Status> CacheHandlers::GetOrLoad(CallContext* context, const v1::GetO
     CO_ASSIGN_OR_RETURN(load.lease_ttl, DurationFrom(request->lease_ttl(), "lease_ttl"));
     const absl::Duration max = engine_->options().lease_ttl_max;
     if (load.lease_ttl < Engine::kLeaseTtlMin || load.lease_ttl > max) {
-      co_return FieldError(Reason::kTTL_INVALID, "lease_ttl",
-                           StrCat("lease_ttl is ", absl::FormatDuration(load.lease_ttl), "; ",
-                                        absl::FormatDuration(Engine::kLeaseTtlMin), " to ", absl::FormatDuration(max)));
+      co_return FieldError(
+          Reason::kTTL_INVALID, "lease_ttl",
+          StrCat("lease_ttl is ", absl::FormatDuration(load.lease_ttl), "; ",
+                 absl::FormatDuration(Engine::kLeaseTtlMin), " to ", absl::FormatDuration(max)));
     }
   }
   if (request->has_wait()) {
@@ -188,8 +201,9 @@ Task<absl::Status> CacheHandlers::GetOrLoad(CallContext* context, const v1::GetO
   response->mutable_lease()->set_token(result.lease->token);
   ToProto(result.lease->ttl, response->mutable_lease()->mutable_ttl());
   // A caller that has gone cannot use the lease, and the others need not wait for it to run out.
-  context->OnUndelivered([engine = engine_, name_space = request->namespace_(), key = request->key(),
-                          token = result.lease->token] { engine->ReleaseLease({name_space, key, ""}, token); });
+  context->OnUndelivered(
+      [engine = engine_, name_space = request->namespace_(), key = request->key(),
+       token = result.lease->token] { engine->ReleaseLease({name_space, key, ""}, token); });
   co_return absl::OkStatus();
 }
 
@@ -197,10 +211,12 @@ Task<absl::Status> CacheHandlers::ReleaseLease(CallContext*, const v1::ReleaseLe
                                                v1::ReleaseLeaseResponse* response) {
   CO_RETURN_IF_ERROR(CheckKeyAndNamespace(request->namespace_(), request->key()));
   if (request->lease_token().empty() || request->lease_token().size() > 64) {
-    co_return FieldError(Reason::kLEASE_TOKEN_INVALID, "lease_token",
-                         StrCat("lease_token is ", request->lease_token().size(), " bytes; 1 to 64"));
+    co_return FieldError(
+        Reason::kLEASE_TOKEN_INVALID, "lease_token",
+        StrCat("lease_token is ", request->lease_token().size(), " bytes; 1 to 64"));
   }
-  response->set_released(engine_->ReleaseLease({request->namespace_(), request->key(), ""}, request->lease_token()));
+  response->set_released(
+      engine_->ReleaseLease({request->namespace_(), request->key(), ""}, request->lease_token()));
   co_return absl::OkStatus();
 }
 

@@ -1,5 +1,5 @@
-// CacheHandlers answers the calls of larder.v1.Cache: checks the request, asks the engine, fills in the response.
-// Knows no lane. Thread safety: any method, any thread; none of them blocks.
+// CacheHandlers answers the calls of larder.v1.Cache: checks the request, asks the engine, fills in
+// the response. Knows no lane. Thread safety: any method, any thread; none of them blocks.
 
 #ifndef LARDER_RPC_CACHE_HANDLERS_H_
 #define LARDER_RPC_CACHE_HANDLERS_H_
@@ -25,20 +25,26 @@ class CacheHandlers {
     std::string node_name;
   };
 
-  // All outlive the handlers. `methods` is where Stats finds the latencies, and gets the handlers entered.
-  CacheHandlers(const Options& options, Engine* engine, RequestIds* request_ids, MethodTable* methods);
+  // All outlive the handlers. `methods` is where Stats finds the latencies, and gets the handlers
+  // entered.
+  CacheHandlers(const Options& options, Engine* engine, RequestIds* request_ids,
+                MethodTable* methods);
 
-  bool TryGet(CallContext* context, const v1::GetRequest& request, v1::GetResponse* response, absl::Status* status);
-  bool TryBatchGet(CallContext* context, const v1::BatchGetRequest& request, v1::BatchGetResponse* response,
-                   absl::Status* status);
+  bool TryGet(CallContext* context, const v1::GetRequest& request, v1::GetResponse* response,
+              absl::Status* status);
+  bool TryBatchGet(CallContext* context, const v1::BatchGetRequest& request,
+                   v1::BatchGetResponse* response, absl::Status* status);
 
-  Task<absl::Status> Get(CallContext* context, const v1::GetRequest* request, v1::GetResponse* response);
+  Task<absl::Status> Get(CallContext* context, const v1::GetRequest* request,
+                         v1::GetResponse* response);
   Task<absl::Status> BatchGet(CallContext* context, const v1::BatchGetRequest* request,
                               v1::BatchGetResponse* response);
-  Task<absl::Status> Set(CallContext* context, const v1::SetRequest* request, v1::SetResponse* response);
+  Task<absl::Status> Set(CallContext* context, const v1::SetRequest* request,
+                         v1::SetResponse* response);
   Task<absl::Status> BatchSet(CallContext* context, const v1::BatchSetRequest* request,
                               v1::BatchSetResponse* response);
-  Task<absl::Status> Delete(CallContext* context, const v1::DeleteRequest* request, v1::DeleteResponse* response);
+  Task<absl::Status> Delete(CallContext* context, const v1::DeleteRequest* request,
+                            v1::DeleteResponse* response);
   Task<absl::Status> BatchDelete(CallContext* context, const v1::BatchDeleteRequest* request,
                                  v1::BatchDeleteResponse* response);
   Task<absl::Status> Invalidate(CallContext* context, const v1::InvalidateRequest* request,
@@ -47,21 +53,26 @@ class CacheHandlers {
                                v1::GetOrLoadResponse* response);
   Task<absl::Status> ReleaseLease(CallContext* context, const v1::ReleaseLeaseRequest* request,
                                   v1::ReleaseLeaseResponse* response);
-  Task<absl::Status> Touch(CallContext* context, const v1::TouchRequest* request, v1::TouchResponse* response);
+  Task<absl::Status> Touch(CallContext* context, const v1::TouchRequest* request,
+                           v1::TouchResponse* response);
   Task<absl::Status> Increment(CallContext* context, const v1::IncrementRequest* request,
                                v1::IncrementResponse* response);
-  Task<absl::Status> Stats(CallContext* context, const v1::StatsRequest* request, v1::StatsResponse* response);
+  Task<absl::Status> Stats(CallContext* context, const v1::StatsRequest* request,
+                           v1::StatsResponse* response);
 
  private:
-  // Runs `body` unless the request's id was seen before, in which case `response` becomes what was answered then.
+  // Runs `body` unless the request's id was seen before, in which case `response` becomes what was
+  // answered then.
   template <typename Request, typename Response>
   Task<absl::Status> Once(const Request* request, Response* response, Task<absl::Status> body);
 
   Task<absl::Status> DoSet(const v1::SetRequest* request, v1::SetResponse* response);
   Task<absl::Status> DoBatchSet(const v1::BatchSetRequest* request, v1::BatchSetResponse* response);
   Task<absl::Status> DoDelete(const v1::DeleteRequest* request, v1::DeleteResponse* response);
-  Task<absl::Status> DoBatchDelete(const v1::BatchDeleteRequest* request, v1::BatchDeleteResponse* response);
-  Task<absl::Status> DoIncrement(const v1::IncrementRequest* request, v1::IncrementResponse* response);
+  Task<absl::Status> DoBatchDelete(const v1::BatchDeleteRequest* request,
+                                   v1::BatchDeleteResponse* response);
+  Task<absl::Status> DoIncrement(const v1::IncrementRequest* request,
+                                 v1::IncrementResponse* response);
 
   // TYPE_UNKNOWN for a name that no type has; empty is fine.
   absl::Status CheckType(std::string_view type) const;

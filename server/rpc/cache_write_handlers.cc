@@ -4,8 +4,8 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/hash/hash.h"
-#include "base/strings.h"
 #include "base/status.h"
+#include "base/strings.h"
 #include "core/error.h"
 #include "core/key.h"
 #include "rpc/cache_handlers.h"
@@ -14,8 +14,8 @@ namespace larder {
 
 namespace {
 
-// Why an item of a batch failed after the batch was found to be in order. The items before it are stored already, so this
-// is an answer for the item and no error of the call.
+// Why an item of a batch failed after the batch was found to be in order. The items before it are
+// stored already, so this is an answer for the item and no error of the call.
 v1::NotStoredReason NotStoredReasonOf(const absl::Status& status) {
   const std::string reason = DetailsOf(status).reason;
   if (reason == ReasonName(Reason::kMEMORY_FULL)) return v1::NOT_STORED_REASON_MEMORY_FULL;
@@ -26,32 +26,37 @@ v1::NotStoredReason NotStoredReasonOf(const absl::Status& status) {
 }  // namespace
 
 template <typename Request, typename Response>
-Task<absl::Status> CacheHandlers::Once(const Request* request, Response* response, Task<absl::Status> body) {
+Task<absl::Status> CacheHandlers::Once(const Request* request, Response* response,
+                                       Task<absl::Status> body) {
   if (request->request_id().empty()) co_return co_await std::move(body);
   const std::string_view name_space =
       request->namespace_().empty() ? kDefaultNamespace : std::string_view(request->namespace_());
   const uint64_t content = absl::HashOf(request->GetTypeName(), request->SerializeAsString());
-  CO_ASSIGN_OR_RETURN(const RequestIds::Begun begun, request_ids_->Begin(name_space, request->request_id(), content));
+  CO_ASSIGN_OR_RETURN(const RequestIds::Begun begun,
+                      request_ids_->Begin(name_space, request->request_id(), content));
   if (begun.answer.has_value()) {
     response->ParseFromString(*begun.answer);
     co_return absl::OkStatus();
   }
   absl::Status status = co_await std::move(body);
   if (status.ok()) {
-    request_ids_->End(name_space, request->request_id(), begun.place, response->SerializeAsString());
+    request_ids_->End(name_space, request->request_id(), begun.place,
+                      response->SerializeAsString());
   } else {
     request_ids_->Forget(name_space, request->request_id(), begun.place);
   }
   co_return status;
 }
 
-Task<absl::Status> CacheHandlers::Set(CallContext*, const v1::SetRequest* request, v1::SetResponse* response) {
+Task<absl::Status> CacheHandlers::Set(CallContext*, const v1::SetRequest* request,
+                                      v1::SetResponse* response) {
   CO_RETURN_IF_ERROR(CheckNamespace(request->namespace_()));
   co_return co_await Once(request, response, DoSet(request, response));
 }
 
 Task<absl::Status> CacheHandlers::DoSet(const v1::SetRequest* request, v1::SetResponse* response) {
-  CO_ASSIGN_OR_RETURN(WriteRequest write, WriteFrom(request->namespace_(), *request, options_.limits));
+  CO_ASSIGN_OR_RETURN(WriteRequest write,
+                      WriteFrom(request->namespace_(), *request, options_.limits));
   CO_ASSIGN_OR_RETURN(const WriteResult written, co_await engine_->Set(std::move(write)));
   FillWriteResult(written, response);
   co_return absl::OkStatus();
@@ -64,18 +69,22 @@ Task<absl::Status> CacheHandlers::BatchSet(CallContext*, const v1::BatchSetReque
   co_return co_await Once(request, response, DoBatchSet(request, response));
 }
 
-Task<absl::Status> CacheHandlers::DoBatchSet(const v1::BatchSetRequest* request, v1::BatchSetResponse* response) {
+Task<absl::Status> CacheHandlers::DoBatchSet(const v1::BatchSetRequest* request,
+                                             v1::BatchSetResponse* response) {
   // All items are checked before the first is stored.
   std::vector<WriteRequest> writes;
   writes.reserve(static_cast<size_t>(request->items_size()));
   absl::flat_hash_set<std::string_view> keys;
   for (int i = 0; i < request->items_size(); ++i) {
-    absl::StatusOr<WriteRequest> write = WriteFrom(request->namespace_(), request->items(i), options_.limits);
+    absl::StatusOr<WriteRequest> write =
+        WriteFrom(request->namespace_(), request->items(i), options_.limits);
     absl::Status status = write.status();
-    if (status.ok()) status = engine_->options().types->Resolve(write->key.key, write->key.type).status();
+    if (status.ok())
+      status = engine_->options().types->Resolve(write->key.key, write->key.type).status();
     if (!status.ok()) co_return WithFieldPrefix(status, StrCat("items[", i, "]."));
     if (!keys.insert(write->key.key).second) {
-      co_return FieldError(Reason::kBATCH_INVALID, StrCat("items[", i, "].key"), "the key occurs twice in the batch");
+      co_return FieldError(Reason::kBATCH_INVALID, StrCat("items[", i, "].key"),
+                           "the key occurs twice in the batch");
     }
     writes.push_back(*std::move(write));
   }
@@ -97,9 +106,11 @@ Task<absl::Status> CacheHandlers::Delete(CallContext*, const v1::DeleteRequest* 
   co_return co_await Once(request, response, DoDelete(request, response));
 }
 
-Task<absl::Status> CacheHandlers::DoDelete(const v1::DeleteRequest* request, v1::DeleteResponse* response) {
-  CO_ASSIGN_OR_RETURN(const RemoveResult removed,
-                      co_await engine_->Delete({request->namespace_(), request->key(), request->type()}));
+Task<absl::Status> CacheHandlers::DoDelete(const v1::DeleteRequest* request,
+                                           v1::DeleteResponse* response) {
+  CO_ASSIGN_OR_RETURN(
+      const RemoveResult removed,
+      co_await engine_->Delete({request->namespace_(), request->key(), request->type()}));
   response->set_existed(removed.existed);
   response->set_version(removed.version);
   co_return absl::OkStatus();
@@ -130,7 +141,8 @@ Task<absl::Status> CacheHandlers::DoBatchDelete(const v1::BatchDeleteRequest* re
   co_return absl::OkStatus();
 }
 
-Task<absl::Status> CacheHandlers::Touch(CallContext*, const v1::TouchRequest* request, v1::TouchResponse* response) {
+Task<absl::Status> CacheHandlers::Touch(CallContext*, const v1::TouchRequest* request,
+                                        v1::TouchResponse* response) {
   CO_RETURN_IF_ERROR(CheckKeyAndNamespace(request->namespace_(), request->key()));
   TouchRequest touch;
   touch.key = {request->namespace_(), request->key(), request->type()};
@@ -147,7 +159,8 @@ Task<absl::Status> CacheHandlers::Touch(CallContext*, const v1::TouchRequest* re
       touch.mode = TouchMode::kShortenOnly;
       break;
     default:
-      co_return FieldError(Reason::kREQUEST_INVALID, "mode", StrCat("mode ", request->mode(), " does not exist"));
+      co_return FieldError(Reason::kREQUEST_INVALID, "mode",
+                           StrCat("mode ", request->mode(), " does not exist"));
   }
   CO_ASSIGN_OR_RETURN(const TouchResult touched, co_await engine_->Touch(touch));
   if (!touched.entry) {
@@ -168,13 +181,15 @@ Task<absl::Status> CacheHandlers::Increment(CallContext*, const v1::IncrementReq
   co_return co_await Once(request, response, DoIncrement(request, response));
 }
 
-Task<absl::Status> CacheHandlers::DoIncrement(const v1::IncrementRequest* request, v1::IncrementResponse* response) {
+Task<absl::Status> CacheHandlers::DoIncrement(const v1::IncrementRequest* request,
+                                              v1::IncrementResponse* response) {
   IncrementRequest increment;
   increment.key = {request->namespace_(), request->key(), request->type()};
   increment.delta = request->delta();
   increment.initial = request->initial();
   increment.extend = request->extend();
-  CO_ASSIGN_OR_RETURN(increment.ttl, TtlFrom(request->has_ttl() ? &request->ttl() : nullptr, "ttl"));
+  CO_ASSIGN_OR_RETURN(increment.ttl,
+                      TtlFrom(request->has_ttl() ? &request->ttl() : nullptr, "ttl"));
   CO_ASSIGN_OR_RETURN(const IncrementResult result, co_await engine_->Increment(increment));
   response->set_value(result.value);
   response->set_created(result.created);

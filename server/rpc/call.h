@@ -1,6 +1,6 @@
-// Call is one unary call on its way through the server: the parsed request, the answer to be, and what handlers may know
-// and ask of the caller. Each lane derives its own; handlers see CallContext only.
-// Thread safety: CallContext's methods from any thread until the handler has answered.
+// Call is one unary call on its way through the server: the parsed request, the answer to be, and
+// what handlers may know and ask of the caller. Each lane derives its own; handlers see CallContext
+// only. Thread safety: CallContext's methods from any thread until the handler has answered.
 
 #ifndef LARDER_RPC_CALL_H_
 #define LARDER_RPC_CALL_H_
@@ -40,13 +40,15 @@ class CallContext {
 
 class Call : public CallContext {
  public:
-  explicit Call(const Method* method) : method_(method), arena_(first_block_, sizeof(first_block_)) {}
+  explicit Call(const Method* method)
+      : method_(method), arena_(first_block_, sizeof(first_block_)) {}
 
   const Method& method() const { return *method_; }
   google::protobuf::Message* request() { return request_; }
   google::protobuf::Message* response() { return response_; }
 
-  // Sends response() if `status` is OK, else the error. Called once, on any thread; the call may be gone afterwards.
+  // Sends response() if `status` is OK, else the error. Called once, on any thread; the call may be
+  // gone afterwards.
   virtual void Answer(const absl::Status& status) = 0;
 
   // When the lane got the call.

@@ -2,8 +2,8 @@
 
 #include <utility>
 
-#include "base/strings.h"
 #include "base/status.h"
+#include "base/strings.h"
 #include "core/key.h"
 
 namespace larder {
@@ -12,11 +12,13 @@ namespace {
 constexpr absl::Duration kHundredYears = absl::Hours(24 * 365 * 100);
 constexpr size_t kLeaseTokenBytesMax = 64;
 
-// The duration that `message` means, or null when it is none: seconds and nanos of different signs, nanos of a second
-// and more, or beyond a hundred years either way.
+// The duration that `message` means, or null when it is none: seconds and nanos of different signs,
+// nanos of a second and more, or beyond a hundred years either way.
 std::optional<absl::Duration> Decode(const google::protobuf::Duration& message) {
-  const bool signs_differ = (message.seconds() > 0 && message.nanos() < 0) || (message.seconds() < 0 && message.nanos() > 0);
-  if (signs_differ || message.nanos() <= -1'000'000'000 || message.nanos() >= 1'000'000'000) return std::nullopt;
+  const bool signs_differ = (message.seconds() > 0 && message.nanos() < 0) ||
+                            (message.seconds() < 0 && message.nanos() > 0);
+  if (signs_differ || message.nanos() <= -1'000'000'000 || message.nanos() >= 1'000'000'000)
+    return std::nullopt;
   const int64_t limit = absl::ToInt64Seconds(kHundredYears);
   if (message.seconds() < -limit || message.seconds() > limit) return std::nullopt;
   return absl::Seconds(message.seconds()) + absl::Nanoseconds(message.nanos());
@@ -24,7 +26,8 @@ std::optional<absl::Duration> Decode(const google::protobuf::Duration& message) 
 
 absl::Status CheckTags(const google::protobuf::RepeatedPtrField<std::string>& tags) {
   if (tags.size() > static_cast<int>(kTagsMax)) {
-    return FieldError(Reason::kTAG_INVALID, "tags", StrCat(tags.size(), " tags; at most ", kTagsMax));
+    return FieldError(Reason::kTAG_INVALID, "tags",
+                      StrCat(tags.size(), " tags; at most ", kTagsMax));
   }
   for (const std::string& tag : tags) RETURN_IF_ERROR(CheckTag(tag));
   return absl::OkStatus();
@@ -37,7 +40,8 @@ absl::Status CheckDependencies(const google::protobuf::RepeatedPtrField<std::str
   }
   for (int i = 0; i < keys.size(); ++i) {
     if (const absl::Status status = CheckKey(keys[i]); !status.ok()) {
-      return FieldError(Reason::kDEPENDENCY_INVALID, StrCat("depends_on[", i, "]"), ToStd(status.message()));
+      return FieldError(Reason::kDEPENDENCY_INVALID, StrCat("depends_on[", i, "]"),
+                        ToStd(status.message()));
     }
   }
   return absl::OkStatus();
@@ -77,8 +81,9 @@ absl::Status CheckBatchSize(int size, const RequestLimits& limits, std::string_v
 
 absl::Status CheckReplySize(uint64_t value_bytes, const RequestLimits& limits) {
   if (value_bytes <= limits.message_bytes_max) return absl::OkStatus();
-  return Error(Reason::kMESSAGE_TOO_LARGE, StrCat("the reply would be more than ", limits.message_bytes_max,
-                                                  " bytes (limits.message_bytes): ask for fewer keys"));
+  return Error(Reason::kMESSAGE_TOO_LARGE,
+               StrCat("the reply would be more than ", limits.message_bytes_max,
+                      " bytes (limits.message_bytes): ask for fewer keys"));
 }
 
 absl::StatusOr<std::optional<absl::Duration>> TtlFrom(const google::protobuf::Duration* message,
@@ -90,12 +95,14 @@ absl::StatusOr<std::optional<absl::Duration>> TtlFrom(const google::protobuf::Du
   }
   if (*ttl < absl::Milliseconds(1)) {
     return FieldError(Reason::kTTL_INVALID, field,
-                      StrCat("ttl is ", absl::FormatDuration(*ttl), "; at least 1ms (leave it out for the type's)"));
+                      StrCat("ttl is ", absl::FormatDuration(*ttl),
+                             "; at least 1ms (leave it out for the type's)"));
   }
   return ttl;
 }
 
-absl::StatusOr<absl::Duration> DurationFrom(const google::protobuf::Duration& message, std::string_view field) {
+absl::StatusOr<absl::Duration> DurationFrom(const google::protobuf::Duration& message,
+                                            std::string_view field) {
   const std::optional<absl::Duration> duration = Decode(message);
   if (!duration.has_value() || *duration < absl::ZeroDuration()) {
     return FieldError(Reason::kREQUEST_INVALID, field,
@@ -138,7 +145,8 @@ void FillHit(const Entry& entry, MonoNanos now, bool metadata_only, v1::Hit* hit
   hit->set_value_bytes(value.size());
   hit->set_version(entry.version());
   ToProto(absl::Nanoseconds(std::max<MonoNanos>(now - entry.written(), 0)), hit->mutable_age());
-  ToProto(absl::Nanoseconds(std::max<MonoNanos>(entry.fresh_until() - now, 0)), hit->mutable_remaining_ttl());
+  ToProto(absl::Nanoseconds(std::max<MonoNanos>(entry.fresh_until() - now, 0)),
+          hit->mutable_remaining_ttl());
   hit->set_tier(v1::TIER_L1);
   if (entry.has_tags()) {
     for (std::string& tag : entry.tags()) hit->add_tags(std::move(tag));
@@ -147,11 +155,13 @@ void FillHit(const Entry& entry, MonoNanos now, bool metadata_only, v1::Hit* hit
 
 void FillMiss(const ReadResult& read, v1::Miss* miss) {
   miss->set_reason(ToProto(read.miss));
-  if (read.miss == MissReason::kNegative) ToProto(read.miss_remaining, miss->mutable_remaining_ttl());
+  if (read.miss == MissReason::kNegative)
+    ToProto(read.miss_remaining, miss->mutable_remaining_ttl());
 }
 
 template <typename Item>
-absl::StatusOr<WriteRequest> WriteFrom(std::string_view name_space, const Item& item, const RequestLimits& limits) {
+absl::StatusOr<WriteRequest> WriteFrom(std::string_view name_space, const Item& item,
+                                       const RequestLimits& limits) {
   RETURN_IF_ERROR(CheckKey(item.key()));
   if (item.content_case() == Item::CONTENT_NOT_SET) {
     return FieldError(Reason::kREQUEST_INVALID, "content", "neither value nor absent is set");
@@ -161,19 +171,21 @@ absl::StatusOr<WriteRequest> WriteFrom(std::string_view name_space, const Item& 
   }
   if (item.value().size() > limits.value_bytes_max) {
     return FieldError(Reason::kVALUE_TOO_LARGE, "value",
-                      StrCat("value is ", item.value().size(), " bytes; at most ", limits.value_bytes_max,
-                                   " (limits.value_bytes)"));
+                      StrCat("value is ", item.value().size(), " bytes; at most ",
+                             limits.value_bytes_max, " (limits.value_bytes)"));
   }
   RETURN_IF_ERROR(CheckTags(item.tags()));
   RETURN_IF_ERROR(CheckDependencies(item.depends_on()));
   if (item.lease_token().size() > kLeaseTokenBytesMax) {
     return FieldError(Reason::kLEASE_TOKEN_INVALID, "lease_token",
-                      StrCat("lease_token is ", item.lease_token().size(), " bytes; at most ", kLeaseTokenBytesMax));
+                      StrCat("lease_token is ", item.lease_token().size(), " bytes; at most ",
+                             kLeaseTokenBytesMax));
   }
   WriteRequest write;
   ASSIGN_OR_RETURN(write.condition, ConditionFrom(item));
   if (!item.lease_token().empty() && write.condition.kind != Expect::Kind::kAny) {
-    return FieldError(Reason::kREQUEST_INVALID, "condition", "a Set with a lease_token takes no condition");
+    return FieldError(Reason::kREQUEST_INVALID, "condition",
+                      "a Set with a lease_token takes no condition");
   }
   ASSIGN_OR_RETURN(write.ttl, TtlFrom(item.has_ttl() ? &item.ttl() : nullptr, "ttl"));
   write.key = {name_space, item.key(), item.type()};
@@ -185,7 +197,9 @@ absl::StatusOr<WriteRequest> WriteFrom(std::string_view name_space, const Item& 
   return write;
 }
 
-template absl::StatusOr<WriteRequest> WriteFrom(std::string_view, const v1::SetRequest&, const RequestLimits&);
-template absl::StatusOr<WriteRequest> WriteFrom(std::string_view, const v1::BatchSetItem&, const RequestLimits&);
+template absl::StatusOr<WriteRequest> WriteFrom(std::string_view, const v1::SetRequest&,
+                                                const RequestLimits&);
+template absl::StatusOr<WriteRequest> WriteFrom(std::string_view, const v1::BatchSetItem&,
+                                                const RequestLimits&);
 
 }  // namespace larder

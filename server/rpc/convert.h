@@ -1,6 +1,5 @@
-// Between the messages of larder.v1 and the engine's types: checks what came in, with the path of the wrong field, and
-// fills in what goes out.
-// Thread safety: pure functions.
+// Between the messages of larder.v1 and the engine's types: checks what came in, with the path of
+// the wrong field, and fills in what goes out. Thread safety: pure functions.
 
 #ifndef LARDER_RPC_CONVERT_H_
 #define LARDER_RPC_CONVERT_H_
@@ -38,11 +37,13 @@ absl::Status CheckBatchSize(int size, const RequestLimits& limits, std::string_v
 // MESSAGE_TOO_LARGE when the values of a reply would be more than a message may be.
 absl::Status CheckReplySize(uint64_t value_bytes, const RequestLimits& limits);
 
-// A TTL of 1 ms to 100 years, else TTL_INVALID; null when `message` is null (the field was left out).
+// A TTL of 1 ms to 100 years, else TTL_INVALID; null when `message` is null (the field was left
+// out).
 absl::StatusOr<std::optional<absl::Duration>> TtlFrom(const google::protobuf::Duration* message,
                                                       std::string_view field);
 // A duration of 0 to 100 years, else REQUEST_INVALID.
-absl::StatusOr<absl::Duration> DurationFrom(const google::protobuf::Duration& message, std::string_view field);
+absl::StatusOr<absl::Duration> DurationFrom(const google::protobuf::Duration& message,
+                                            std::string_view field);
 
 void ToProto(absl::Duration duration, google::protobuf::Duration* message);
 void ToProto(absl::Time time, google::protobuf::Timestamp* message);
@@ -53,7 +54,8 @@ void FillMiss(const ReadResult& read, v1::Miss* miss);
 
 // The write of a SetRequest or of a BatchSetItem: both have the same fields.
 template <typename Item>
-absl::StatusOr<WriteRequest> WriteFrom(std::string_view name_space, const Item& item, const RequestLimits& limits);
+absl::StatusOr<WriteRequest> WriteFrom(std::string_view name_space, const Item& item,
+                                       const RequestLimits& limits);
 
 // A SetResponse or a SetResult: both have the same fields.
 template <typename Result>

@@ -27,7 +27,8 @@ void Dispatcher::RunSlowly(Call* call) {
   if (call->cancellation().IsCancelled()) {
     return Finish(call, Error(Reason::kCALL_CANCELLED, "the caller cancelled the call"));
   }
-  Spawn(call->method().run(call), [this, call](const absl::Status& status) { Finish(call, status); });
+  Spawn(call->method().run(call),
+        [this, call](const absl::Status& status) { Finish(call, status); });
 }
 
 void Dispatcher::Finish(Call* call, const absl::Status& status) {

@@ -1,6 +1,6 @@
-// Dispatcher takes a parsed call from a lane and sees to it that it is answered: at once from memory, else by its
-// handler on the executor. What all lanes have in common is here: deadlines, overload, accounting.
-// Thread safety: any method, any thread. Never blocks.
+// Dispatcher takes a parsed call from a lane and sees to it that it is answered: at once from
+// memory, else by its handler on the executor. What all lanes have in common is here: deadlines,
+// overload, accounting. Thread safety: any method, any thread. Never blocks.
 
 #ifndef LARDER_RPC_DISPATCHER_H_
 #define LARDER_RPC_DISPATCHER_H_

@@ -9,19 +9,23 @@
 
 namespace larder {
 
-absl::Status ProbeHealth(const std::string& address, const std::string& service, absl::Duration limit) {
+absl::Status ProbeHealth(const std::string& address, const std::string& service,
+                         absl::Duration limit) {
   using grpc::health::v1::HealthCheckRequest;
   using grpc::health::v1::HealthCheckResponse;
-  const std::shared_ptr<grpc::Channel> channel = grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
+  const std::shared_ptr<grpc::Channel> channel =
+      grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
   grpc::ClientContext context;
   context.set_deadline(absl::ToChronoTime(absl::Now() + limit));
   context.set_wait_for_ready(true);
   HealthCheckRequest request;
   request.set_service(service);
   HealthCheckResponse response;
-  const grpc::internal::RpcMethod method("/grpc.health.v1.Health/Check", grpc::internal::RpcMethod::NORMAL_RPC, channel);
-  const grpc::Status status = grpc::internal::BlockingUnaryCall<HealthCheckRequest, HealthCheckResponse>(
-      channel.get(), method, &context, request, &response);
+  const grpc::internal::RpcMethod method("/grpc.health.v1.Health/Check",
+                                         grpc::internal::RpcMethod::NORMAL_RPC, channel);
+  const grpc::Status status =
+      grpc::internal::BlockingUnaryCall<HealthCheckRequest, HealthCheckResponse>(
+          channel.get(), method, &context, request, &response);
   if (!status.ok()) {
     return absl::UnavailableError(StrCat(address, " does not answer: ", status.error_message()));
   }

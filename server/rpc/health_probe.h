@@ -11,8 +11,10 @@
 
 namespace larder {
 
-// OK when `service` ("", "liveness" or "readiness") at host:port is serving; else an error that says what came instead.
-absl::Status ProbeHealth(const std::string& address, const std::string& service, absl::Duration limit);
+// OK when `service` ("", "liveness" or "readiness") at host:port is serving; else an error that
+// says what came instead.
+absl::Status ProbeHealth(const std::string& address, const std::string& service,
+                         absl::Duration limit);
 
 }  // namespace larder
 

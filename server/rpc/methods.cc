@@ -12,7 +12,8 @@ namespace larder {
 namespace {
 
 Task<absl::Status> NotInThisVersion(std::string_view name) {
-  co_return Error(Reason::kNOT_IN_THIS_VERSION, StrCat(name, " is not part of this version of larder"));
+  co_return Error(Reason::kNOT_IN_THIS_VERSION,
+                  StrCat(name, " is not part of this version of larder"));
 }
 
 }  // namespace
@@ -35,7 +36,8 @@ MethodTable::MethodTable() {
         method.name = declared->name();
         method.path = StrCat("/", method.service, "/", method.name);
         method.request = MessageFactory::generated_factory()->GetPrototype(declared->input_type());
-        method.response = MessageFactory::generated_factory()->GetPrototype(declared->output_type());
+        method.response =
+            MessageFactory::generated_factory()->GetPrototype(declared->output_type());
         method.run = [&method](Call*) { return NotInThisVersion(method.name); };
         method.latency = std::make_unique<Histogram>();
         method.counters = std::make_unique<CounterBlock>(Method::kCounters);

@@ -1,5 +1,5 @@
-// MethodTable lists every RPC of larder.v1 with the code that answers it. Lanes serve the table and know no handler.
-// Immutable once built. Thread safety: any method, any thread.
+// MethodTable lists every RPC of larder.v1 with the code that answers it. Lanes serve the table and
+// know no handler. Immutable once built. Thread safety: any method, any thread.
 
 #ifndef LARDER_RPC_METHODS_H_
 #define LARDER_RPC_METHODS_H_
@@ -10,8 +10,8 @@
 #include <string>
 #include <string_view>
 
-#include "base/histogram.h"
 #include "base/counters.h"
+#include "base/histogram.h"
 #include "base/task.h"
 #include "rpc/call.h"
 
@@ -24,8 +24,8 @@ struct Method {
   const google::protobuf::Message* request;
   const google::protobuf::Message* response;
 
-  // Answers from memory at once, on the lane's thread; false leaves the call to `run`, which goes on with whatever was
-  // put into the response. Not set where that is never possible.
+  // Answers from memory at once, on the lane's thread; false leaves the call to `run`, which goes
+  // on with whatever was put into the response. Not set where that is never possible.
   std::function<bool(Call*, absl::Status*)> try_now;
   std::function<Task<absl::Status>(Call*)> run;
 
@@ -37,14 +37,16 @@ struct Method {
 
 class MethodTable {
  public:
-  // Every method of Cache and Admin, answering UNIMPLEMENTED (NOT_IN_THIS_VERSION) until On names its handler.
+  // Every method of Cache and Admin, answering UNIMPLEMENTED (NOT_IN_THIS_VERSION) until On names
+  // its handler.
   MethodTable();
 
   // REQUIRES: the method exists, and the messages are its own.
   template <typename Request, typename Response, typename Handler>
   void On(std::string_view path, Handler* handler,
           Task<absl::Status> (Handler::*run)(CallContext*, const Request*, Response*),
-          bool (Handler::*try_now)(CallContext*, const Request&, Response*, absl::Status*) = nullptr) {
+          bool (Handler::*try_now)(CallContext*, const Request&, Response*,
+                                   absl::Status*) = nullptr) {
     Method& method = Get(path);
     method.run = [handler, run](Call* call) {
       return (handler->*run)(call, static_cast<const Request*>(call->request()),

@@ -1,18 +1,20 @@
-// Methods are registered as raw: gRPC hands over the bytes and takes bytes. That gives this file what the generated
-// services do not: a request that cannot be parsed gets a typed error (they answer UNIMPLEMENTED), messages live on an
-// arena, and the response is serialized once into its final buffer. It uses the same registration calls that generated
-// code uses, which are public for that reason only; Debian's 1.51 is the version it is written for.
+// Methods are registered as raw: gRPC hands over the bytes and takes bytes. That gives this file
+// what the generated services do not: a request that cannot be parsed gets a typed error (they
+// answer UNIMPLEMENTED), messages live on an arena, and the response is serialized once into its
+// final buffer. It uses the same registration calls that generated code uses, which are public for
+// that reason only; Debian's 1.51 is the version it is written for.
 //
-// Two statuses are made below this file, without details: gRPC's own for a message beyond its hard limit, which lies
-// above message_bytes_max so that ordinary offenders still get ours, and for metadata over the limit.
+// Two statuses are made below this file, without details: gRPC's own for a message beyond its hard
+// limit, which lies above message_bytes_max so that ordinary offenders still get ours, and for
+// metadata over the limit.
 
 #include "rpc/reference_lane.h"
 
 #include <grpcpp/ext/channelz_service_plugin.h>
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
-#include <grpcpp/impl/codegen/proto_utils.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/impl/codegen/proto_utils.h>
 
 #include <algorithm>
 #include <map>
@@ -37,11 +39,12 @@ constexpr uint64_t kMessageSlackBytes = 4 << 20;
 
 grpc::Status ToGrpc(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
-  return grpc::Status(static_cast<grpc::StatusCode>(WireCode(status)), std::string(status.message()),
-                      StatusDetails(status));
+  return grpc::Status(static_cast<grpc::StatusCode>(WireCode(status)),
+                      std::string(status.message()), StatusDetails(status));
 }
 
-// What is left until `deadline`, on our clock. gRPC gives it on its own, which is the system's monotonic one.
+// What is left until `deadline`, on our clock. gRPC gives it on its own, which is the system's
+// monotonic one.
 MonoNanos DeadlineFrom(const gpr_timespec& deadline, MonoNanos now) {
   if (gpr_time_cmp(deadline, gpr_inf_future(deadline.clock_type)) == 0) return INT64_MAX;
   const gpr_timespec left = gpr_time_sub(deadline, gpr_now(deadline.clock_type));
@@ -50,21 +53,24 @@ MonoNanos DeadlineFrom(const gpr_timespec& deadline, MonoNanos now) {
 
 class GrpcCall : public Call, public grpc::ServerUnaryReactor {
  public:
-  GrpcCall(const Method* method, grpc::CallbackServerContext* context, grpc::ByteBuffer* out, Dispatcher* dispatcher)
+  GrpcCall(const Method* method, grpc::CallbackServerContext* context, grpc::ByteBuffer* out,
+           Dispatcher* dispatcher)
       : Call(method), context_(context), out_(out), dispatcher_(dispatcher) {}
 
   void Start(const grpc::ByteBuffer& in, uint64_t message_bytes_max) {
     started_ = dispatcher_->clock()->Mono();
     deadline_ = DeadlineFrom(context_->raw_deadline(), started_);
     if (in.Length() > message_bytes_max) {
-      return dispatcher_->Refuse(this, Error(Reason::kMESSAGE_TOO_LARGE,
-                                             StrCat("the message is ", in.Length(), " bytes; at most ",
-                                                          message_bytes_max, " (limits.message_bytes)")));
+      return dispatcher_->Refuse(
+          this, Error(Reason::kMESSAGE_TOO_LARGE,
+                      StrCat("the message is ", in.Length(), " bytes; at most ", message_bytes_max,
+                             " (limits.message_bytes)")));
     }
     MakeMessages();
     if (!Parse(in)) {
       return dispatcher_->Refuse(
-          this, Error(Reason::kMESSAGE_MALFORMED, StrCat("the request is no valid ", request_->GetTypeName())));
+          this, Error(Reason::kMESSAGE_MALFORMED,
+                      StrCat("the request is no valid ", request_->GetTypeName())));
     }
     dispatcher_->Run(this);
   }
@@ -85,8 +91,8 @@ class GrpcCall : public Call, public grpc::ServerUnaryReactor {
     return request_->ParseFromArray(slice.begin(), static_cast<int>(slice.size()));
   }
 
-  // Neither of the two below blocks, so gRPC may run them where it is instead of waking a thread of its own for them:
-  // without this every call costs a context switch.
+  // Neither of the two below blocks, so gRPC may run them where it is instead of waking a thread of
+  // its own for them: without this every call costs a context switch.
   bool InternalInlineable() override { return true; }
 
   void OnCancel() override { cancellation_.Cancel(); }
@@ -104,16 +110,18 @@ class GrpcCall : public Call, public grpc::ServerUnaryReactor {
 // One service of the method table.
 class TableService : public grpc::Service {
  public:
-  TableService(const std::vector<const Method*>& methods, uint64_t message_bytes_max, Dispatcher* dispatcher) {
+  TableService(const std::vector<const Method*>& methods, uint64_t message_bytes_max,
+               Dispatcher* dispatcher) {
     for (size_t i = 0; i < methods.size(); ++i) {
       const Method* const method = methods[i];
-      AddMethod(new grpc::internal::RpcServiceMethod(method->path.c_str(), grpc::internal::RpcMethod::NORMAL_RPC,
-                                                     nullptr));
+      AddMethod(new grpc::internal::RpcServiceMethod(
+          method->path.c_str(), grpc::internal::RpcMethod::NORMAL_RPC, nullptr));
       MarkMethodRawCallback(
           static_cast<int>(i),
           new grpc::internal::CallbackUnaryHandler<grpc::ByteBuffer, grpc::ByteBuffer>(
-              [method, message_bytes_max, dispatcher](grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
-                                                      grpc::ByteBuffer* out) -> grpc::ServerUnaryReactor* {
+              [method, message_bytes_max, dispatcher](
+                  grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                  grpc::ByteBuffer* out) -> grpc::ServerUnaryReactor* {
                 auto* const call = new GrpcCall(method, context, out, dispatcher);
                 call->Start(*in, message_bytes_max);
                 return call;
@@ -122,9 +130,12 @@ class TableService : public grpc::Service {
   }
 };
 
-class ReflectionStream : public grpc::ServerBidiReactor<ServerReflectionRequest, ServerReflectionResponse> {
+class ReflectionStream
+    : public grpc::ServerBidiReactor<ServerReflectionRequest, ServerReflectionResponse> {
  public:
-  explicit ReflectionStream(const Reflection* reflection) : reflection_(reflection) { StartRead(&request_); }
+  explicit ReflectionStream(const Reflection* reflection) : reflection_(reflection) {
+    StartRead(&request_);
+  }
 
   void OnReadDone(bool ok) override {
     if (!ok) return Finish(grpc::Status::OK);
@@ -147,20 +158,28 @@ class ReflectionStream : public grpc::ServerBidiReactor<ServerReflectionRequest,
 class ReflectionService : public grpc::Service {
  public:
   ReflectionService(const char* path, const Reflection* reflection) {
-    AddMethod(new grpc::internal::RpcServiceMethod(path, grpc::internal::RpcMethod::BIDI_STREAMING, nullptr));
-    MarkMethodCallback(0, new grpc::internal::CallbackBidiHandler<ServerReflectionRequest, ServerReflectionResponse>(
-                              [reflection](grpc::CallbackServerContext*) { return new ReflectionStream(reflection); }));
+    AddMethod(new grpc::internal::RpcServiceMethod(path, grpc::internal::RpcMethod::BIDI_STREAMING,
+                                                   nullptr));
+    MarkMethodCallback(
+        0,
+        new grpc::internal::CallbackBidiHandler<ServerReflectionRequest, ServerReflectionResponse>(
+            [reflection](grpc::CallbackServerContext*) {
+              return new ReflectionStream(reflection);
+            }));
   }
 };
 
 // Answers methods that nobody registered.
 class UnknownMethods : public grpc::CallbackGenericService {
  public:
-  grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override {
+  grpc::ServerGenericBidiReactor* CreateReactor(
+      grpc::GenericCallbackServerContext* context) override {
     class Reactor : public grpc::ServerGenericBidiReactor {
      public:
       explicit Reactor(const std::string& method) {
-        Finish(ToGrpc(Error(Reason::kMETHOD_UNKNOWN, StrCat("there is no method ", absl::CHexEscape(method.substr(0, 200))))));
+        Finish(
+            ToGrpc(Error(Reason::kMETHOD_UNKNOWN,
+                         StrCat("there is no method ", absl::CHexEscape(method.substr(0, 200))))));
       }
       void OnDone() override { delete this; }
     };
@@ -179,9 +198,11 @@ void Configure(const ReferenceLane::Options& options, grpc::ServerBuilder* build
   builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.streams_max);
   // Two servers on one port would share its connections in silence.
   builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder->SetMaxReceiveMessageSize(static_cast<int>(options.message_bytes_max + kMessageSlackBytes));
+  builder->SetMaxReceiveMessageSize(
+      static_cast<int>(options.message_bytes_max + kMessageSlackBytes));
   builder->SetMaxSendMessageSize(-1);
-  builder->AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, static_cast<int>(options.metadata_bytes_max));
+  builder->AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE,
+                              static_cast<int>(options.metadata_bytes_max));
   // gRPC inflates a message before it looks at its size, so a small one could fill the memory.
   builder->AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
   builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
@@ -192,7 +213,8 @@ void Configure(const ReferenceLane::Options& options, grpc::ServerBuilder* build
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                               Millis(options.ping_interval_min));
   builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, Millis(options.connection_age_max));
-  builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, Millis(options.connection_age_grace));
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS,
+                              Millis(options.connection_age_grace));
   builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, Millis(options.connection_idle_max));
 }
 
@@ -225,7 +247,7 @@ class ReferenceLaneImpl : public ReferenceLane {
     if (server_ == nullptr || port == 0) {
       server_.reset();
       return absl::UnavailableError(StrCat("cannot listen on ", options.address,
-                                                 ": the address is taken or not one of this machine's"));
+                                           ": the address is taken or not one of this machine's"));
     }
     address_ = StrCat(options.address.substr(0, options.address.rfind(':')), ":", port);
     server_->GetHealthCheckService()->SetServingStatus("liveness", true);
@@ -264,7 +286,8 @@ class ReferenceLaneImpl : public ReferenceLane {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ReferenceLane>> ReferenceLane::Start(const Options& options, const MethodTable* methods,
+absl::StatusOr<std::unique_ptr<ReferenceLane>> ReferenceLane::Start(const Options& options,
+                                                                    const MethodTable* methods,
                                                                     Dispatcher* dispatcher) {
   auto lane = std::make_unique<ReferenceLaneImpl>(methods, options.message_bytes_max, dispatcher);
   const absl::Status listening = lane->Listen(options);

@@ -1,6 +1,7 @@
-// The reference lane serves the method table over gRPC's own C++ server, with health, reflection and channelz beside it.
-// Thread safety: any method, any thread. Start and Drain block; calls are answered on gRPC's threads and the executor.
-// Errors: Start says in a sentence why it cannot listen.
+// The reference lane serves the method table over gRPC's own C++ server, with health, reflection
+// and channelz beside it. Thread safety: any method, any thread. Start and Drain block; calls are
+// answered on gRPC's threads and the executor. Errors: Start says in a sentence why it cannot
+// listen.
 
 #ifndef LARDER_RPC_REFERENCE_LANE_H_
 #define LARDER_RPC_REFERENCE_LANE_H_
@@ -23,7 +24,8 @@ class ReferenceLane {
     std::string address = "0.0.0.0:50051";
     uint64_t message_bytes_max = 16 << 20;
     uint64_t metadata_bytes_max = 16 << 10;
-    // Bytes that gRPC may hold for all calls under way; calls and connections beyond are pushed back.
+    // Bytes that gRPC may hold for all calls under way; calls and connections beyond are pushed
+    // back.
     uint64_t buffer_bytes_max = 256 << 20;
     // Calls under way on one connection; the client keeps the rest waiting.
     int streams_max = 10'000;
@@ -32,14 +34,16 @@ class ReferenceLane {
     absl::Duration keepalive_timeout = absl::Seconds(20);
     // Clients that ping more often than this, three times, are cut off.
     absl::Duration ping_interval_min = absl::Seconds(10);
-    // Connections are asked to go after this, so that clients spread over new replicas. Infinite = never.
+    // Connections are asked to go after this, so that clients spread over new replicas. Infinite =
+    // never.
     absl::Duration connection_age_max = absl::Minutes(30);
     absl::Duration connection_age_grace = absl::Seconds(30);
     absl::Duration connection_idle_max = absl::InfiniteDuration();
   };
 
   // `methods` and `dispatcher` outlive the lane. Listens when it returns; not ready until SetReady.
-  static absl::StatusOr<std::unique_ptr<ReferenceLane>> Start(const Options& options, const MethodTable* methods,
+  static absl::StatusOr<std::unique_ptr<ReferenceLane>> Start(const Options& options,
+                                                              const MethodTable* methods,
                                                               Dispatcher* dispatcher);
   virtual ~ReferenceLane() = default;
 
@@ -49,7 +53,8 @@ class ReferenceLane {
   // What health says for "" and "readiness". "liveness" is healthy as long as the lane stands.
   virtual void SetReady(bool ready) = 0;
 
-  // Takes no new connections and calls, lets running calls finish for up to `limit`, cancels the rest. Blocks.
+  // Takes no new connections and calls, lets running calls finish for up to `limit`, cancels the
+  // rest. Blocks.
   virtual void Drain(absl::Duration limit) = 0;
 };
 

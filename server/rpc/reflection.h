@@ -1,5 +1,5 @@
-// Reflection answers the questions of gRPC tools about the services that this process has compiled in.
-// Immutable. Thread safety: any method, any thread. Knows no lane.
+// Reflection answers the questions of gRPC tools about the services that this process has compiled
+// in. Immutable. Thread safety: any method, any thread. Knows no lane.
 
 #ifndef LARDER_RPC_REFLECTION_H_
 #define LARDER_RPC_REFLECTION_H_

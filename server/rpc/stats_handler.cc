@@ -16,7 +16,8 @@ void FillUsage(const UsageRow& row, v1::UsageStats* to) {
   const uint64_t misses = Of(row, Usage::kMisses);
   to->set_hits(hits);
   to->set_misses(misses);
-  if (hits + misses > 0) to->set_hit_ratio(static_cast<double>(hits) / static_cast<double>(hits + misses));
+  if (hits + misses > 0)
+    to->set_hit_ratio(static_cast<double>(hits) / static_cast<double>(hits + misses));
   to->set_negative_hits(Of(row, Usage::kNegativeHits));
   to->set_stale_hits(Of(row, Usage::kStaleHits));
   to->set_sets(Of(row, Usage::kSets));
@@ -55,18 +56,21 @@ void FillLeases(const LeaseTotals& totals, v1::LeaseStats* to) {
 }
 
 // The rows that `wanted` names (empty = all), sorted by name.
-std::vector<UsageRow> Select(std::vector<UsageRow> rows, const google::protobuf::RepeatedPtrField<std::string>& wanted) {
+std::vector<UsageRow> Select(std::vector<UsageRow> rows,
+                             const google::protobuf::RepeatedPtrField<std::string>& wanted) {
   const auto unwanted = [&wanted](const UsageRow& row) {
     return !wanted.empty() && std::find(wanted.begin(), wanted.end(), row.name) == wanted.end();
   };
   rows.erase(std::remove_if(rows.begin(), rows.end(), unwanted), rows.end());
-  std::sort(rows.begin(), rows.end(), [](const UsageRow& a, const UsageRow& b) { return a.name < b.name; });
+  std::sort(rows.begin(), rows.end(),
+            [](const UsageRow& a, const UsageRow& b) { return a.name < b.name; });
   return rows;
 }
 
 }  // namespace
 
-Task<absl::Status> CacheHandlers::Stats(CallContext*, const v1::StatsRequest* request, v1::StatsResponse* response) {
+Task<absl::Status> CacheHandlers::Stats(CallContext*, const v1::StatsRequest* request,
+                                        v1::StatsResponse* response) {
   for (const std::string& name : request->namespaces()) CO_RETURN_IF_ERROR(CheckNamespace(name));
   for (const std::string& type : request->types()) {
     CO_RETURN_IF_ERROR(CheckType(type));

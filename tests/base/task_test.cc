@@ -39,7 +39,8 @@ TEST(TaskTest, RunsInlineUntilItWaits) {
 }
 
 TEST(TaskTest, DeepChainsDoNotUseTheStack) {
-  // Symmetric transfer only happens in optimized builds of gcc, so the depth is what a debug build can bear.
+  // Symmetric transfer only happens in optimized builds of gcc, so the depth is what a debug build
+  // can bear.
   int result = 0;
   Spawn(Sum(2000), [&result](int value) { result = value; });
   EXPECT_EQ(result, 2000);
@@ -53,7 +54,9 @@ TEST(TaskTest, EarlyReturnsCarryTheError) {
 
 TEST(TaskTest, TaskThatIsNeverStartedIsFreed) {
   const auto held = std::make_shared<Signal<std::string>>(nullptr);
-  { const Task<std::string> dropped = AwaitSignal(held); }
+  {
+    const Task<std::string> dropped = AwaitSignal(held);
+  }
   EXPECT_EQ(held.use_count(), 1);
 }
 

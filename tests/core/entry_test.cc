@@ -17,7 +17,10 @@ EntryFields Fields(std::string_view key, std::string_view value) {
 }
 
 TEST(EntryTest, KeepsEverythingItWasMadeFrom) {
-  EntryFields fields = Fields("\x07" "defaultuser:1", std::string("v\0w", 3));
+  EntryFields fields = Fields(
+      "\x07"
+      "defaultuser:1",
+      std::string("v\0w", 3));
   fields.written = 1;
   fields.fresh_until = 2;
   fields.usable_until = 3;

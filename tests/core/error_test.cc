@@ -22,7 +22,8 @@ TEST(ErrorTest, CarriesReasonFieldAndRetryThroughCopies) {
 }
 
 TEST(ErrorTest, PrefixGoesBeforeTheFieldPath) {
-  const absl::Status status = WithFieldPrefix(FieldError(Reason::kKEY_INVALID, "key", "key is empty"), "items[3].");
+  const absl::Status status =
+      WithFieldPrefix(FieldError(Reason::kKEY_INVALID, "key", "key is empty"), "items[3].");
   EXPECT_EQ(DetailsOf(status).fields[0].first, "items[3].key");
   EXPECT_EQ(DetailsOf(status).reason, "KEY_INVALID");
 }
@@ -36,7 +37,8 @@ TEST(ErrorTest, ReasonNamesAreDistinctAndUpperSnakeCase) {
   std::set<std::string_view> seen;
   for (const std::string_view name : AllReasonNames()) {
     EXPECT_TRUE(seen.insert(name).second) << name;
-    EXPECT_EQ(name.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ_"), std::string_view::npos) << name;
+    EXPECT_EQ(name.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ_"), std::string_view::npos)
+        << name;
   }
 }
 

@@ -58,7 +58,8 @@ TEST(GlobTest, RefusesBrokenPatternsWithTheirPlace) {
   }
   EXPECT_TRUE(Glob::Parse(std::string(Glob::kBytesMax, '?')).ok());
   EXPECT_FALSE(Glob::Parse(std::string(Glob::kBytesMax + 1, '?')).ok());
-  EXPECT_EQ(std::string(Glob::Parse("ab[c").status().message()), "glob \"ab[c\" at byte 3: the set is never closed by ']'");
+  EXPECT_EQ(std::string(Glob::Parse("ab[c").status().message()),
+            "glob \"ab[c\" at byte 3: the set is never closed by ']'");
 }
 
 TEST(GlobTest, KnowsItsLiteralPrefixAndWhetherItMatchesEverything) {
@@ -85,7 +86,8 @@ TEST(GlobTest, AgreesWithTheNaiveMatcherOnRandomInput) {
   for (int i = 0; i < 50'000; ++i) {
     const std::string pattern = text("ab*?", 4, 1 + random() % 8);
     const std::string key = text("ab", 2, random() % 10);
-    ASSERT_EQ(Matches(pattern, key), Naive(pattern.c_str(), key.c_str())) << pattern << " ~ " << key;
+    ASSERT_EQ(Matches(pattern, key), Naive(pattern.c_str(), key.c_str()))
+        << pattern << " ~ " << key;
   }
 }
 

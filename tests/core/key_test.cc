@@ -23,15 +23,17 @@ TEST(KeyTest, AcceptsOneByteToTheLimitAndRefusesOnePast) {
 
 TEST(KeyTest, RefusesEmptyControlCharactersAndBrokenUtf8) {
   for (const std::string& key :
-       {std::string(), std::string("a\nb"), std::string("a\0b", 3), std::string("\x7f"), std::string("\xC2\x85"),
-        std::string("\xC3"), std::string("\xC3(", 2), std::string("\xC0\xAF"), std::string("\xE0\x80\xAF"),
-        std::string("\xED\xA0\x80"), std::string("\xF4\x90\x80\x80"), std::string("\xFF"), std::string("\x80")}) {
+       {std::string(), std::string("a\nb"), std::string("a\0b", 3), std::string("\x7f"),
+        std::string("\xC2\x85"), std::string("\xC3"), std::string("\xC3(", 2),
+        std::string("\xC0\xAF"), std::string("\xE0\x80\xAF"), std::string("\xED\xA0\x80"),
+        std::string("\xF4\x90\x80\x80"), std::string("\xFF"), std::string("\x80")}) {
     EXPECT_EQ(ReasonOf(CheckKey(key)), "KEY_INVALID") << testing::PrintToString(key);
   }
 }
 
 TEST(KeyTest, AcceptsTextOfAllLengthsOfUtf8) {
-  for (const char* key : {"user:42", "straße", "ключ", "鍵", "🗝", " ", "\xC2\xA0", "\xF4\x8F\xBF\xBF"}) {
+  for (const char* key :
+       {"user:42", "straße", "ключ", "鍵", "🗝", " ", "\xC2\xA0", "\xF4\x8F\xBF\xBF"}) {
     EXPECT_TRUE(CheckKey(key).ok()) << key;
   }
 }
@@ -40,7 +42,8 @@ TEST(NamespaceTest, AcceptsItsAlphabetAndRefusesTheRest) {
   EXPECT_TRUE(CheckNamespace("").ok());
   EXPECT_TRUE(CheckNamespace("shop.prod_2-a").ok());
   EXPECT_TRUE(CheckNamespace(std::string(kNamespaceBytesMax, 'n')).ok());
-  EXPECT_EQ(ReasonOf(CheckNamespace(std::string(kNamespaceBytesMax + 1, 'n'))), "NAMESPACE_INVALID");
+  EXPECT_EQ(ReasonOf(CheckNamespace(std::string(kNamespaceBytesMax + 1, 'n'))),
+            "NAMESPACE_INVALID");
   for (const char* name : {"a b", "a/b", "a:b", "ä", "a\n"}) {
     EXPECT_EQ(ReasonOf(CheckNamespace(name)), "NAMESPACE_INVALID") << name;
   }
@@ -50,7 +53,8 @@ TEST(FullKeyTest, DifferentPairsNeverJoinToTheSameString) {
   std::set<std::string> seen;
   for (const char* name_space : {"a", "ab", "abc", "default"}) {
     for (const char* key : {"a", "b", "bc", "c", "abc", "cab"}) {
-      EXPECT_TRUE(seen.insert(std::string(FullKey(name_space, key).view())).second) << name_space << " " << key;
+      EXPECT_TRUE(seen.insert(std::string(FullKey(name_space, key).view())).second)
+          << name_space << " " << key;
     }
   }
 }

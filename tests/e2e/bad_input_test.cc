@@ -1,4 +1,5 @@
-// Whatever a caller sends wrong: a typed error with the right code, reason and field, and nothing changed.
+// Whatever a caller sends wrong: a typed error with the right code, reason and field, and nothing
+// changed.
 
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/impl/codegen/client_unary_call.h>
@@ -14,8 +15,9 @@ namespace {
 class BadInputTest : public LaneFixture {
  protected:
   BadInputTest()
-      : LaneFixture({"--set", "limits.value_bytes=64KiB", "--set", "limits.message_bytes=256KiB", "--set",
-                     "limits.batch_keys=10", "--set", "types.user.match=[\"user:{id}\"]"}) {}
+      : LaneFixture({"--set", "limits.value_bytes=64KiB", "--set", "limits.message_bytes=256KiB",
+                     "--set", "limits.batch_keys=10", "--set",
+                     "types.user.match=[\"user:{id}\"]"}) {}
 
   static v1::SetRequest NewSet(const std::string& key, const std::string& value) {
     v1::SetRequest request;
@@ -30,41 +32,49 @@ class BadInputTest : public LaneFixture {
     EXPECT_EQ(FieldOf(status), field) << status.error_message();
     EXPECT_FALSE(status.error_message().empty());
   }
-  void ExpectSetRefused(const std::function<void(v1::SetRequest*)>& spoil, const std::string& reason,
-                        const std::string& field) {
+  void ExpectSetRefused(const std::function<void(v1::SetRequest*)>& spoil,
+                        const std::string& reason, const std::string& field) {
     v1::SetRequest request = NewSet("user:1", "value");
     spoil(&request);
     v1::SetResponse response;
     SCOPED_TRACE(request.ShortDebugString().substr(0, 200));
-    ExpectRefused(cache_->Set(Within(5).get(), request, &response), grpc::StatusCode::INVALID_ARGUMENT, reason, field);
+    ExpectRefused(cache_->Set(Within(5).get(), request, &response),
+                  grpc::StatusCode::INVALID_ARGUMENT, reason, field);
     EXPECT_TRUE(Get("user:1").has_miss()) << "a refused Set has stored something";
   }
 
   // Sends `bytes` as the request of `method`.
-  grpc::Status SendRaw(const std::string& method, const std::string& bytes, grpc::ClientContext* context) {
+  grpc::Status SendRaw(const std::string& method, const std::string& bytes,
+                       grpc::ClientContext* context) {
     const grpc::Slice slice(bytes);
     const grpc::ByteBuffer request(&slice, 1);
     grpc::ByteBuffer response;
-    const grpc::internal::RpcMethod rpc(method.c_str(), grpc::internal::RpcMethod::NORMAL_RPC, channel_);
-    return grpc::internal::BlockingUnaryCall<grpc::ByteBuffer, grpc::ByteBuffer>(channel_.get(), rpc, context, request,
-                                                                                 &response);
+    const grpc::internal::RpcMethod rpc(method.c_str(), grpc::internal::RpcMethod::NORMAL_RPC,
+                                        channel_);
+    return grpc::internal::BlockingUnaryCall<grpc::ByteBuffer, grpc::ByteBuffer>(
+        channel_.get(), rpc, context, request, &response);
   }
 };
 
 TEST_F(BadInputTest, KeysAndNamespaces) {
-  const auto key = [](const std::string& bad) { return [bad](v1::SetRequest* r) { r->set_key(bad); }; };
+  const auto key = [](const std::string& bad) {
+    return [bad](v1::SetRequest* r) { r->set_key(bad); };
+  };
   ExpectSetRefused(key(""), "KEY_INVALID", "key");
   ExpectSetRefused(key(std::string(1025, 'k')), "KEY_INVALID", "key");
   ExpectSetRefused(key("a\nb"), "KEY_INVALID", "key");
   ExpectSetRefused(key(std::string("a\0b", 3)), "KEY_INVALID", "key");
-  ExpectSetRefused([](v1::SetRequest* r) { r->set_namespace_("a/b"); }, "NAMESPACE_INVALID", "namespace");
-  ExpectSetRefused([](v1::SetRequest* r) { r->set_namespace_(std::string(65, 'n')); }, "NAMESPACE_INVALID", "namespace");
+  ExpectSetRefused([](v1::SetRequest* r) { r->set_namespace_("a/b"); }, "NAMESPACE_INVALID",
+                   "namespace");
+  ExpectSetRefused([](v1::SetRequest* r) { r->set_namespace_(std::string(65, 'n')); },
+                   "NAMESPACE_INVALID", "namespace");
 }
 
 TEST_F(BadInputTest, NonUtf8KeyIsAMessageThatCannotBeParsed) {
   const auto context = Within(5);
   // Field 2 (key), three bytes that are no UTF-8. proto3 strings are checked while parsing.
-  const grpc::Status status = SendRaw("/larder.v1.Cache/Get", std::string("\x12\x03\xff\xfe\xfd", 5), context.get());
+  const grpc::Status status =
+      SendRaw("/larder.v1.Cache/Get", std::string("\x12\x03\xff\xfe\xfd", 5), context.get());
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_EQ(ReasonOf(status), "MESSAGE_MALFORMED");
 }
@@ -91,12 +101,14 @@ TEST_F(BadInputTest, Ttls) {
 }
 
 TEST_F(BadInputTest, ValuesTagsConditionsAndTheRest) {
-  ExpectSetRefused([](v1::SetRequest* r) { r->set_value(std::string((64 << 10) + 1, 'v')); }, "VALUE_TOO_LARGE", "value");
+  ExpectSetRefused([](v1::SetRequest* r) { r->set_value(std::string((64 << 10) + 1, 'v')); },
+                   "VALUE_TOO_LARGE", "value");
   EXPECT_TRUE(Set("largest", std::string(64 << 10, 'v')).ok());
   EXPECT_EQ(Get("largest").hit().value().size(), 64u << 10);
   ExpectSetRefused([](v1::SetRequest* r) { r->clear_content(); }, "REQUEST_INVALID", "content");
   ExpectSetRefused([](v1::SetRequest* r) { r->set_absent(false); }, "REQUEST_INVALID", "absent");
-  ExpectSetRefused([](v1::SetRequest* r) { r->set_if_absent(false); }, "REQUEST_INVALID", "if_absent");
+  ExpectSetRefused([](v1::SetRequest* r) { r->set_if_absent(false); }, "REQUEST_INVALID",
+                   "if_absent");
   ExpectSetRefused([](v1::SetRequest* r) { r->set_type("usr"); }, "TYPE_UNKNOWN", "type");
   ExpectSetRefused([](v1::SetRequest* r) { r->add_tags(""); }, "TAG_INVALID", "tags");
   ExpectSetRefused(
@@ -104,11 +116,12 @@ TEST_F(BadInputTest, ValuesTagsConditionsAndTheRest) {
         for (int i = 0; i < 17; ++i) r->add_tags("t");
       },
       "TAG_INVALID", "tags");
-  ExpectSetRefused([](v1::SetRequest* r) { r->add_depends_on("a\tb"); }, "DEPENDENCY_INVALID", "depends_on[0]");
-  ExpectSetRefused([](v1::SetRequest* r) { r->set_lease_token(std::string(65, 't')); }, "LEASE_TOKEN_INVALID",
-                   "lease_token");
-  ExpectSetRefused([](v1::SetRequest* r) { r->set_request_id(std::string(65, 'i')); }, "REQUEST_ID_INVALID",
-                   "request_id");
+  ExpectSetRefused([](v1::SetRequest* r) { r->add_depends_on("a\tb"); }, "DEPENDENCY_INVALID",
+                   "depends_on[0]");
+  ExpectSetRefused([](v1::SetRequest* r) { r->set_lease_token(std::string(65, 't')); },
+                   "LEASE_TOKEN_INVALID", "lease_token");
+  ExpectSetRefused([](v1::SetRequest* r) { r->set_request_id(std::string(65, 'i')); },
+                   "REQUEST_ID_INVALID", "request_id");
   ExpectSetRefused(
       [](v1::SetRequest* r) {
         r->set_lease_token("token");
@@ -121,14 +134,14 @@ TEST_F(BadInputTest, Batches) {
   v1::BatchGetRequest gets;
   for (int i = 0; i < 11; ++i) gets.add_keys("k");
   v1::BatchGetResponse got;
-  ExpectRefused(cache_->BatchGet(Within(5).get(), gets, &got), grpc::StatusCode::INVALID_ARGUMENT, "BATCH_INVALID",
-                "keys");
+  ExpectRefused(cache_->BatchGet(Within(5).get(), gets, &got), grpc::StatusCode::INVALID_ARGUMENT,
+                "BATCH_INVALID", "keys");
   gets.mutable_keys()->RemoveLast();
   EXPECT_TRUE(cache_->BatchGet(Within(5).get(), gets, &got).ok());
   EXPECT_EQ(got.results_size(), 10);
   gets.set_keys(7, "");
-  ExpectRefused(cache_->BatchGet(Within(5).get(), gets, &got), grpc::StatusCode::INVALID_ARGUMENT, "KEY_INVALID",
-                "keys[7]");
+  ExpectRefused(cache_->BatchGet(Within(5).get(), gets, &got), grpc::StatusCode::INVALID_ARGUMENT,
+                "KEY_INVALID", "keys[7]");
 
   v1::BatchSetRequest sets;
   for (const char* key : {"a", "b", "a"}) {
@@ -137,45 +150,48 @@ TEST_F(BadInputTest, Batches) {
     item->set_value("x");
   }
   v1::BatchSetResponse set;
-  ExpectRefused(cache_->BatchSet(Within(5).get(), sets, &set), grpc::StatusCode::INVALID_ARGUMENT, "BATCH_INVALID",
-                "items[2].key");
+  ExpectRefused(cache_->BatchSet(Within(5).get(), sets, &set), grpc::StatusCode::INVALID_ARGUMENT,
+                "BATCH_INVALID", "items[2].key");
   sets.mutable_items(2)->set_key("c");
   sets.mutable_items(2)->mutable_ttl()->set_seconds(-1);
-  ExpectRefused(cache_->BatchSet(Within(5).get(), sets, &set), grpc::StatusCode::INVALID_ARGUMENT, "TTL_INVALID",
-                "items[2].ttl");
+  ExpectRefused(cache_->BatchSet(Within(5).get(), sets, &set), grpc::StatusCode::INVALID_ARGUMENT,
+                "TTL_INVALID", "items[2].ttl");
   EXPECT_TRUE(Get("a").has_miss()) << "a refused batch has stored something";
 }
 
 TEST_F(BadInputTest, SelectorsModesAndLeases) {
   v1::InvalidateResponse invalidated;
   v1::InvalidateRequest nothing;
-  ExpectRefused(cache_->Invalidate(Within(5).get(), nothing, &invalidated), grpc::StatusCode::INVALID_ARGUMENT,
-                "SELECTOR_INVALID", "selector");
+  ExpectRefused(cache_->Invalidate(Within(5).get(), nothing, &invalidated),
+                grpc::StatusCode::INVALID_ARGUMENT, "SELECTOR_INVALID", "selector");
   v1::InvalidateRequest by_tag;
   by_tag.mutable_tags()->add_tags("red");
-  ExpectRefused(cache_->Invalidate(Within(5).get(), by_tag, &invalidated), grpc::StatusCode::UNIMPLEMENTED,
-                "NOT_IN_THIS_VERSION", "");
+  ExpectRefused(cache_->Invalidate(Within(5).get(), by_tag, &invalidated),
+                grpc::StatusCode::UNIMPLEMENTED, "NOT_IN_THIS_VERSION", "");
   v1::TouchRequest touch;
   touch.set_key("a");
   touch.set_mode(static_cast<v1::TouchMode>(77));
   v1::TouchResponse touched;
-  ExpectRefused(cache_->Touch(Within(5).get(), touch, &touched), grpc::StatusCode::INVALID_ARGUMENT, "REQUEST_INVALID",
-                "mode");
+  ExpectRefused(cache_->Touch(Within(5).get(), touch, &touched), grpc::StatusCode::INVALID_ARGUMENT,
+                "REQUEST_INVALID", "mode");
   v1::GetOrLoadRequest load;
   load.set_key("a");
   load.mutable_lease_ttl()->set_seconds(3600);
   v1::GetOrLoadResponse loaded;
-  ExpectRefused(cache_->GetOrLoad(Within(5).get(), load, &loaded), grpc::StatusCode::INVALID_ARGUMENT, "TTL_INVALID",
-                "lease_ttl");
+  ExpectRefused(cache_->GetOrLoad(Within(5).get(), load, &loaded),
+                grpc::StatusCode::INVALID_ARGUMENT, "TTL_INVALID", "lease_ttl");
   v1::ReleaseLeaseRequest release;
   release.set_key("a");
   v1::ReleaseLeaseResponse released;
-  ExpectRefused(cache_->ReleaseLease(Within(5).get(), release, &released), grpc::StatusCode::INVALID_ARGUMENT,
-                "LEASE_TOKEN_INVALID", "lease_token");
+  ExpectRefused(cache_->ReleaseLease(Within(5).get(), release, &released),
+                grpc::StatusCode::INVALID_ARGUMENT, "LEASE_TOKEN_INVALID", "lease_token");
 }
 
 TEST_F(BadInputTest, MalformedMessagesAndUnknownMethods) {
-  for (const std::string& bytes : {std::string("\xff\xff\xff\xff"), std::string("\x12\x7f" "abc"), std::string(1, '\x07')}) {
+  for (const std::string& bytes : {std::string("\xff\xff\xff\xff"),
+                                   std::string("\x12\x7f"
+                                               "abc"),
+                                   std::string(1, '\x07')}) {
     const auto context = Within(5);
     const grpc::Status status = SendRaw("/larder.v1.Cache/Set", bytes, context.get());
     EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
@@ -191,8 +207,9 @@ TEST_F(BadInputTest, MalformedMessagesAndUnknownMethods) {
 }
 
 TEST_F(BadInputTest, MethodsOfLaterVersionsSaySo) {
-  for (const char* method : {"/larder.v1.Cache/Watch", "/larder.v1.Cache/BatchGetOrLoad", "/larder.v1.Admin/Warm",
-                             "/larder.v1.Admin/HotKeys", "/larder.v1.Admin/FlushJournal", "/larder.v1.Admin/Drain"}) {
+  for (const char* method :
+       {"/larder.v1.Cache/Watch", "/larder.v1.Cache/BatchGetOrLoad", "/larder.v1.Admin/Warm",
+        "/larder.v1.Admin/HotKeys", "/larder.v1.Admin/FlushJournal", "/larder.v1.Admin/Drain"}) {
     const auto context = Within(5);
     const grpc::Status status = SendRaw(method, "", context.get());
     EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED) << method;
@@ -202,7 +219,8 @@ TEST_F(BadInputTest, MethodsOfLaterVersionsSaySo) {
 
 TEST_F(BadInputTest, MessagesOverTheLimitAreRefusedWithTheLimit) {
   const auto context = Within(5);
-  const grpc::Status status = SendRaw("/larder.v1.Cache/Set", std::string((256 << 10) + 1, 'x'), context.get());
+  const grpc::Status status =
+      SendRaw("/larder.v1.Cache/Set", std::string((256 << 10) + 1, 'x'), context.get());
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_EQ(ReasonOf(status), "MESSAGE_TOO_LARGE");
   // Far over it, gRPC itself cuts the call off before the message is in memory.
@@ -228,7 +246,8 @@ TEST_F(BadInputTest, CompressedMessagesAreRefusedNotInflated) {
   context->set_compression_algorithm(GRPC_COMPRESS_GZIP);
   v1::SetRequest request = NewSet("bomb", std::string(60'000, 'x'));
   v1::SetResponse response;
-  EXPECT_EQ(cache_->Set(context.get(), request, &response).error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  EXPECT_EQ(cache_->Set(context.get(), request, &response).error_code(),
+            grpc::StatusCode::UNIMPLEMENTED);
   EXPECT_TRUE(Get("bomb").has_miss());
 }
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <random>
 #include <thread>
 
 #include "tests/e2e/lane_fixture.h"
@@ -13,7 +14,9 @@ namespace {
 
 class CacheTest : public LaneFixture {
  protected:
-  CacheTest() : LaneFixture({"--set", "types.user.match=[\"user:{id}\"]", "--set", "types.user.ttl.base=3m"}) {}
+  CacheTest()
+      : LaneFixture(
+            {"--set", "types.user.match=[\"user:{id}\"]", "--set", "types.user.ttl.base=3m"}) {}
 
   v1::GetOrLoadResponse Load(const std::string& key, double deadline = 5) {
     v1::GetOrLoadRequest request;
@@ -164,7 +167,8 @@ TEST_F(CacheTest, CallerThatVanishesWhileWaitingFreesItsPlace) {
     v1::GetOrLoadRequest request;
     request.set_key("cold");
     v1::GetOrLoadResponse response;
-    EXPECT_EQ(cache_->GetOrLoad(&context, request, &response).error_code(), grpc::StatusCode::CANCELLED);
+    EXPECT_EQ(cache_->GetOrLoad(&context, request, &response).error_code(),
+              grpc::StatusCode::CANCELLED);
   });
   AwaitWaiting(1);
   context.TryCancel();
@@ -189,6 +193,28 @@ TEST_F(CacheTest, ProcessThatDiesWhileWaitingFreesItsPlace) {
   waitpid(child, &status, 0);
 }
 
+TEST_F(CacheTest, LeaseWhoseAnswerReachesNobodyIsGivenBack) {
+  // Callers hang up at some moment of their call. When that is between the grant and its answer,
+  // the server gives the lease back itself: nobody here calls ReleaseLease, and no lease runs out
+  // in the time of this test.
+  std::minstd_rand random(7);
+  for (int i = 0; i < 20'000 && Stats().leases().released() == 0; ++i) {
+    v1::GetOrLoadRequest request;
+    request.set_key("cold:" + std::to_string(i));
+    request.mutable_lease_ttl()->set_seconds(300);
+    v1::GetOrLoadResponse response;
+    grpc::ClientContext context;
+    std::atomic<bool> done{false};
+    cache_->async()->GetOrLoad(&context, &request, &response,
+                               [&done](const grpc::Status&) { done = true; });
+    for (uint32_t spin = random() % 20'000; spin > 0 && !done; --spin) {
+    }
+    context.TryCancel();
+    while (!done) std::this_thread::yield();
+  }
+  EXPECT_GT(Stats().leases().released(), 0u);
+}
+
 TEST_F(CacheTest, WaitUpToTheDeadlineThenATypedError) {
   const v1::GetOrLoadResponse holder = Load("cold");
   v1::GetOrLoadRequest request;
@@ -209,7 +235,8 @@ TEST_F(CacheTest, ExpiredDeadlineDoesNoWork) {
   request.set_value("x");
   v1::SetResponse response;
   const auto context = Within(-1);
-  EXPECT_EQ(cache_->Set(context.get(), request, &response).error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_EQ(cache_->Set(context.get(), request, &response).error_code(),
+            grpc::StatusCode::DEADLINE_EXCEEDED);
   EXPECT_TRUE(Get("late").has_miss());
 }
 

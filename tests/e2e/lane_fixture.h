@@ -44,8 +44,8 @@ class LaneFixture : public testing::Test {
     const rpc::v1::Status wire = DetailsOf(status);
     for (const auto& any : wire.details()) {
       rpc::v1::ErrorInfo info;
-      if (any.type_url() == "type.googleapis.com/google.rpc.ErrorInfo" && info.ParseFromString(any.value()) &&
-          info.domain() == "larder") {
+      if (any.type_url() == "type.googleapis.com/google.rpc.ErrorInfo" &&
+          info.ParseFromString(any.value()) && info.domain() == "larder") {
         return info.reason();
       }
     }
@@ -56,14 +56,16 @@ class LaneFixture : public testing::Test {
     const rpc::v1::Status wire = DetailsOf(status);
     for (const auto& any : wire.details()) {
       rpc::v1::BadRequest bad;
-      if (any.type_url() == "type.googleapis.com/google.rpc.BadRequest" && bad.ParseFromString(any.value())) {
+      if (any.type_url() == "type.googleapis.com/google.rpc.BadRequest" &&
+          bad.ParseFromString(any.value())) {
         return bad.field_violations(0).field();
       }
     }
     return "";
   }
 
-  grpc::Status Set(const std::string& key, const std::string& value, v1::SetResponse* response = nullptr) {
+  grpc::Status Set(const std::string& key, const std::string& value,
+                   v1::SetResponse* response = nullptr) {
     v1::SetRequest request;
     request.set_key(key);
     request.set_value(value);

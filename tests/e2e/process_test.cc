@@ -14,8 +14,11 @@ using ProcessTest = LaneFixture;
 
 TEST_F(ProcessTest, HealthcheckFollowsTheServer) {
   EXPECT_EQ(RunLarderd({"healthcheck", "--address", server_.address()}).exit_code, 0);
-  EXPECT_EQ(RunLarderd({"healthcheck", "--address", server_.address(), "--service", "liveness"}).exit_code, 0);
-  EXPECT_EQ(RunLarderd({"healthcheck", "--address", server_.address(), "--service", ""}).exit_code, 0);
+  EXPECT_EQ(RunLarderd({"healthcheck", "--address", server_.address(), "--service", "liveness"})
+                .exit_code,
+            0);
+  EXPECT_EQ(RunLarderd({"healthcheck", "--address", server_.address(), "--service", ""}).exit_code,
+            0);
   const std::string address = server_.address();
   server_.Signal(SIGTERM);
   EXPECT_EQ(server_.Wait().exit_code, 0);
@@ -27,7 +30,8 @@ TEST_F(ProcessTest, HealthcheckFollowsTheServer) {
 TEST_F(ProcessTest, SecondServerOnThePortIsRefusedWithASentence) {
   const Ended second = RunLarderd({"--set", "listen.grpc=" + server_.address()});
   EXPECT_EQ(second.exit_code, 1);
-  EXPECT_NE(second.err.find("cannot listen on " + server_.address()), std::string::npos) << second.err;
+  EXPECT_NE(second.err.find("cannot listen on " + server_.address()), std::string::npos)
+      << second.err;
   EXPECT_TRUE(Set("a", "1").ok());
 }
 
@@ -35,7 +39,8 @@ TEST(ProcessDirTest, SecondServerInTheDataDirectoryIsRefusedWithASentence) {
   const TempDir dir;
   const ServerProcess first({"--set", "data.path=" + dir.path()});
   ASSERT_TRUE(first.running());
-  const Ended second = RunLarderd({"--set", "listen.grpc=127.0.0.1:0", "--set", "data.path=" + dir.path()});
+  const Ended second =
+      RunLarderd({"--set", "listen.grpc=127.0.0.1:0", "--set", "data.path=" + dir.path()});
   EXPECT_EQ(second.exit_code, 1);
   EXPECT_NE(second.err.find(dir.path()), std::string::npos) << second.err;
   EXPECT_NE(second.err.find(std::to_string(first.pid())), std::string::npos) << second.err;
@@ -45,7 +50,8 @@ TEST(ProcessDirTest, VersionsGrowOverARestart) {
   const TempDir dir;
   const auto version = [&dir] {
     ServerProcess server({"--set", "data.path=" + dir.path()});
-    const auto cache = v1::Cache::NewStub(grpc::CreateChannel(server.address(), grpc::InsecureChannelCredentials()));
+    const auto cache = v1::Cache::NewStub(
+        grpc::CreateChannel(server.address(), grpc::InsecureChannelCredentials()));
     v1::SetRequest request;
     request.set_key("a");
     request.set_value("1");
@@ -61,7 +67,8 @@ TEST(ProcessDirTest, VersionsGrowOverARestart) {
   std::ofstream(dir.path() + "/version") << first + (uint64_t{3600'000} << 22);
   EXPECT_GT(version(), first + (uint64_t{3600'000} << 22));
   std::ofstream(dir.path() + "/version") << "garbage";
-  const Ended damaged = RunLarderd({"--set", "listen.grpc=127.0.0.1:0", "--set", "data.path=" + dir.path()});
+  const Ended damaged =
+      RunLarderd({"--set", "listen.grpc=127.0.0.1:0", "--set", "data.path=" + dir.path()});
   EXPECT_EQ(damaged.exit_code, 1);
   EXPECT_NE(damaged.err.find("damaged"), std::string::npos) << damaged.err;
 }
@@ -69,9 +76,11 @@ TEST(ProcessDirTest, VersionsGrowOverARestart) {
 TEST(ProcessConfigTest, WrongConfigurationIsToldAtOnceAndExitsTwo) {
   const TempDir dir;
   const std::string path = dir.path() + "/larder.yaml";
-  std::ofstream(path) << "listen: {grpc: \"127.0.0.1:0\"}\ntypes:\n  user:\n    ttl: {bas: 5m}\nlogg: {}\n";
-  for (const std::vector<std::string>& args : {std::vector<std::string>{"--config", path, "--check"},
-                                               std::vector<std::string>{"--config", path}}) {
+  std::ofstream(path)
+      << "listen: {grpc: \"127.0.0.1:0\"}\ntypes:\n  user:\n    ttl: {bas: 5m}\nlogg: {}\n";
+  for (const std::vector<std::string>& args :
+       {std::vector<std::string>{"--config", path, "--check"},
+        std::vector<std::string>{"--config", path}}) {
     const Ended ended = RunLarderd(args);
     EXPECT_EQ(ended.exit_code, 2);
     EXPECT_NE(ended.err.find("larder.yaml:4:11"), std::string::npos) << ended.err;
@@ -111,16 +120,51 @@ TEST_F(ProcessTest, SecondSignalEndsItAtOnce) {
   ServerProcess slow({"--set", "shutdown.delay=60s"});
   slow.Signal(SIGINT);
   // The first signal is taken when readiness is off.
-  while (RunLarderd({"healthcheck", "--address", slow.address(), "--timeout", "1"}).exit_code == 0) {
+  while (RunLarderd({"healthcheck", "--address", slow.address(), "--timeout", "1"}).exit_code ==
+         0) {
   }
-  EXPECT_EQ(RunLarderd({"healthcheck", "--address", slow.address(), "--service", "liveness"}).exit_code, 0);
+  EXPECT_EQ(
+      RunLarderd({"healthcheck", "--address", slow.address(), "--service", "liveness"}).exit_code,
+      0);
   slow.Signal(SIGTERM);
   EXPECT_EQ(slow.Wait().signal, SIGTERM);
 }
 
+TEST(ProcessConnectionTest, ConnectionsThatReachTheirAgeFailNoCall) {
+  const ServerProcess server({"--set", "connections.max_age=1s"});
+  const auto channel = grpc::CreateChannel(server.address(), grpc::InsecureChannelCredentials());
+  const auto cache = v1::Cache::NewStub(channel);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(2500);
+  while (std::chrono::steady_clock::now() < end) {
+    v1::GetRequest request;
+    request.set_key("a");
+    v1::GetResponse response;
+    grpc::ClientContext context;
+    const grpc::Status status = cache->Get(&context, request, &response);
+    ASSERT_TRUE(status.ok()) << status.error_code() << " " << status.error_message();
+  }
+}
+
+TEST(ProcessConnectionTest, ClientsThatPingAsOftenAsAllowedAreKept) {
+  const ServerProcess server({"--set", "connections.ping_interval_min=1s"});
+  grpc::ChannelArguments pings;
+  pings.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 1000);
+  pings.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  pings.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  const auto channel =
+      grpc::CreateCustomChannel(server.address(), grpc::InsecureChannelCredentials(), pings);
+  ASSERT_TRUE(
+      channel->WaitForConnected(std::chrono::system_clock::now() + std::chrono::seconds(5)));
+  // A client that is thought abusive gets GOAWAY after its third ping, and its channel leaves
+  // READY.
+  EXPECT_FALSE(channel->WaitForStateChange(
+      GRPC_CHANNEL_READY, std::chrono::system_clock::now() + std::chrono::milliseconds(5500)));
+}
+
 TEST(ProcessDrainTest, CallsGoOnWhileLoadBalancersNotice) {
   ServerProcess server({"--set", "shutdown.delay=3s"});
-  const auto cache = v1::Cache::NewStub(grpc::CreateChannel(server.address(), grpc::InsecureChannelCredentials()));
+  const auto cache =
+      v1::Cache::NewStub(grpc::CreateChannel(server.address(), grpc::InsecureChannelCredentials()));
   v1::GetOrLoadRequest request;
   request.set_key("a");
   v1::GetOrLoadResponse lease;
@@ -133,7 +177,8 @@ TEST(ProcessDrainTest, CallsGoOnWhileLoadBalancersNotice) {
     EXPECT_EQ(response.hit().value(), "loaded");
   });
   server.Signal(SIGTERM);
-  while (RunLarderd({"healthcheck", "--address", server.address(), "--timeout", "1"}).exit_code == 0) {
+  while (RunLarderd({"healthcheck", "--address", server.address(), "--timeout", "1"}).exit_code ==
+         0) {
   }
   v1::SetRequest set;
   set.set_key("a");
@@ -160,7 +205,8 @@ TEST_F(ProcessTest, CallsThatRaceWithTheEndAreAnsweredOrRefused) {
         ++answered;
         continue;
       }
-      // gRPC answers CANCELLED to calls that reach it between the shutdown and the client's notice of it.
+      // gRPC answers CANCELLED to calls that reach it between the shutdown and the client's notice
+      // of it.
       EXPECT_TRUE(status.error_code() == grpc::StatusCode::UNAVAILABLE ||
                   status.error_code() == grpc::StatusCode::CANCELLED)
           << status.error_code() << " " << status.error_message();

@@ -33,7 +33,8 @@ pid_t Start(std::vector<std::string> args, int out, int err) {
 bool ReadUntil(int fd, const std::string& enough, std::string* text) {
   const auto end = std::chrono::steady_clock::now() + kPatience;
   while (enough.empty() || text->find(enough) == std::string::npos) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        end - std::chrono::steady_clock::now());
     pollfd ready{fd, POLLIN, 0};
     if (left.count() <= 0 || poll(&ready, 1, static_cast<int>(left.count())) <= 0) return false;
     char buffer[4096];

@@ -47,8 +47,9 @@ class EngineFixture : public testing::Test {
     return *std::move(result);
   }
 
-  WriteResult Set(const std::string& key, const std::string& value, std::optional<absl::Duration> ttl = std::nullopt,
-                  Expect condition = {}, const std::string& token = "") {
+  WriteResult Set(const std::string& key, const std::string& value,
+                  std::optional<absl::Duration> ttl = std::nullopt, Expect condition = {},
+                  const std::string& token = "") {
     WriteRequest write;
     write.key = {"", key, ""};
     write.value = value;
@@ -73,7 +74,9 @@ class EngineFixture : public testing::Test {
     Cancellation cancellation;
     std::optional<absl::StatusOr<LoadResult>> result;
 
-    bool HasLease() const { return result.has_value() && result->ok() && (*result)->lease.has_value(); }
+    bool HasLease() const {
+      return result.has_value() && result->ok() && (*result)->lease.has_value();
+    }
     const std::string& Token() const { return (*result)->lease->token; }
     std::string Value() const {
       if (!result.has_value()) return "(waits)";
@@ -82,7 +85,8 @@ class EngineFixture : public testing::Test {
       return (*result)->read.entry ? std::string((*result)->read.entry->value()) : "(miss)";
     }
   };
-  std::shared_ptr<Loading> Load(const std::string& key, absl::Duration lease_ttl = absl::Seconds(10),
+  std::shared_ptr<Loading> Load(const std::string& key,
+                                absl::Duration lease_ttl = absl::Seconds(10),
                                 absl::Duration wait = absl::InfiniteDuration(),
                                 absl::Duration deadline = absl::InfiniteDuration()) {
     auto loading = std::make_shared<Loading>();
@@ -93,8 +97,9 @@ class EngineFixture : public testing::Test {
     request.wait_until = MonoAfter(clock_.Mono(), wait);
     request.deadline = MonoAfter(clock_.Mono(), deadline);
     request.cancellation = &loading->cancellation;
-    Spawn(engine_->GetOrLoad(request),
-          [loading](absl::StatusOr<LoadResult> result) { loading->result.emplace(std::move(result)); });
+    Spawn(engine_->GetOrLoad(request), [loading](absl::StatusOr<LoadResult> result) {
+      loading->result.emplace(std::move(result));
+    });
     return loading;
   }
 

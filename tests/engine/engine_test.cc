@@ -51,7 +51,8 @@ TEST_F(EngineTest, TypeByPatternGivesTheTtlAndTheRequestOverridesIt) {
   unknown.key = {"", "user:1", "usr"};
   const absl::Status status = Now(engine_->Set(unknown)).status();
   EXPECT_EQ(DetailsOf(status).reason, "TYPE_UNKNOWN");
-  EXPECT_NE(std::string(status.message()).find("did you mean \"user\""), std::string::npos) << status;
+  EXPECT_NE(std::string(status.message()).find("did you mean \"user\""), std::string::npos)
+      << status;
 }
 
 TEST_F(EngineTest, PopularEntriesLiveLongerWhereTheTypeSaysSo) {
@@ -68,7 +69,8 @@ TEST_F(EngineTest, NeverServesPastTheTtl) {
   clock_.Advance(absl::Seconds(9));
   EXPECT_TRUE(engine_->FindHit(FullKey("", "a"), clock_.Mono()));
   const ReadResult read = *Now(engine_->Get({"", "a", ""}));
-  EXPECT_LE(read.entry->fresh_until() - clock_.Mono(), absl::ToInt64Nanoseconds(absl::Milliseconds(2100)));
+  EXPECT_LE(read.entry->fresh_until() - clock_.Mono(),
+            absl::ToInt64Nanoseconds(absl::Milliseconds(2100)));
   clock_.Advance(absl::Seconds(2.1));
   EXPECT_FALSE(engine_->FindHit(FullKey("", "a"), clock_.Mono()));
   MissReason why;
@@ -109,16 +111,20 @@ TEST_F(EngineTest, NegativeEntriesAnswerNegativeUntilTheirTimeIsOver) {
 TEST_F(EngineTest, TouchMovesTheExpiryByItsMode) {
   EXPECT_FALSE(Now(engine_->Touch({{"", "a", ""}, absl::Seconds(5), TouchMode::kSet}))->entry);
   const WriteResult set = Set("a", "1", absl::Seconds(10));
-  const auto shorter = Now(engine_->Touch({{"", "a", ""}, absl::Seconds(1), TouchMode::kExtendOnly}));
+  const auto shorter =
+      Now(engine_->Touch({{"", "a", ""}, absl::Seconds(1), TouchMode::kExtendOnly}));
   EXPECT_FALSE(shorter->changed);
   EXPECT_EQ(shorter->entry->version(), set.version);
-  const auto longer = Now(engine_->Touch({{"", "a", ""}, absl::Minutes(1), TouchMode::kExtendOnly}));
+  const auto longer =
+      Now(engine_->Touch({{"", "a", ""}, absl::Minutes(1), TouchMode::kExtendOnly}));
   EXPECT_TRUE(longer->changed);
   EXPECT_GT(longer->entry->version(), set.version);
-  EXPECT_FALSE(Now(engine_->Touch({{"", "a", ""}, absl::Hours(1), TouchMode::kShortenOnly}))->changed);
+  EXPECT_FALSE(
+      Now(engine_->Touch({{"", "a", ""}, absl::Hours(1), TouchMode::kShortenOnly}))->changed);
   clock_.Advance(absl::Seconds(30));
   EXPECT_EQ(Get("a"), "1");
-  EXPECT_TRUE(Now(engine_->Touch({{"", "a", ""}, absl::Seconds(1), TouchMode::kShortenOnly}))->changed);
+  EXPECT_TRUE(
+      Now(engine_->Touch({{"", "a", ""}, absl::Seconds(1), TouchMode::kShortenOnly}))->changed);
   clock_.Advance(absl::Seconds(2));
   EXPECT_EQ(Get("a"), "(miss)");
 }

@@ -9,7 +9,9 @@ namespace {
 
 class RequestIdsTest : public testing::Test {
  protected:
-    static bool IsFirst(const absl::StatusOr<RequestIds::Begun>& begun) { return begun.ok() && !begun->answer.has_value(); }
+  static bool IsFirst(const absl::StatusOr<RequestIds::Begun>& begun) {
+    return begun.ok() && !begun->answer.has_value();
+  }
   // Begins a call and ends it with `answer`.
   static void Run(RequestIds& ids, const std::string& id, const std::string& answer) {
     const auto begun = ids.Begin("a", id, 7);
@@ -51,7 +53,8 @@ TEST_F(RequestIdsTest, AnotherRequestUnderTheSameIdIsRefused) {
   ASSERT_TRUE(ids.Begin("a", "1", 7).ok());
   EXPECT_EQ(DetailsOf(ids.Begin("a", "1", 8).status()).reason, "REQUEST_ID_REUSED");
   EXPECT_EQ(DetailsOf(ids.Begin("a", "1", 7).status()).reason, "REQUEST_IN_PROGRESS");
-  EXPECT_EQ(DetailsOf(ids.Begin("a", std::string(65, 'x'), 7).status()).reason, "REQUEST_ID_INVALID");
+  EXPECT_EQ(DetailsOf(ids.Begin("a", std::string(65, 'x'), 7).status()).reason,
+            "REQUEST_ID_INVALID");
 }
 
 TEST_F(RequestIdsTest, FailedCallsAreForgotten) {

@@ -40,8 +40,8 @@ class L1Test : public testing::Test {
     fields.fresh_until = fields.usable_until = MonoAfter(clock_.Mono(), ttl);
     return Entry::New(fields);
   }
-  InsertOutcome Insert(const std::string& key, const std::string& value, Version version, Expect expect = {},
-                       absl::Duration ttl = absl::Minutes(1)) {
+  InsertOutcome Insert(const std::string& key, const std::string& value, Version version,
+                       Expect expect = {}, absl::Duration ttl = absl::Minutes(1)) {
     return l1_->Insert(NewEntry(key, value, version, ttl), expect).outcome;
   }
   std::string Value(const std::string& key) {
@@ -113,8 +113,8 @@ TEST_F(L1Test, ConditionsAreDecidedByWhatIsLive) {
 }
 
 TEST_F(L1Test, VersionTakenBeforeANewerOneLeftHasToBeTakenAnew) {
-  // A Set takes version 10 and is held up. Another takes 20, lands and expires. The first must not land as if nothing
-  // newer had been there.
+  // A Set takes version 10 and is held up. Another takes 20, lands and expires. The first must not
+  // land as if nothing newer had been there.
   Insert("a", "newer", 20, {}, absl::Seconds(1));
   clock_.Advance(absl::Seconds(2));
   EXPECT_EQ(Insert("a", "older", 10), InsertOutcome::kOutdated);
@@ -139,7 +139,8 @@ TEST_F(L1Test, FillThatBeganBeforeAChangeNeverLands) {
 
   const FillTicket before_erase = l1_->BeginFill(Full("a"));
   EXPECT_EQ(l1_->Erase(Full("a"), 30).cancelled, before_erase);
-  EXPECT_EQ(l1_->Fill(NewEntry("a", "stale", 25), before_erase).outcome, InsertOutcome::kTicketLost);
+  EXPECT_EQ(l1_->Fill(NewEntry("a", "stale", 25), before_erase).outcome,
+            InsertOutcome::kTicketLost);
   EXPECT_EQ(Value("a"), "(none)");
 }
 
@@ -174,7 +175,8 @@ TEST_F(L1Test, NeverAboveItsBudgetWhateverComes) {
 
 TEST_F(L1Test, KeepsWhatIsReadWhenItHasToEvict) {
   Version version = 0;
-  for (int i = 0; i < 200; ++i) Insert("hot:" + std::to_string(i), std::string(100, 'h'), ++version);
+  for (int i = 0; i < 200; ++i)
+    Insert("hot:" + std::to_string(i), std::string(100, 'h'), ++version);
   for (int i = 0; i < 100'000; ++i) {
     Insert("once:" + std::to_string(i), std::string(100, 'o'), ++version);
     if (i % 10 == 0) l1_->Find(Full("hot:" + std::to_string(i / 10 % 200)));
@@ -195,7 +197,8 @@ TEST_F(L1Test, SweepFreesWhatExpiredUntouched) {
   EXPECT_EQ(Value("long"), "x");
 }
 
-// A plain map with versions and expiry, which the store has to agree with as long as nothing is evicted.
+// A plain map with versions and expiry, which the store has to agree with as long as nothing is
+// evicted.
 TEST_F(L1Test, AgreesWithAPlainMapOverRandomOperations) {
   struct Model {
     std::string value;
@@ -246,7 +249,8 @@ TEST_F(L1Test, AgreesWithAPlainMapOverRandomOperations) {
 }
 
 TEST(L1ConcurrencyTest, ReadersSeeWholeValuesWhileWritersEvict) {
-  const std::unique_ptr<L1> l1 = L1::New({.budget_bytes = L1::kBudgetBytesMin, .entry_bytes_max = 64 << 10});
+  const std::unique_ptr<L1> l1 =
+      L1::New({.budget_bytes = L1::kBudgetBytesMin, .entry_bytes_max = 64 << 10});
   std::atomic<Version> version{1};
   std::atomic<bool> torn{false};
   std::vector<std::thread> threads;
@@ -254,14 +258,16 @@ TEST(L1ConcurrencyTest, ReadersSeeWholeValuesWhileWritersEvict) {
     threads.emplace_back([&, t] {
       std::mt19937_64 random(static_cast<uint64_t>(t));
       for (int i = 0; i < 30'000; ++i) {
-        const std::string key = std::string(FullKey("", "k" + std::to_string(random() % 2000)).view());
+        const std::string key =
+            std::string(FullKey("", "k" + std::to_string(random() % 2000)).view());
         if (random() % 2 == 0) {
           EntryFields fields;
           const std::string value(1 + random() % 8000, static_cast<char>('a' + random() % 26));
           fields.full_key = key;
           fields.value = value;
           fields.version = ++version;
-          fields.fresh_until = fields.usable_until = MonoAfter(Clock::System()->Mono(), absl::Milliseconds(random() % 50));
+          fields.fresh_until = fields.usable_until =
+              MonoAfter(Clock::System()->Mono(), absl::Milliseconds(random() % 50));
           l1->Insert(Entry::New(fields), {});
         } else if (const EntryPtr entry = l1->Find(key).entry) {
           const std::string_view value = entry->value();

@@ -22,7 +22,9 @@ class NotedCall : public Call {
     ASSERT_FALSE(answer_.has_value()) << "answered twice";
     answer_ = status;
   }
-  std::string Reason() const { return answer_.has_value() ? DetailsOf(*answer_).reason : "(unanswered)"; }
+  std::string Reason() const {
+    return answer_.has_value() ? DetailsOf(*answer_).reason : "(unanswered)";
+  }
 
  private:
   std::optional<absl::Status> answer_;
@@ -30,7 +32,8 @@ class NotedCall : public Call {
 
 class Handler {
  public:
-  bool TryGet(CallContext*, const v1::GetRequest& request, v1::GetResponse* response, absl::Status*) {
+  bool TryGet(CallContext*, const v1::GetRequest& request, v1::GetResponse* response,
+              absl::Status*) {
     response->mutable_hit()->set_value("now");
     return request.key() == "hit";
   }
@@ -50,7 +53,9 @@ class FullExecutor : public ManualExecutor {
 
 class DispatcherTest : public testing::Test {
  protected:
-  DispatcherTest() { methods_.On("/larder.v1.Cache/Get", &handler_, &Handler::Get, &Handler::TryGet); }
+  DispatcherTest() {
+    methods_.On("/larder.v1.Cache/Get", &handler_, &Handler::Get, &Handler::TryGet);
+  }
 
   const Method& MethodOf(const std::string& path) {
     for (const Method& method : methods_.methods()) {

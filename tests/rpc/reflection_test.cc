@@ -29,7 +29,8 @@ TEST_F(ReflectionTest, ListsTheServices) {
 }
 
 TEST_F(ReflectionTest, FileOfASymbolComesWithItsImports) {
-  for (const char* symbol : {"larder.v1.Cache", "larder.v1.Cache.Get", "larder.v1.GetRequest", "larder.v1.Tier"}) {
+  for (const char* symbol :
+       {"larder.v1.Cache", "larder.v1.Cache.Get", "larder.v1.GetRequest", "larder.v1.Tier"}) {
     ServerReflectionRequest request;
     request.set_file_containing_symbol(symbol);
     const ServerReflectionResponse response = reflection_.Answer(request);

@@ -34,7 +34,8 @@ TEST(WireStatusTest, FieldErrorCarriesReasonAndViolation) {
 }
 
 TEST(WireStatusTest, RetryableErrorSaysWhen) {
-  const auto details = DetailsByType(RetryableError(Reason::kOVERLOADED, absl::Milliseconds(1500), "busy"));
+  const auto details =
+      DetailsByType(RetryableError(Reason::kOVERLOADED, absl::Milliseconds(1500), "busy"));
   rpc::v1::RetryInfo retry;
   ASSERT_TRUE(retry.ParseFromString(details.at("type.googleapis.com/google.rpc.RetryInfo")));
   EXPECT_EQ(retry.retry_delay().seconds(), 1);
@@ -45,7 +46,8 @@ TEST(WireStatusTest, ErrorWithoutAReasonIsABug) {
   const absl::Status foreign = absl::UnknownError("?");
   EXPECT_EQ(WireCode(foreign), absl::StatusCode::kInternal);
   rpc::v1::ErrorInfo info;
-  ASSERT_TRUE(info.ParseFromString(DetailsByType(foreign).at("type.googleapis.com/google.rpc.ErrorInfo")));
+  ASSERT_TRUE(
+      info.ParseFromString(DetailsByType(foreign).at("type.googleapis.com/google.rpc.ErrorInfo")));
   EXPECT_EQ(info.reason(), "BUG");
 }
 

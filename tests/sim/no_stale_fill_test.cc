@@ -1,8 +1,9 @@
-// Many callers, few keys, one origin: random interleavings of loads, sets, deletes, invalidations, expiries, lost and
-// late leases, against the promises that a cache is trusted for. A seed repeats its run.
+// Many callers, few keys, one origin: random interleavings of loads, sets, deletes, invalidations,
+// expiries, lost and late leases, against the promises that a cache is trusted for. A seed repeats
+// its run.
 //
-// Every value is a number that the origin counted up, so that "older" can be read off it. After a change of a key was
-// acknowledged, no read that begins later may see a number below it:
+// Every value is a number that the origin counted up, so that "older" can be read off it. After a
+// change of a key was acknowledged, no read that begins later may see a number below it:
 //   - no stale fill: a load that began before the change is never visible after it;
 //   - read your writes: an acknowledged Set is never followed by an older value.
 // And at most one caller holds the lease of a key.
@@ -111,12 +112,14 @@ class World {
 
   void Granted(size_t key, const GrantedLease& lease) {
     for (const Held& held : held_) {
-      EXPECT_FALSE(held.key == key && held.valid && held.until > clock_.Mono()) << "two callers hold " << Key(key);
+      EXPECT_FALSE(held.key == key && held.valid && held.until > clock_.Mono())
+          << "two callers hold " << Key(key);
     }
     held_.push_back({key, lease.token, origin_[key], MonoAfter(clock_.Mono(), lease.ttl), true});
   }
 
-  // A holder comes back from the origin with what it saw when its load began, or gives up, or is never heard of again.
+  // A holder comes back from the origin with what it saw when its load began, or gives up, or is
+  // never heard of again.
   void EndLoad() {
     if (held_.empty()) return;
     const size_t chosen = Pick(held_.size());
@@ -130,8 +133,10 @@ class World {
         return;
       default:
         const WriteResult written = Set(held.key, held.loaded, held.token);
-        EXPECT_TRUE(!written.stored || held.valid) << "a lease was fulfilled after " << Key(held.key) << " had changed";
-        EXPECT_TRUE(written.stored || !held.valid || held.until <= clock_.Mono()) << "a good lease was refused";
+        EXPECT_TRUE(!written.stored || held.valid)
+            << "a lease was fulfilled after " << Key(held.key) << " had changed";
+        EXPECT_TRUE(written.stored || !held.valid || held.until <= clock_.Mono())
+            << "a good lease was refused";
     }
   }
 
@@ -157,7 +162,8 @@ class World {
         EXPECT_TRUE(Set(key, number, "").stored);
         break;
       case 1:
-        Spawn(engine_->Delete({"", name, ""}), [](const absl::StatusOr<RemoveResult>& r) { EXPECT_TRUE(r.ok()); });
+        Spawn(engine_->Delete({"", name, ""}),
+              [](const absl::StatusOr<RemoveResult>& r) { EXPECT_TRUE(r.ok()); });
         break;
       default:
         Spawn(engine_->InvalidateKeys("", {name}, false),
@@ -200,8 +206,8 @@ TEST(NoStaleFillTest, HoldsInRandomInterleavings) {
   }
 }
 
-// The same promises with real threads. Each key's number is raised at the origin before the cache is told, and a reader
-// notes the number that was acknowledged before it began.
+// The same promises with real threads. Each key's number is raised at the origin before the cache
+// is told, and a reader notes the number that was acknowledged before it began.
 class Threads {
  public:
   Threads() : pool_(ThreadPool::New({2, 100'000})) {
@@ -245,7 +251,8 @@ class Threads {
     } else if (how == 1) {
       Spawn(engine_->Delete({"", name, ""}), [](const absl::StatusOr<RemoveResult>&) {});
     } else {
-      Spawn(engine_->InvalidateKeys("", {name}, false), [](const absl::StatusOr<InvalidateResult>&) {});
+      Spawn(engine_->InvalidateKeys("", {name}, false),
+            [](const absl::StatusOr<InvalidateResult>&) {});
     }
     acknowledged_[key] = number;
   }
@@ -258,7 +265,8 @@ class Threads {
     request.wait_until = 0;
     Spawn(engine_->GetOrLoad(request), [&](const absl::StatusOr<LoadResult>& result) {
       if (!result.ok()) return;
-      if (result->read.entry && std::stoll(std::string(result->read.entry->value())) < floor) ++violations_;
+      if (result->read.entry && std::stoll(std::string(result->read.entry->value())) < floor)
+        ++violations_;
       if (!result->lease.has_value()) return;
       if (give_back) {
         engine_->ReleaseLease({"", name, ""}, result->lease->token);
@@ -276,7 +284,8 @@ class Threads {
     write.lease_token = token;
     write.ttl = absl::Milliseconds(1);
     bool stored = false;
-    Spawn(engine_->Set(write), [&stored](const absl::StatusOr<WriteResult>& r) { stored = r.ok() && r->stored; });
+    Spawn(engine_->Set(write),
+          [&stored](const absl::StatusOr<WriteResult>& r) { stored = r.ok() && r->stored; });
     return stored;
   }
 
