@@ -22,7 +22,7 @@ needs_build() {
   command_from ninja-build ninja
   command_from ccache ccache
   packages g++ pkgconf protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libgrpc++-dev libabsl-dev \
-    libyaml-cpp-dev libcli11-dev libfmt-dev libjemalloc-dev
+    libyaml-cpp-dev libcli11-dev libfmt-dev libjemalloc-dev libzstd-dev liblz4-dev
 }
 
 needs_python() {

@@ -47,6 +47,7 @@ namespace larder {
   X(CALL_CANCELLED, kCancelled)            \
   X(NOT_IN_THIS_VERSION, kUnimplemented)   \
   X(METHOD_UNKNOWN, kUnimplemented)        \
+  X(VALUE_CORRUPT, kDataLoss)              \
   X(BUG, kInternal)
 
 enum class Reason {

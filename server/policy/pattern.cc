@@ -19,6 +19,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "base/utf8.h"
 
 namespace larder {
 
@@ -50,10 +51,11 @@ class Pattern::Parser {
     }
     if (c == '}') return Wrong(at_, "'}' without '{'; write \\} for a literal one");
     if (c == '\\' && ++at_ == text_.size()) return Wrong(at_ - 1, "'\\' at the end takes no byte");
-    if (absl::ascii_iscntrl(static_cast<unsigned char>(text_[at_]))) {
-      return Wrong(at_, "control characters never occur in keys");
-    }
-    AddLiteral(text_[at_++]);
+    const Rune rune = DecodeRune(std::string_view(text_).substr(at_));
+    if (!rune.valid) return Wrong(at_, "this is not UTF-8, as keys are");
+    if (IsControl(rune)) return Wrong(at_, "control characters never occur in keys");
+    AddLiteral(std::string_view(text_).substr(at_, rune.bytes));
+    at_ += rune.bytes;
     return absl::OkStatus();
   }
 
@@ -90,18 +92,25 @@ class Pattern::Parser {
     return absl::OkStatus();
   }
 
-  void AddLiteral(char c) {
+  void AddLiteral(std::string_view character) {
     if (pattern_.parts_.empty() || pattern_.parts_.back().kind != PartKind::kLiteral) {
       pattern_.parts_.push_back({PartKind::kLiteral, ""});
     }
-    pattern_.parts_.back().text += c;
-    ++pattern_.literal_bytes_;
+    pattern_.parts_.back().text += character;
+    pattern_.literal_bytes_ += character.size();
+  }
+
+  static bool IsControl(const Rune& rune) {
+    return rune.code < 0x20 || (rune.code >= 0x7F && rune.code < 0xA0);
   }
 
   absl::Status Wrong(size_t at, const std::string& what) const {
-    std::string shown = text_;
-    for (char& c : shown) {
-      if (absl::ascii_iscntrl(static_cast<unsigned char>(c))) c = '?';
+    std::string shown;
+    for (size_t i = 0; i < text_.size();) {
+      const Rune rune = DecodeRune(std::string_view(text_).substr(i));
+      const bool fit = rune.valid && !IsControl(rune);
+      shown += fit ? text_.substr(i, rune.bytes) : "?";
+      i += fit ? rune.bytes : 1;
     }
     return absl::InvalidArgumentError(
         absl::StrCat("pattern \"", shown, "\" is wrong at byte ", at + 1, ": ", what));

@@ -2,7 +2,7 @@
 //   {name}  matches one or more bytes other than ':' and captures them; names are letters, digits
 //   and '_'
 //   *       matches any bytes, also none
-//   other   matches itself; `\` takes the next byte literally
+//   other   matches itself; `\` takes the next character literally
 // Where a key can match in several ways, each wildcard, from left to right, takes as few bytes as
 // possible. Immutable. Thread safety: any method, any thread. Matching takes time linear in the key
 // for a given pattern.
@@ -27,7 +27,7 @@ class Pattern {
 
   // InvalidArgument says what is wrong and at which byte: empty, too long, an unclosed, unopened or
   // empty brace, a name that is none or used twice, two wildcards side by side, too many of them, a
-  // trailing backslash, a control character.
+  // trailing backslash, a control character, what is not UTF-8.
   static absl::StatusOr<Pattern> Parse(std::string_view text);
 
   bool Matches(std::string_view key) const;

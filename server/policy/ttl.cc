@@ -76,6 +76,8 @@ class Walk {
       SetTo("max", policy_.max, [] { return std::string("the type allows no more"); });
     if (ttl_ < kLeast)
       SetTo("min", kLeast, [] { return std::string("no TTL is shorter than 1 ms"); });
+    if (SlidingTtl(policy_, input_, ttl_) != absl::ZeroDuration())
+      SetTo("sliding", ttl_, [] { return std::string("every hit starts this TTL again"); });
     return ttl_;
   }
 
@@ -83,9 +85,8 @@ class Walk {
   void Adapt() {
     const AccessStep* const step = policy_.adapt_access ? StepFor(policy_, input_.hits) : nullptr;
     if (step != nullptr) {
-      SetTo("access", step->ttl, [&] {
-        return absl::StrCat(input_.hits, " hits are more than ", step->hits, ": another base");
-      });
+      SetTo("access", step->ttl,
+            [&] { return absl::StrCat(Hits(), " are more than ", step->hits, ": another base"); });
     }
     Multiply("multiplier", policy_.multiplier, [] { return std::string("the type's multiplier"); });
     if (step == nullptr) AdaptToAccess();
@@ -103,14 +104,20 @@ class Walk {
     const bool by_factor = policy_.adapt_access && policy_.access_steps.empty();
     Multiply("access", by_factor ? AccessFactor(policy_, input_.hits) : 1, [&] {
       if (!policy_.adapt_access) return std::string("off");
-      if (!by_factor) return absl::StrCat(input_.hits, " hits reach no step");
-      return absl::StrCat("1 + ", input_.hits, " hits / ", policy_.access_per_hits, " x ",
+      if (!by_factor) return absl::StrCat(Hits(), " reach no step");
+      return absl::StrCat(Hits(), ": 1 + ", input_.hits, " / ", policy_.access_per_hits, " x ",
                           policy_.access_gain, ", at most ", policy_.access_max);
     });
   }
 
+  std::string Hits() const {
+    return absl::StrCat(input_.hits, " hits (halved every ",
+                        absl::FormatDuration(policy_.access_half_life), ")");
+  }
+
   void Jitter() {
     Multiply("jitter", 1 + policy_.jitter * input_.jitter_draw, [&] {
+      if (policy_.jitter == 0) return std::string("off");
       return absl::StrCat("spread by up to ", policy_.jitter * 100, "% either way",
                           input_.jitter_draw == 0 ? "; left out here" : "");
     });
@@ -138,6 +145,11 @@ class Walk {
 
 absl::Duration ComputeTtl(const TtlPolicy& policy, const TtlInput& input) {
   return Walk(policy, input, [](std::string_view, double, absl::Duration, const auto&) {}).Run();
+}
+
+absl::Duration SlidingTtl(const TtlPolicy& policy, const TtlInput& input, absl::Duration ttl) {
+  const bool slides = policy.sliding && !input.absent && ttl != absl::InfiniteDuration();
+  return slides ? ttl : absl::ZeroDuration();
 }
 
 std::vector<TtlStep> ExplainTtl(const TtlPolicy& policy, const TtlInput& input) {

@@ -2,6 +2,9 @@
 //
 //   ttl = clamp(base x multiplier x access x size x jitter, min, max)
 //
+// Hits fade: the count of a key is halved every `access_half_life`. What the arithmetic is given is
+// the faded count; L1 keeps it, and a new version of a key inherits it.
+//
 // Pure functions of a policy and an input; no clock, no chance, no state. Thread safety: any
 // function, any thread.
 
@@ -24,8 +27,8 @@ struct SizeBand {
   double factor;
 };
 
-// An entry with more than `hits` hits gets `ttl` as its base. Steps are sorted by hits; the last
-// that applies wins.
+// An entry with more than `hits` hits, faded, gets `ttl` as its base. Steps are sorted by hits; the
+// last that applies wins.
 struct AccessStep {
   uint64_t hits;
   absl::Duration ttl;
@@ -43,6 +46,9 @@ struct TtlPolicy {
   double access_max = 2.0;
   // When not empty, takes the place of the factor above.
   std::vector<AccessStep> access_steps = {};
+  // Every so often the count of hits is halved. A key that is read n times in each such time has n
+  // to 2n hits, so that this is the window over which steps count.
+  absl::Duration access_half_life = absl::Minutes(10);
   bool adapt_size = false;
   std::vector<SizeBand> size_bands = {
       {1024, 1.2}, {10 * 1024, 1.0}, {100 * 1024, 0.8}, {UINT64_MAX, 0.6}};
@@ -53,10 +59,12 @@ struct TtlPolicy {
   // True: an entry without an explicit TTL lives until it is evicted or removed. Negative entries
   // live for `absent` all the same: that a key does not exist is never remembered for ever.
   bool forever = false;
+  // True: every hit starts the TTL again. Says nothing about negative entries.
+  bool sliding = false;
 };
 
 struct TtlInput {
-  // Hits of the entry that is replaced.
+  // Hits of the key until now, faded.
   uint64_t hits = 0;
   uint64_t value_bytes = 0;
   // A negative entry.
@@ -71,16 +79,24 @@ struct TtlInput {
 // Never below 1 ms.
 absl::Duration ComputeTtl(const TtlPolicy& policy, const TtlInput& input);
 
+// For how long a hit makes the entry live again when ComputeTtl gave it `ttl`; zero when hits do
+// not. It is the TTL itself, jitter and all, also a requested one. Never for negative entries,
+// whose absence would be remembered for as long as somebody asks, and never for infinite TTLs,
+// which need it not.
+absl::Duration SlidingTtl(const TtlPolicy& policy, const TtlInput& input, absl::Duration ttl);
+
 // One step of the arithmetic, for Explain.
 struct TtlStep {
-  std::string name;     // base, requested, absent, multiplier, access, size, jitter, min, max
+  // base, requested, absent, multiplier, access, size, jitter, min, max, sliding
+  std::string name;
   double factor = 1.0;  // 1 where the step is no multiplication
   absl::Duration ttl;   // after the step
   std::string why;
 };
 
 // The same arithmetic, step by step: the last step's ttl is what ComputeTtl answers. A factor that
-// the policy does not use appears as 1; min and max appear only when they change the result.
+// the policy does not use appears as 1; min and max appear only when they change the result, and
+// sliding, which changes nothing at first, when hits start the TTL again.
 std::vector<TtlStep> ExplainTtl(const TtlPolicy& policy, const TtlInput& input);
 
 }  // namespace larder

@@ -14,6 +14,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
+#include "policy/compress_policy.h"
 #include "policy/pattern.h"
 #include "policy/ttl.h"
 
@@ -26,6 +27,13 @@ struct TypePolicy {
   std::string name;
   std::vector<Pattern> match;
   TtlPolicy ttl;
+  CompressPolicy compress;
+  // The part of the memory budget that other types cannot take from this one, and the part that it
+  // cannot exceed. The least shares of all types together are at most 1.
+  double share_min = 0;
+  double share_max = 1;
+  // Whether entries may go to the second tier where one is configured.
+  bool second_tier = true;
 };
 
 // How a key got its type.

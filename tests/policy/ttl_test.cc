@@ -181,7 +181,7 @@ TEST(TtlTest, ExplainsTheWholeFormulaStepByStep) {
   EXPECT_THAT(names, testing::ElementsAre("base", "multiplier", "access", "size", "jitter", "max"));
   EXPECT_EQ(steps[2].factor, 1.5);
   EXPECT_EQ(steps[2].ttl, absl::Seconds(225));
-  EXPECT_EQ(steps[2].why, "1 + 100 hits / 100 x 0.5, at most 2");
+  EXPECT_EQ(steps[2].why, "100 hits (halved every 10m): 1 + 100 / 100 x 0.5, at most 2");
   EXPECT_EQ(steps[3].why, "500 bytes: below 1024");
   EXPECT_EQ(steps[4].why, "spread by up to 10% either way; left out here");
   EXPECT_EQ(steps[5].ttl, absl::Seconds(250));
@@ -192,7 +192,75 @@ TEST(TtlTest, ExplainsAStepAsAnotherBase) {
   ASSERT_EQ(steps.size(), 5u);
   EXPECT_EQ(steps[1].name, "access");
   EXPECT_EQ(steps[1].ttl, absl::Minutes(10));
-  EXPECT_EQ(steps[1].why, "50 hits are more than 10: another base");
+  EXPECT_EQ(steps[1].why, "50 hits (halved every 10m) are more than 10: another base");
+}
+
+TEST(TtlTest, ExplainsHitsThatReachNoStep) {
+  TtlPolicy policy = WithSteps();
+  policy.access_half_life = absl::Seconds(90);
+  const auto steps = ExplainTtl(policy, {.hits = 10});
+  ASSERT_EQ(steps.size(), 5u);
+  EXPECT_EQ(steps[2].name, "access");
+  EXPECT_EQ(steps[2].factor, 1);
+  EXPECT_EQ(steps[2].why, "10 hits (halved every 1m30s) reach no step");
+}
+
+TEST(TtlTest, ExplainsEverySourceOfATtl) {
+  const auto names = [](const TtlPolicy& policy, const TtlInput& input) {
+    std::vector<std::string> found;
+    for (const TtlStep& step : ExplainTtl(policy, input)) found.push_back(step.name);
+    return found;
+  };
+  EXPECT_THAT(names(Base(absl::Seconds(1)), {.requested = absl::Seconds(5)}),
+              testing::ElementsAre("requested", "jitter"));
+  EXPECT_THAT(names(Base(absl::Seconds(1)), {.absent = true}),
+              testing::ElementsAre("absent", "jitter"));
+  EXPECT_THAT(names(Forever(), {}), testing::ElementsAre("base"));
+  TtlPolicy exact = Base(absl::Seconds(1));
+  exact.jitter = 0;
+  for (const TtlStep& step : ExplainTtl(exact, {.hits = 9, .value_bytes = 9, .jitter_draw = 1})) {
+    if (step.name == "base" || step.name == "multiplier") continue;
+    EXPECT_EQ(step.why, "off") << step.name;
+  }
+  EXPECT_THAT(names(Limited(absl::Seconds(1), absl::Seconds(30), absl::Hours(1)), {}),
+              testing::ElementsAre("base", "multiplier", "access", "size", "jitter", "min"));
+}
+
+struct SlidingRow {
+  std::string name;
+  bool sliding;
+  bool forever;
+  TtlInput input;
+  absl::Duration want;
+};
+
+// What a hit of a sliding type does. Every row's TTL is jittered where it has a draw.
+TEST(TtlTest, HitsStartTheTtlAgainInSlidingTypes) {
+  const auto s = [](double seconds) { return absl::Seconds(seconds); };
+  const std::vector<SlidingRow> rows = {
+      {"hits change nothing unless the type slides", false, false, {}, s(0)},
+      {"nor with a TTL of the request", false, false, {.requested = s(7)}, s(0)},
+      {"the formula's TTL", true, false, {}, s(100)},
+      {"with the jitter that it got", true, false, {.jitter_draw = -1}, s(90)},
+      {"with its factors", true, false, {.hits = 100}, s(150)},
+      {"a TTL of the request slides too", true, false, {.requested = s(7)}, s(7)},
+      {"cut to max", true, false, {.requested = absl::Hours(5)}, s(200)},
+      {"a negative entry never slides", true, false, {.absent = true}, s(0)},
+      {"not even with a TTL", true, false, {.absent = true, .requested = s(7)}, s(0)},
+      {"what has no end needs no new start", true, true, {}, s(0)},
+      {"but a TTL on a forever type slides", true, true, {.requested = s(7)}, s(7)},
+  };
+  for (const SlidingRow& row : rows) {
+    TtlPolicy policy = WithAccess();
+    policy.max = s(200);
+    policy.sliding = row.sliding;
+    policy.forever = row.forever;
+    const absl::Duration ttl = ComputeTtl(policy, row.input);
+    EXPECT_EQ(SlidingTtl(policy, row.input, ttl), row.want) << row.name;
+    const TtlStep last = ExplainTtl(policy, row.input).back();
+    EXPECT_EQ(last.name == "sliding", row.want != s(0)) << row.name;
+    EXPECT_EQ(last.ttl, ttl) << row.name;
+  }
 }
 
 TEST(TtlTest, ExplanationEndsWithWhatIsComputed) {
@@ -223,6 +291,7 @@ TEST(TtlTest, ExplanationEndsWithWhatIsComputedForRandomPolicies) {
     policy.min = absl::Milliseconds(real(1, 1e5));
     policy.max = policy.min + absl::Milliseconds(real(0, 1e9));
     policy.forever = random() % 10 == 0;
+    policy.sliding = coin();
     TtlInput input;
     input.hits = coin() ? random() % 1000 : random();
     input.value_bytes = coin() ? random() % 200'000 : random();
