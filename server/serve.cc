@@ -24,10 +24,12 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "config/auto.h"
 #include "core/version.h"
 #include "engine/engine.h"
 #include "engine/request_ids.h"
 #include "larder/config/v1/config.pb.h"
+#include "memory/memory_watch.h"
 #include "rpc/admin_handlers.h"
 #include "rpc/cache_handlers.h"
 #include "rpc/dispatcher.h"
@@ -73,14 +75,16 @@ LogOptions LogOptionsFrom(const config::v1::Log& log) {
   return options;
 }
 
-Engine::Options EngineOptionsFrom(const Config& config, Executor* executor, Version floor) {
+Engine::Options EngineOptionsFrom(const Config& config, const MemoryWatch& memory,
+                                  Executor* executor, Version floor) {
   const config::v1::Config& proto = *config.proto;
   Engine::Options options;
   options.executor = executor;
   options.types = config.types;
   options.node_id = proto.node().id();
   options.version_floor = floor;
-  options.memory_bytes = proto.memory().l1();
+  options.memory_bytes = memory.Status().budget_bytes;
+  options.memory_bytes_max = memory.budget_bytes_max();
   options.value_bytes_max = proto.limits().value_bytes();
   options.namespaces_max = proto.limits().namespaces();
   options.leases_max = proto.limits().leases();
@@ -193,7 +197,8 @@ absl::Status Serve(const Config& config, const std::string& version) {
 
   const std::unique_ptr<ThreadPool> pool =
       ThreadPool::New({static_cast<int>(proto.workers().threads()), proto.limits().queue()});
-  Engine engine(EngineOptionsFrom(config, pool.get(), floor));
+  MemoryWatch memory({.governor = MemoryOptionsOf(proto), .executor = pool.get()});
+  Engine engine(EngineOptionsFrom(config, memory, pool.get(), floor));
   RequestIds request_ids({.ids_max = proto.limits().request_ids(),
                           .bytes_max = proto.limits().request_ids() * kRequestIdBytes,
                           .remember = FromProto(proto.limits().request_id_ttl())});
@@ -216,10 +221,12 @@ absl::Status Serve(const Config& config, const std::string& version) {
   ASSIGN_OR_RETURN(const std::unique_ptr<ReferenceLane> lane,
                    ReferenceLane::Start(LaneOptionsFrom(proto), &methods, &dispatcher));
   engine.Start();
+  memory.Start({.held_bytes = [&engine] { return engine.memory().Usage().bytes; },
+                .set_budget = [&engine](uint64_t bytes) { engine.SetMemoryBudget(bytes); }});
   version_keeper.SaveRegularly(&engine.versions(), pool.get());
   LogInfo("lane_listening", {{"lane", "reference"}, {"address", lane->address()}});
   lane->SetReady(true);
-  LogInfo("ready", {{"memory_bytes", proto.memory().l1()},
+  LogInfo("ready", {{"memory_bytes", memory.Status().budget_bytes},
                     {"types", static_cast<uint64_t>(config.types->size())},
                     {"after", absl::Nanoseconds(Clock::System()->Mono() - begun)}});
 

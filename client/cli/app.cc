@@ -49,8 +49,9 @@ int RunApp(int argc, char** argv) {
   std::optional<absl::Duration> deadline;
   CLI::App app("Reads and changes a larder cache.", "larder");
   AddGlobalFlags(&app, &session, &deadline);
-  for (const auto add : {AddGet, AddSet, AddDelete, AddInvalidate, AddLoad, AddRelease, AddTouch,
-                         AddIncrement, AddStats, AddExplain, AddPing, AddInfo, AddCompletion}) {
+  for (const auto add :
+       {AddGet, AddSet, AddDelete, AddInvalidate, AddLoad, AddRelease, AddTouch, AddIncrement,
+        AddStats, AddHotKeys, AddExplain, AddPing, AddInfo, AddCompletion}) {
     add(&app, &session);
   }
   try {

@@ -19,6 +19,7 @@ void AddRelease(CLI::App* app, Session* session);
 void AddTouch(CLI::App* app, Session* session);
 void AddIncrement(CLI::App* app, Session* session);
 void AddStats(CLI::App* app, Session* session);
+void AddHotKeys(CLI::App* app, Session* session);
 void AddExplain(CLI::App* app, Session* session);
 void AddPing(CLI::App* app, Session* session);
 void AddInfo(CLI::App* app, Session* session);

@@ -29,6 +29,7 @@ _larder() {{
   COMPREPLY=()
   case $prev in
     --mode) COMPREPLY=($(compgen -W "set extend-only shorten-only" -- "$cur")); return ;;
+    --order) COMPREPLY=($(compgen -W "hits misses bytes value-bytes" -- "$cur")); return ;;
     --service) COMPREPLY=($(compgen -W "liveness readiness" -- "$cur")); return ;;
     {value_flags}) return ;;
   esac

@@ -1,10 +1,9 @@
-#include <fmt/format.h>
-
+#include <map>
 #include <memory>
+#include <string>
 
-#include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "client/cli/commands.h"
+#include "client/cli/stats_tables.h"
 
 namespace larder::cli {
 namespace {
@@ -26,11 +25,74 @@ void AddUsage(const UsageStats& usage, Json* object) {
   object->Field("entries", usage.entries);
   object->Field("bytes", usage.bytes);
   object->Field("compression_ratio", usage.compression_ratio);
+  object->Field("key_bytes", usage.key_bytes);
+  object->Field("value_bytes", usage.value_bytes);
+  object->Field("overhead_bytes", usage.overhead_bytes);
+  object->Field("compressed_bytes", usage.compressed_bytes);
+  object->Field("plain_bytes", usage.plain_bytes);
+  Json eviction;
+  eviction.Field("unread", usage.eviction.unread);
+  eviction.Field("cold", usage.eviction.cold);
+  eviction.Field("type_full", usage.eviction.type_full);
+  eviction.Field("shrink", usage.eviction.shrink);
+  eviction.Field("bytes", usage.eviction.bytes);
+  eviction.Field("mean_age_seconds", usage.eviction.mean_age);
+  object->Object("eviction", eviction);
 }
 
 void AddNamed(const NamedUsage& named, Json* object) {
   object->Field("name", named.name);
   AddUsage(named.usage, object);
+}
+
+Json CompressionJson(const CompressionStats& stats) {
+  Json object;
+  object.Field("lz4_values", stats.lz4_values);
+  object.Field("zstd_values", stats.zstd_values);
+  object.Field("dictionary_values", stats.dictionary_values);
+  object.Field("small_values", stats.small_values);
+  object.Field("resting_values", stats.resting_values);
+  object.Field("gainless_values", stats.gainless_values);
+  object.Field("plain_bytes", stats.plain_bytes);
+  object.Field("stored_bytes", stats.stored_bytes);
+  object.Field("saved_bytes", stats.saved_bytes);
+  object.Field("ratio", stats.ratio);
+  object.Field("encode_seconds", stats.encode_time);
+  object.Field("decode_seconds", stats.decode_time);
+  object.Field("decodes", stats.decodes);
+  object.Field("decodes_failed", stats.decodes_failed);
+  object.Field("trainings", stats.trainings);
+  object.Field("trainings_refused", stats.trainings_refused);
+  object.Field("dictionaries", stats.dictionaries);
+  object.Field("dictionary_memory_bytes", stats.dictionary_memory_bytes);
+  object.Field("dictionary_version", stats.dictionary_version);
+  if (stats.dictionary_version == 0) return object;
+  object.Field("dictionary_bytes", stats.dictionary_bytes);
+  object.Field("dictionary_trained", stats.dictionary_trained);
+  object.Field("dictionary_ratio", stats.dictionary_ratio);
+  return object;
+}
+
+void AddType(const TypeStats& stats, Json* object) {
+  AddNamed(stats, object);
+  object->Field("share_min", stats.share_min);
+  object->Field("share_max", stats.share_max);
+  object->Object("compression", CompressionJson(stats.compression));
+}
+
+Json MemoryJson(const MemoryStats& memory) {
+  Json object;
+  object.Field("budget_bytes", memory.budget_bytes);
+  object.Field("used_bytes", memory.used_bytes);
+  object.Field("segment_bytes", memory.segment_bytes);
+  object.Field("large_bytes", memory.large_bytes);
+  object.Field("index_bytes", memory.index_bytes);
+  object.Field("ghost_bytes", memory.ghost_bytes);
+  object.Field("dead_bytes", memory.dead_bytes);
+  object.Field("newcomer_share", memory.newcomer_share);
+  object.Field("dictionary_bytes", memory.dictionary_bytes);
+  object.Field("hot_keys_bytes", memory.hot_keys_bytes);
+  return object;
 }
 
 void AddHotKey(const HotKey& hot, Json* object) {
@@ -40,6 +102,8 @@ void AddHotKey(const HotKey& hot, Json* object) {
   object->Field("hits", hot.hits);
   object->Field("misses", hot.misses);
   object->Field("bytes", hot.bytes);
+  object->Field("value_bytes_max", hot.value_bytes_max);
+  object->Field("hit_ratio", hot.hit_ratio);
 }
 
 Json LeasesJson(const LeaseStats& leases) {
@@ -62,7 +126,8 @@ Json StatsJson(const StatsResult& stats) {
   AddUsage(stats.total, &total);
   answer.Object("total", total);
   answer.Array("namespaces", stats.namespaces, AddNamed);
-  answer.Array("types", stats.types, AddNamed);
+  answer.Array("types", stats.types, AddType);
+  answer.Object("memory", MemoryJson(stats.memory));
   answer.Array("tiers", stats.tiers, [](const TierStats& tier, Json* object) {
     object->Field("tier", Name(tier.tier));
     object->Field("kind", tier.kind);
@@ -102,72 +167,21 @@ Json StatsJson(const StatsResult& stats) {
   return answer;
 }
 
-Row UsageRow(const std::string& what, const std::string& name, const UsageStats& usage) {
-  return {what,
-          Shown(name),
-          absl::StrCat(usage.hits),
-          absl::StrCat(usage.misses),
-          fmt::format("{:.1f}%", 100 * usage.hit_ratio),
-          absl::StrCat(usage.sets),
-          absl::StrCat(usage.loads),
-          absl::StrCat(usage.evictions),
-          absl::StrCat(usage.entries),
-          ShownBytes(usage.bytes)};
+Json HotKeysJson(const HotKeysResult& result) {
+  Json answer;
+  answer.Array("keys", result.keys, AddHotKey);
+  answer.Array("previous", result.previous, AddHotKey);
+  answer.Field("window_seconds", result.window);
+  answer.Field("window_age_seconds", result.window_age);
+  answer.Field("sampled_every", result.sampled_every);
+  return answer;
 }
 
-void PrintTables(const StatsResult& stats, Output* out) {
-  out->Line(fmt::format("node {}, counting for {}", stats.node, Shown(absl::Now() - stats.since)));
-  out->Line("");
-  std::vector<Row> usage = {UsageRow("total", "", stats.total)};
-  for (const NamedUsage& named : stats.namespaces)
-    usage.push_back(UsageRow("namespace", named.name, named.usage));
-  for (const NamedUsage& named : stats.types)
-    usage.push_back(UsageRow("type", named.name, named.usage));
-  out->Table({"OF", "NAME", ">HITS", ">MISSES", ">RATIO", ">SETS", ">LOADS", ">EVICTED", ">ENTRIES",
-              ">BYTES"},
-             usage);
-  std::vector<Row> tiers;
-  for (const TierStats& tier : stats.tiers) {
-    tiers.push_back({std::string(Name(tier.tier)), tier.kind, absl::StrCat(tier.hits),
-                     absl::StrCat(tier.misses), absl::StrCat(tier.errors),
-                     absl::StrCat(tier.entries), ShownBytes(tier.bytes),
-                     tier.bytes_max == 0 ? "-" : ShownBytes(tier.bytes_max)});
-  }
-  out->Line("");
-  out->Table({"TIER", "KIND", ">HITS", ">MISSES", ">ERRORS", ">ENTRIES", ">BYTES", ">OF"}, tiers);
-  if (!stats.latencies.empty()) {
-    std::vector<Row> latencies;
-    for (const LatencyStats& latency : stats.latencies) {
-      latencies.push_back({latency.rpc, absl::StrCat(latency.count), absl::StrCat(latency.errors),
-                           Shown(latency.p50), Shown(latency.p99), Shown(latency.max)});
-    }
-    out->Line("");
-    out->Table({"CALL", ">COUNT", ">ERRORS", ">P50", ">P99", ">MAX"}, latencies);
-  }
-  const LeaseStats& leases = stats.leases;
-  out->Line("");
-  out->Line(fmt::format(
-      "leases: {} held, {} waiting; {} granted, {} fulfilled, {} released, {} expired, {} revoked",
-      leases.held, leases.waiting, leases.granted, leases.fulfilled, leases.released,
-      leases.expired, leases.revoked));
-  if (stats.journal.has_value()) {
-    out->Line(fmt::format("journal: {} writes, {}, oldest {}, {} dead letters",
-                          stats.journal->depth, ShownBytes(stats.journal->bytes),
-                          Shown(stats.journal->oldest_age), stats.journal->dead_letters));
-  }
-  for (const BreakerStats& breaker : stats.breakers) {
-    out->Line(fmt::format("breaker {}: {}, opened {} times {}", breaker.name, Name(breaker.state),
-                          breaker.opened, breaker.reason));
-  }
-  if (stats.hot_keys.empty()) return;
-  std::vector<Row> hot_keys;
-  for (const HotKey& hot : stats.hot_keys) {
-    hot_keys.push_back(
-        {Shown(hot.ns), Shown(hot.key), absl::StrCat(hot.hits), absl::StrCat(hot.misses)});
-  }
-  out->Line("");
-  out->Table({"NAMESPACE", "HOT KEY", ">HITS", ">MISSES"}, hot_keys);
-}
+const std::map<std::string, HotKeyOrder>* const kOrders =
+    new std::map<std::string, HotKeyOrder>{{"hits", HotKeyOrder::kHits},
+                                           {"misses", HotKeyOrder::kMisses},
+                                           {"bytes", HotKeyOrder::kBytes},
+                                           {"value-bytes", HotKeyOrder::kValueBytes}};
 
 }  // namespace
 
@@ -180,7 +194,7 @@ void AddStats(CLI::App* app, Session* session) {
         if (session->json) {
           session->out.Print(StatsJson(*stats));
         } else {
-          PrintTables(*stats, &session->out);
+          PrintStats(*stats, &session->out);
         }
         return kOk;
       });
@@ -193,6 +207,36 @@ void AddStats(CLI::App* app, Session* session) {
       ->type_name("NAME")
       ->expected(1)
       ->take_all();
+}
+
+void AddHotKeys(CLI::App* app, Session* session) {
+  struct Flags {
+    std::string order = "hits";
+    HotKeysOptions options;
+  };
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = AddCommand(
+      app, session, "hotkeys", "Keys with the most hits or misses, or the largest values",
+      [session, flags] {
+        flags->options.order = kOrders->at(flags->order);
+        const absl::StatusOr<HotKeysResult> result = session->client->HotKeys(flags->options);
+        if (!result.ok()) return session->Fail(result.status());
+        if (session->json) {
+          session->out.Print(HotKeysJson(*result));
+        } else {
+          PrintHotKeys(*result, &session->out);
+        }
+        return kOk;
+      });
+  command->add_option("--order", flags->order, "hits, misses, bytes (sent) or value-bytes")
+      ->check(CLI::IsMember(*kOrders))
+      ->capture_default_str()
+      ->type_name("ORDER");
+  AddType(command, &flags->options.type);
+  command->add_option("--limit", flags->options.limit, "At most so many keys; 1 to 1,000")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str()
+      ->type_name("KEYS");
 }
 
 }  // namespace larder::cli

@@ -94,6 +94,10 @@ absl::StatusOr<StatsResult> Client::Stats(const StatsOptions& options) {
   return Block<StatsResult>([&](auto done) { StatsAsync(options, std::move(done)); });
 }
 
+absl::StatusOr<HotKeysResult> Client::HotKeys(const HotKeysOptions& options) {
+  return Block<HotKeysResult>([&](auto done) { HotKeysAsync(options, std::move(done)); });
+}
+
 absl::StatusOr<ExplainResult> Client::Explain(std::string_view key, const ExplainOptions& options) {
   return Block<ExplainResult>([&](auto done) { ExplainAsync(key, options, std::move(done)); });
 }

@@ -31,6 +31,7 @@ absl::StatusOr<ReleaseLeaseResult> From(v1::ReleaseLeaseResponse* response);
 absl::StatusOr<TouchResult> From(v1::TouchResponse* response);
 absl::StatusOr<IncrementResult> From(v1::IncrementResponse* response);
 absl::StatusOr<StatsResult> From(v1::StatsResponse* response);
+absl::StatusOr<HotKeysResult> From(v1::HotKeysResponse* response);
 absl::StatusOr<ExplainResult> From(v1::ExplainResponse* response);
 absl::StatusOr<ServerInfoResult> From(v1::ServerInfoResponse* response);
 
@@ -41,6 +42,7 @@ absl::Status To(std::string_view key, std::string_view value, bool absent,
 absl::Status To(const SetItem& item, absl::string_view path, v1::BatchSetItem* proto);
 
 v1::TouchMode To(TouchMode mode);
+v1::HotKeyOrder To(HotKeyOrder order);
 
 // Shared by the files that implement this.
 Tier From(v1::Tier tier);

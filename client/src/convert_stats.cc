@@ -26,7 +26,79 @@ UsageStats From(const v1::UsageStats& proto) {
   usage.entries = proto.entries();
   usage.bytes = proto.bytes();
   usage.compression_ratio = proto.compression_ratio();
+  usage.key_bytes = proto.key_bytes();
+  usage.value_bytes = proto.value_bytes();
+  usage.overhead_bytes = proto.overhead_bytes();
+  usage.compressed_bytes = proto.compressed_bytes();
+  usage.plain_bytes = proto.plain_bytes();
+  const v1::EvictionStats& eviction = proto.eviction();
+  usage.eviction = {eviction.unread(), eviction.cold(),  eviction.type_full(),
+                    eviction.shrink(), eviction.bytes(), FromProto(eviction.mean_age())};
   return usage;
+}
+
+CompressionStats From(const v1::CompressionStats& proto) {
+  CompressionStats stats;
+  stats.lz4_values = proto.lz4_values();
+  stats.zstd_values = proto.zstd_values();
+  stats.dictionary_values = proto.dictionary_values();
+  stats.small_values = proto.small_values();
+  stats.resting_values = proto.resting_values();
+  stats.gainless_values = proto.gainless_values();
+  stats.plain_bytes = proto.plain_bytes();
+  stats.stored_bytes = proto.stored_bytes();
+  stats.saved_bytes = proto.saved_bytes();
+  stats.ratio = proto.ratio();
+  stats.encode_time = FromProto(proto.encode_time());
+  stats.decode_time = FromProto(proto.decode_time());
+  stats.decodes = proto.decodes();
+  stats.decodes_failed = proto.decodes_failed();
+  stats.trainings = proto.trainings();
+  stats.trainings_refused = proto.trainings_refused();
+  stats.dictionaries = proto.dictionaries();
+  stats.dictionary_memory_bytes = proto.dictionary_memory_bytes();
+  stats.dictionary_version = proto.dictionary_version();
+  stats.dictionary_bytes = proto.dictionary_bytes();
+  if (proto.has_dictionary_trained())
+    stats.dictionary_trained = FromProto(proto.dictionary_trained());
+  stats.dictionary_ratio = proto.dictionary_ratio();
+  return stats;
+}
+
+TypeStats From(const v1::TypeStats& proto) {
+  TypeStats stats;
+  stats.name = proto.type();
+  stats.usage = From(proto.usage());
+  stats.share_min = proto.share_min();
+  stats.share_max = proto.share_max();
+  stats.compression = From(proto.compression());
+  return stats;
+}
+
+MemoryStats From(const v1::MemoryStats& proto) {
+  MemoryStats stats;
+  stats.budget_bytes = proto.budget_bytes();
+  stats.used_bytes = proto.used_bytes();
+  stats.segment_bytes = proto.segment_bytes();
+  stats.large_bytes = proto.large_bytes();
+  stats.index_bytes = proto.index_bytes();
+  stats.ghost_bytes = proto.ghost_bytes();
+  stats.dead_bytes = proto.dead_bytes();
+  stats.newcomer_share = proto.newcomer_share();
+  stats.dictionary_bytes = proto.dictionary_bytes();
+  stats.hot_keys_bytes = proto.hot_keys_bytes();
+  return stats;
+}
+
+HotKey From(const v1::HotKey& proto) {
+  return {proto.namespace_(),
+          proto.key(),
+          proto.type(),
+          proto.hits(),
+          proto.misses(),
+          proto.bytes(),
+          proto.value_bytes_max(),
+          proto.hit_ratio()};
 }
 
 TierStats From(const v1::TierStats& proto) {
@@ -99,8 +171,8 @@ absl::StatusOr<StatsResult> From(v1::StatsResponse* response) {
   stats.total = From(response->total());
   for (const auto& proto : response->namespaces())
     stats.namespaces.push_back({proto.namespace_(), From(proto.usage())});
-  for (const auto& proto : response->types())
-    stats.types.push_back({proto.type(), From(proto.usage())});
+  for (const auto& proto : response->types()) stats.types.push_back(From(proto));
+  stats.memory = From(response->memory());
   for (const auto& proto : response->tiers()) stats.tiers.push_back(From(proto));
   for (const auto& proto : response->latencies()) stats.latencies.push_back(From(proto));
   stats.leases = From(response->leases());
@@ -112,11 +184,32 @@ absl::StatusOr<StatsResult> From(v1::StatsResponse* response) {
   for (const auto& proto : response->breakers()) {
     stats.breakers.push_back({proto.name(), From(proto.state()), proto.opened(), proto.reason()});
   }
-  for (const auto& proto : response->hot_keys()) {
-    stats.hot_keys.push_back({proto.namespace_(), proto.key(), proto.type(), proto.hits(),
-                              proto.misses(), proto.bytes()});
-  }
+  for (const auto& proto : response->hot_keys()) stats.hot_keys.push_back(From(proto));
   return stats;
+}
+
+absl::StatusOr<HotKeysResult> From(v1::HotKeysResponse* response) {
+  HotKeysResult result;
+  for (const auto& proto : response->keys()) result.keys.push_back(From(proto));
+  for (const auto& proto : response->previous()) result.previous.push_back(From(proto));
+  result.window = FromProto(response->window());
+  result.window_age = FromProto(response->window_age());
+  result.sampled_every = response->sampled_every();
+  return result;
+}
+
+v1::HotKeyOrder To(HotKeyOrder order) {
+  switch (order) {
+    case HotKeyOrder::kHits:
+      return v1::HOT_KEY_ORDER_HITS;
+    case HotKeyOrder::kMisses:
+      return v1::HOT_KEY_ORDER_MISSES;
+    case HotKeyOrder::kBytes:
+      return v1::HOT_KEY_ORDER_BYTES;
+    case HotKeyOrder::kValueBytes:
+      return v1::HOT_KEY_ORDER_VALUE_BYTES;
+  }
+  return v1::HOT_KEY_ORDER_UNSPECIFIED;
 }
 
 absl::StatusOr<ExplainResult> From(v1::ExplainResponse* response) {

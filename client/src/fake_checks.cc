@@ -14,6 +14,7 @@ constexpr size_t kTagsMax = 16;
 constexpr size_t kTagBytesMax = 128;
 constexpr size_t kRequestIdBytesMax = 64;
 constexpr size_t kLeaseTokenBytesMax = 64;
+constexpr uint32_t kHotKeysMax = 1000;
 constexpr absl::Duration kTtlMin = absl::Milliseconds(1);
 // What a server takes for a duration at all; a type's maximum is far below.
 constexpr absl::Duration kDurationMax = absl::Hours(24 * 365 * 100);
@@ -104,6 +105,12 @@ absl::Status CheckLeaseToken(absl::string_view field, std::string_view token) {
   return FieldError(
       "LEASE_TOKEN_INVALID", field,
       absl::StrCat("lease_token is ", token.size(), " bytes; 1 to ", kLeaseTokenBytesMax));
+}
+
+absl::Status CheckLimit(uint32_t limit) {
+  if (limit <= kHotKeysMax) return absl::OkStatus();
+  return FieldError("REQUEST_INVALID", "limit",
+                    absl::StrCat("limit is ", limit, "; at most ", kHotKeysMax));
 }
 
 absl::Status CheckLoadOptions(const LoadOptions& options) {

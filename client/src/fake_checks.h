@@ -25,6 +25,8 @@ absl::Status CheckKeyList(absl::string_view field, const std::vector<std::string
 absl::Status CheckTtl(absl::string_view field, const std::optional<absl::Duration>& ttl);
 absl::Status CheckRequestId(std::string_view id);
 absl::Status CheckLeaseToken(absl::string_view field, std::string_view token);
+// Of a HotKeys call.
+absl::Status CheckLimit(uint32_t limit);
 absl::Status CheckLoadOptions(const LoadOptions& options);
 
 // `prefix` goes before field names, such as `items[3].`.

@@ -269,6 +269,16 @@ class FakeClientImpl : public FakeClient {
                      });
   }
 
+  void HotKeysAsync(const HotKeysOptions& options, Callback<HotKeysResult> done) override {
+    Run<HotKeysResult>(options.call, std::move(done),
+                       [&](FakeState& state, const std::string&, absl::Time now) {
+                         const std::string ns = options.call.ns.value_or(options_.ns);
+                         return Checked<HotKeysResult>(
+                             {state.KnownType(options.type), internal::CheckLimit(options.limit)},
+                             [&] { return state.store.HotKeys(ns, options, now); });
+                       });
+  }
+
   void ExplainAsync(std::string_view key, const ExplainOptions& options,
                     Callback<ExplainResult> done) override {
     Run<ExplainResult>(options.call, std::move(done),

@@ -1,4 +1,4 @@
-// What the fake tells about itself: Explain, Stats and its types.
+// What the fake tells about itself: Explain, Stats, HotKeys and its types.
 
 #include <algorithm>
 #include <utility>
@@ -52,6 +52,9 @@ void Add(const UsageStats& from, UsageStats* to) {
   to->expirations += from.expirations;
   to->entries += from.entries;
   to->bytes += from.bytes;
+  to->key_bytes += from.key_bytes;
+  to->value_bytes += from.value_bytes;
+  to->plain_bytes += from.plain_bytes;
 }
 
 void Finish(UsageStats* usage) {
@@ -68,8 +71,12 @@ StatsResult FakeStore::Stats(const StatsOptions& options) const {
   stats.since = since_;
   std::map<std::string, UsageStats> usage = usage_;
   for (const auto& [key, record] : records_) {
-    ++usage[key.first].entries;
-    usage[key.first].bytes += key.second.size() + record.value.size();
+    UsageStats& counts = usage[key.first];
+    ++counts.entries;
+    counts.bytes += key.second.size() + record.value.size();
+    counts.key_bytes += key.second.size();
+    counts.value_bytes += record.value.size();
+    counts.plain_bytes += record.value.size();
   }
   for (auto& [ns, counts] : usage) {
     Add(counts, &stats.total);
@@ -86,6 +93,38 @@ StatsResult FakeStore::Stats(const StatsOptions& options) const {
   stats.leases.held = leases_.size();
   for (const auto& [key, lease] : leases_) stats.leases.waiting += lease.line.size();
   return stats;
+}
+
+HotKeysResult FakeStore::HotKeys(const std::string& ns, const HotKeysOptions& options,
+                                 absl::Time now) const {
+  const auto rank = [&options](const HotKey& hot) -> uint64_t {
+    switch (options.order) {
+      case HotKeyOrder::kHits:
+        return hot.hits;
+      case HotKeyOrder::kMisses:
+        return hot.misses;
+      case HotKeyOrder::kBytes:
+        return hot.bytes;
+      case HotKeyOrder::kValueBytes:
+        return hot.value_bytes_max;
+    }
+    return 0;
+  };
+  HotKeysResult result;
+  result.window = absl::Minutes(1);
+  for (const auto& [key, record] : records_) {
+    if (record.expires <= now || record.negative || (!ns.empty() && key.first != ns)) continue;
+    if (!options.type.empty() && record.type != options.type) continue;
+    const uint64_t size = record.value.size();
+    const HotKey hot{key.first, key.second,         record.type, record.hits,
+                     0,         record.hits * size, size,        record.hits > 0 ? 1.0 : 0.0};
+    if (rank(hot) > 0) result.keys.push_back(hot);
+  }
+  std::stable_sort(result.keys.begin(), result.keys.end(),
+                   [&](const HotKey& a, const HotKey& b) { return rank(a) > rank(b); });
+  const size_t limit = options.limit == 0 ? HotKeysOptions().limit : options.limit;
+  if (result.keys.size() > limit) result.keys.resize(limit);
+  return result;
 }
 
 std::vector<TypeInfo> FakeStore::Types() const {

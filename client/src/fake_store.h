@@ -50,6 +50,8 @@ class FakeStore {
   ExplainResult Explain(const Key& key, const FakeType& type, bool type_requested,
                         absl::Time now) const;
   StatsResult Stats(const StatsOptions& options) const;
+  // Of live records alone, since they were set; `ns` empty = of all namespaces.
+  HotKeysResult HotKeys(const std::string& ns, const HotKeysOptions& options, absl::Time now) const;
   std::vector<TypeInfo> Types() const;
 
   // Ends what has run out by `now`.

@@ -211,6 +211,15 @@ class GrpcClient : public Client {
           options.call, Repeat::kAlways, std::move(request), &CacheAsync::Stats, std::move(done));
   }
 
+  void HotKeysAsync(const HotKeysOptions& options, Callback<HotKeysResult> done) override {
+    v1::HotKeysRequest request;
+    request.set_type(options.type);
+    request.set_limit(options.limit);
+    request.set_order(internal::To(options.order));
+    Start(CheckType(options.type), options.call, Repeat::kAlways, std::move(request),
+          &AdminAsync::HotKeys, std::move(done));
+  }
+
   void ExplainAsync(std::string_view key, const ExplainOptions& options,
                     Callback<ExplainResult> done) override {
     v1::ExplainRequest request;

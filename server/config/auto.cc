@@ -6,33 +6,16 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "config/units.h"
+#include "memory/l1.h"
 
 namespace larder {
 namespace {
 
-constexpr uint64_t kMiB = uint64_t{1} << 20;
-constexpr uint64_t kMemoryLeast = 8 * kMiB;
-constexpr uint64_t kMemoryMost = 64 * 1024 * kMiB;
-constexpr uint64_t kMemoryWhenUnknown = 256 * kMiB;
+// L1 refuses entries of more than a quarter of one of its shards, the key and the books included.
+constexpr uint64_t kValuesInMemory = 8;
 constexpr uint32_t kNodeIds = 1024;
 constexpr int kThreadsLeast = 2;
 constexpr int kThreadsMost = 256;
-
-// A container's memory is there for larder; a machine's is shared with whatever else runs on it.
-// What is not given to entries is for connections, messages in flight and the allocator.
-AutoValue Memory(const Machine& machine) {
-  if (machine.memory_bytes == 0)
-    return {WriteBytes(kMemoryWhenUnknown), "the machine's memory is unknown"};
-  const uint64_t share = machine.memory_bytes / (machine.memory_limited ? 2 : 4) / kMiB * kMiB;
-  const uint64_t bytes = std::clamp(share, kMemoryLeast, kMemoryMost);
-  const std::string limit = bytes > share   ? ", at least 8MiB"
-                            : bytes < share ? ", at most 64GiB"
-                                            : "";
-  return {WriteBytes(bytes),
-          absl::StrCat(machine.memory_limited ? "half of the " : "a quarter of the ",
-                       machine.memory_why, limit)};
-}
 
 // Host names are not always host names: whatever the kernel allows may stand there.
 AutoValue HostName(const Machine& machine) {
@@ -72,14 +55,28 @@ AutoValue ResolveAuto(config::v1::Auto from, const Machine& machine,
       return HostName(machine);
     case config::v1::AUTO_NODE_ID:
       return NodeIdOf(so_far.node().name());
-    case config::v1::AUTO_MEMORY:
-      return Memory(machine);
     case config::v1::AUTO_CPUS:
       return {absl::StrCat(std::clamp(machine.cpus, kThreadsLeast, kThreadsMost)),
               absl::StrCat(machine.cpus, machine.cpus == 1 ? " CPU, at least 2 threads" : " CPUs")};
     default:
       return {};
   }
+}
+
+GovernorOptions MemoryOptionsOf(const config::v1::Config& config) {
+  const config::v1::Memory& memory = config.memory();
+  return {.fixed_bytes = memory.l1(),
+          .min_bytes = memory.min(),
+          .max_bytes = memory.max(),
+          .floor_bytes = std::max<uint64_t>(kValuesInMemory * config.limits().value_bytes(),
+                                            L1::kBudgetBytesMin)};
+}
+
+std::string MemoryNow(const config::v1::Config& config, const Machine& machine) {
+  if (config.memory().l1() != 0) return "";
+  const BudgetPlan plan =
+      PlanBudget(MemoryOptionsOf(config), machine.memory, machine.memory.resident_bytes);
+  return absl::StrCat("now ", AboutBytes(plan.bytes), ": ", plan.why);
 }
 
 }  // namespace larder

@@ -1,4 +1,5 @@
-// What `auto` stands for on a machine.
+// What `auto` stands for on a machine. The `auto` of memory stands for no value: it is followed
+// while the server runs (memory/governor.h).
 // Thread safety: pure functions.
 
 #ifndef LARDER_CONFIG_AUTO_H_
@@ -10,6 +11,7 @@
 #include "config/machine.h"
 #include "larder/config/v1/config.pb.h"
 #include "larder/config/v1/options.pb.h"
+#include "memory/governor.h"
 
 namespace larder {
 
@@ -25,6 +27,13 @@ AutoValue ResolveAuto(config::v1::Auto from, const Machine& machine,
 // The number after the last '-' of `name` when it is 0 to 1,023, else a hash of the name in that
 // range, which is the same in every process and version. `why` says which.
 AutoValue NodeIdOf(const std::string& name);
+
+// How the size of L1 is decided.
+GovernorOptions MemoryOptionsOf(const config::v1::Config& config);
+
+// What `memory.l1: auto` means on this machine now: `now 3.5GiB: cgroup v2 limit 4GiB, ...`. Empty
+// where the size is given.
+std::string MemoryNow(const config::v1::Config& config, const Machine& machine);
 
 }  // namespace larder
 

@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "config/auto.h"
 #include "config/units.h"
 #include "config/value.h"
 #include "policy/pattern.h"
@@ -31,12 +32,14 @@ absl::Duration D(const google::protobuf::Duration& d) {
 
 class Checks {
  public:
-  Checks(const Reading& reading, Problems* problems) : reading_(reading), problems_(problems) {}
+  Checks(const Reading& reading, const Machine& machine, Problems* problems)
+      : reading_(reading), machine_(machine), problems_(problems) {}
 
   void Run() {
     const config::v1::Config& c = reading_.proto;
     NotAbove("leases.ttl", D(c.leases().ttl()), "leases.max", D(c.leases().max()));
     CheckSizes(c);
+    CheckMemory(c);
     for (const std::string& name : reading_.type_names) {
       const config::v1::Type& type = c.types().at(name);
       const std::string path = absl::StrCat("types.", name);
@@ -44,13 +47,14 @@ class Checks {
       CheckTtl(type.ttl(), path + ".ttl");
       CheckAccess(type.ttl().adapt().access(), path + ".ttl.adapt.access");
       CheckSize(type.ttl().adapt().size(), path + ".ttl.adapt.size");
+      CheckShare(type.share(), path + ".share");
     }
   }
 
  private:
   static constexpr uint64_t kMessageRoom =
       64 << 10;  // for the key and the other fields beside the value
-  static constexpr uint64_t kValuesInMemory = 8;
+  static constexpr double kWhole = 1 + 1e-9;
 
   void CheckSizes(const config::v1::Config& c) {
     const uint64_t value = c.limits().value_bytes();
@@ -60,11 +64,47 @@ class Checks {
                        "; limits.value_bytes of ", WriteBytes(value), " needs at least ",
                        WriteBytes(value + kMessageRoom)));
     }
-    if (c.memory().l1() / kValuesInMemory < value) {
-      Add({"limits.value_bytes", "memory.l1"},
-          absl::StrCat("memory.l1 is ", WriteBytes(c.memory().l1()), "; limits.value_bytes of ",
-                       WriteBytes(value), " needs at least ", WriteBytes(value * kValuesInMemory)));
+  }
+
+  // The largest value has to have room in the smallest memory that there can be.
+  void CheckMemory(const config::v1::Config& c) {
+    const config::v1::Memory& memory = c.memory();
+    const uint64_t needed = MemoryOptionsOf(c).floor_bytes;
+    const auto has_room = [&](const std::string& path, uint64_t bytes) {
+      if (bytes >= needed) return;
+      Add({"limits.value_bytes", path},
+          absl::StrCat(path, " is ", WriteBytes(bytes), "; limits.value_bytes of ",
+                       WriteBytes(c.limits().value_bytes()), " needs at least ",
+                       WriteBytes(needed)));
+    };
+    if (memory.l1() != 0) {
+      has_room("memory.l1", memory.l1());
+      for (const std::string path : {"memory.min", "memory.max"}) {
+        if (!Chosen(path)) continue;
+        Add({path, "memory.l1"}, absl::StrCat(path, " has no effect, because memory.l1 is ",
+                                              WriteBytes(memory.l1()), " and not auto"));
+      }
+      return;
     }
+    if (memory.min() != 0) has_room("memory.min", memory.min());
+    if (memory.max() != 0) has_room("memory.max", memory.max());
+    if (memory.max() != 0 && memory.min() > memory.max()) {
+      Add({"memory.min", "memory.max"},
+          absl::StrCat("memory.min is ", WriteBytes(memory.min()),
+                       ", more than memory.max, which is ", WriteBytes(memory.max())));
+    }
+    CheckMemoryOfMachine(memory.min() != 0 ? memory.min() : needed);
+  }
+
+  // A minimum that the machine cannot give ends with the OOM killer. The defaults are not refused:
+  // the server says at its start that it is short.
+  void CheckMemoryOfMachine(uint64_t least) {
+    const MemoryLevel* const tightest = machine_.memory.Tightest();
+    if (tightest == nullptr || least < tightest->limit_bytes) return;
+    const std::string chosen = Chosen("memory.min") ? "memory.min" : "limits.value_bytes";
+    if (!Chosen(chosen)) return;
+    Add({chosen}, absl::StrCat(chosen, " needs a memory of ", WriteBytes(least),
+                               ", which does not fit into the ", tightest->Name()));
   }
 
   // Patterns that match the same keys: the later would never match.
@@ -139,6 +179,21 @@ class Checks {
     }
   }
 
+  void CheckShare(const config::v1::Share& share, const std::string& path) {
+    const std::string min = path + ".min", max = path + ".max";
+    if (share.min() > share.max()) {
+      Add({min, max}, absl::StrCat(min, " is ", WriteRatio(share.min()), ", more than ", max,
+                                   ", which is ", WriteRatio(share.max())));
+    }
+    if (Broken(min)) return;
+    const double before = std::exchange(shares_min_, shares_min_ + share.min());
+    // Said once, at the type that goes beyond. The margin is for sums such as 0.1 + 0.2.
+    if (before <= kWhole && shares_min_ > kWhole) {
+      Add({min}, absl::StrCat(min, " is ", WriteRatio(share.min()),
+                              "; with those of the types before it, that is more than 100%"));
+    }
+  }
+
   void NotAbove(const std::string& low_path, absl::Duration low, const std::string& high_path,
                 absl::Duration high) {
     if (low <= high) return;
@@ -170,12 +225,16 @@ class Checks {
   }
 
   const Reading& reading_;
+  const Machine& machine_;
   Problems* const problems_;
   std::map<std::string, std::string> patterns_;  // shape to path
+  double shares_min_ = 0;                        // the sum of share.min so far
 };
 
 }  // namespace
 
-void CheckTogether(const Reading& reading, Problems* problems) { Checks(reading, problems).Run(); }
+void CheckTogether(const Reading& reading, const Machine& machine, Problems* problems) {
+  Checks(reading, machine, problems).Run();
+}
 
 }  // namespace larder

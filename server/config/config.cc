@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/status.h"
+#include "config/auto.h"
 #include "config/checks.h"
 #include "config/overrides.h"
 #include "config/problem.h"
@@ -76,13 +77,19 @@ absl::StatusOr<Config> LoadConfig(const ConfigSource& source, const Machine& mac
   ApplyEnvironment(source.environment, &root, &problems);
   ApplyOverrides(source.overrides, &root, &problems);
   Reading reading = ReadTree(root, machine, &problems);
-  CheckTogether(reading, &problems);
+  CheckTogether(reading, machine, &problems);
   RETURN_IF_ERROR(problems.ToStatus());
 
   Config config;
   ASSIGN_OR_RETURN(config.types, MakeTypeTable(reading.proto, reading.type_names));
   config.proto = std::make_shared<const config::v1::Config>(std::move(reading.proto));
   config.settings = std::move(reading.settings);
+  const std::string memory_now = MemoryNow(*config.proto, machine);
+  for (Setting& setting : config.settings) {
+    if (setting.path == "memory.l1" && !memory_now.empty()) {
+      absl::StrAppend(&setting.source, "; ", memory_now);
+    }
+  }
   return config;
 }
 

@@ -31,7 +31,8 @@ struct Setting {
 };
 
 struct Config {
-  // Complete: what nobody gave has its default, and every `auto` is resolved.
+  // Complete: what nobody gave has its default, and every `auto` is resolved, except those of
+  // memory (0), which are followed while the server runs.
   std::shared_ptr<const config::v1::Config> proto;
   std::shared_ptr<const TypeTable> types;
   std::vector<Setting> settings;

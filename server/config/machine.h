@@ -5,19 +5,15 @@
 #ifndef LARDER_CONFIG_MACHINE_H_
 #define LARDER_CONFIG_MACHINE_H_
 
-#include <cstdint>
 #include <string>
+
+#include "memory/machine_memory.h"
 
 namespace larder {
 
 struct Machine {
   std::string hostname = {};
-  // The memory that the process may use; 0 = not known.
-  uint64_t memory_bytes = 0;
-  // True: a cgroup limits it to that, as in a container. False: it is the machine's.
-  bool memory_limited = false;
-  // Where that comes from, such as `cgroup limit 512MiB`.
-  std::string memory_why = {};
+  MemoryReading memory = {};
   // CPUs that the process may use, counting a cgroup's quota in whole CPUs; at least 1.
   int cpus = 1;
 };

@@ -23,6 +23,7 @@ TtlPolicy TtlPolicyOf(const config::v1::Ttl& ttl) {
   policy.access_max = access.max();
   for (const config::v1::AccessStep& step : access.steps())
     policy.access_steps.push_back({step.hits(), D(step.ttl())});
+  policy.access_half_life = D(access.half_life());
   policy.adapt_size = ttl.adapt().size().enabled();
   policy.size_bands.clear();
   for (const config::v1::SizeBand& band : ttl.adapt().size().bands()) {
@@ -32,6 +33,29 @@ TtlPolicy TtlPolicyOf(const config::v1::Ttl& ttl) {
   policy.max = D(ttl.max());
   policy.absent = D(ttl.absent());
   policy.forever = ttl.forever();
+  policy.sliding = ttl.sliding();
+  return policy;
+}
+
+CodecChoice CodecOf(config::v1::Codec codec) {
+  switch (codec) {
+    case config::v1::CODEC_NONE:
+      return CodecChoice::kNone;
+    case config::v1::CODEC_LZ4:
+      return CodecChoice::kLz4;
+    case config::v1::CODEC_ZSTD:
+      return CodecChoice::kZstd;
+    default:
+      return CodecChoice::kAuto;
+  }
+}
+
+CompressPolicy CompressPolicyOf(const config::v1::Compress& compress) {
+  CompressPolicy policy;
+  policy.codec = CodecOf(compress.codec());
+  policy.min_bytes = compress.min();
+  policy.dictionary = compress.dictionary();
+  policy.level = static_cast<int>(compress.level());
   return policy;
 }
 
@@ -49,6 +73,10 @@ absl::StatusOr<std::shared_ptr<const TypeTable>> MakeTypeTable(
       type.match.push_back(std::move(pattern));
     }
     type.ttl = TtlPolicyOf(configured.ttl());
+    type.compress = CompressPolicyOf(configured.compress());
+    type.share_min = configured.share().min();
+    type.share_max = configured.share().max();
+    type.second_tier = configured.tiers().l2();
     types.push_back(std::move(type));
   }
   return TypeTable::Make(std::move(types));

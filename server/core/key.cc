@@ -75,12 +75,4 @@ absl::Status CheckNamespace(std::string_view name) {
   return absl::OkStatus();
 }
 
-FullKey::FullKey(std::string_view name_space, std::string_view key) {
-  if (name_space.empty()) name_space = kDefaultNamespace;
-  bytes_[0] = static_cast<char>(name_space.size());
-  std::memcpy(bytes_ + 1, name_space.data(), name_space.size());
-  std::memcpy(bytes_ + 1 + name_space.size(), key.data(), key.size());
-  size_ = 1 + name_space.size() + key.size();
-}
-
 }  // namespace larder

@@ -24,6 +24,8 @@ inline constexpr Version kNoVersion = 0;
 inline constexpr int kNodeIdBits = 10;
 inline constexpr uint32_t kNodeIdMax = (1u << kNodeIdBits) - 1;
 
+// The milliseconds since 1970 at which `version` was made, as its node saw it.
+inline uint64_t VersionMs(Version version) { return version >> 22; }
 // The wall time at which `version` was made, as its node saw it, to the millisecond.
 absl::Time VersionTime(Version version);
 uint32_t VersionNode(Version version);

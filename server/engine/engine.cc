@@ -13,17 +13,57 @@ namespace larder {
 namespace {
 
 constexpr absl::Duration kSweepInterval = absl::Milliseconds(100);
-// The whole memory is looked at every ten seconds.
-constexpr double kSweepShare = 0.01;
+constexpr absl::Duration kTrainInterval = absl::Seconds(1);
+// Between the steps of one training, so that other work comes in between.
+constexpr absl::Duration kTrainStepInterval = absl::Milliseconds(20);
+constexpr absl::Duration kRetireInterval = absl::Seconds(5);
+// Between two steps towards another memory budget, so that other work comes in between.
+constexpr absl::Duration kBudgetStepInterval = absl::Milliseconds(1);
+// What an entry takes beside its key, value, tags and dependencies, with room to spare.
+constexpr uint64_t kEntryOverheadBytes = 256;
 
 L1::Options MemoryOptions(const Engine::Options& options) {
   L1::Options memory;
   memory.budget_bytes = options.memory_bytes;
+  memory.budget_bytes_max = options.memory_bytes_max;
   memory.entry_bytes_max =
-      options.value_bytes_max + sizeof(Entry) + kKeyBytesMax + 2 * kTagsMax * kKeyBytesMax;
-  memory.tallies_max = options.types->size() + options.namespaces_max;
+      options.value_bytes_max + kEntryOverheadBytes + kKeyBytesMax + 2 * kTagsMax * kKeyBytesMax;
+  for (const TypePolicy& type : options.types->types()) {
+    memory.types.push_back({type.share_min, type.share_max, type.ttl.access_half_life});
+  }
+  memory.types_max = options.types->size();
+  memory.namespaces_max = options.namespaces_max;
   memory.clock = options.clock;
   return memory;
+}
+
+// What is kept beside memory follows its size: a thirty-second part, but enough to be of use.
+uint64_t Beside(const Engine::Options& options, uint64_t bytes_max) {
+  constexpr uint64_t kBytesMin = 1 << 20;
+  const uint64_t budget = std::max(options.memory_bytes, options.memory_bytes_max);
+  return std::clamp(budget / 32, kBytesMin, bytes_max);
+}
+
+HotKeys::Options HotKeysOptions(const Engine::Options& options) {
+  HotKeys::Options hot_keys;
+  hot_keys.types = options.types->size();
+  hot_keys.bytes_max = Beside(options, hot_keys.bytes_max);
+  hot_keys.clock = options.clock;
+  hot_keys.random = options.random;
+  return hot_keys;
+}
+
+Compressor::Options CompressorOptions(const Engine::Options& options) {
+  Compressor::Options compressor;
+  for (const TypePolicy& type : options.types->types()) {
+    compressor.types.push_back(type.compress);
+  }
+  compressor.value_bytes_max = options.value_bytes_max;
+  compressor.dictionaries_bytes_max = Beside(options, compressor.dictionaries_bytes_max);
+  compressor.sample_bytes_max = Beside(options, compressor.sample_bytes_max);
+  compressor.clock = options.clock;
+  compressor.random = options.random;
+  return compressor;
 }
 
 LeaseTable::Options LeaseOptions(const Engine::Options& options) {
@@ -43,15 +83,31 @@ Engine::Engine(const Options& options)
       memory_(L1::New(MemoryOptions(options))),
       namespaces_(options.namespaces_max),
       usage_(options.types->size(), options.namespaces_max),
+      hot_keys_(HotKeysOptions(options)),
+      compressor_(Compressor::New(CompressorOptions(options))),
       leases_(LeaseOptions(options)),
-      since_(options.clock->Now()) {}
+      since_(options.clock->Now()),
+      budget_bytes_(options.memory_bytes) {}
 
 void Engine::Start() {
   options_.executor->After(kSweepInterval, [this] { SweepAndReschedule(); });
+  options_.executor->After(kTrainInterval, [this] { TrainAndReschedule(); });
+}
+
+void Engine::TrainAndReschedule() {
+  const bool more = compressor_->TrainingDue() && compressor_->TrainingStep();
+  const MonoNanos now = options_.clock->Mono();
+  if (now >= retire_next_) {
+    retire_next_ = MonoAfter(now, kRetireInterval);
+    compressor_->Retire([this](Encoding encoding) { return memory_->EntriesEncoded(encoding); });
+  }
+  options_.executor->After(more ? kTrainStepInterval : kTrainInterval,
+                           [this] { TrainAndReschedule(); });
 }
 
 void Engine::SweepAndReschedule() {
-  memory_->Sweep(kSweepShare);
+  hot_keys_.Tick();
+  memory_->Sweep(options_.clock->Mono());
   options_.executor->After(kSweepInterval, [this] { SweepAndReschedule(); });
 }
 
@@ -68,26 +124,52 @@ absl::StatusOr<Engine::Resolved> Engine::ResolveForWrite(const KeyRequest& reque
   return Resolved{match.type, name_space};
 }
 
-absl::Duration Engine::TtlFor(const TypePolicy& type, const FullKey& full_key,
-                              TtlInput input) const {
-  if (type.ttl.adapt_access) {
-    const L1Lookup present = memory_->Peek(full_key.view());
-    if (present.entry) input.hits = present.entry->hits();
+void Engine::SetMemoryBudget(uint64_t bytes) {
+  const uint64_t most = std::max(options_.memory_bytes, options_.memory_bytes_max);
+  {
+    MutexLock lock(&budget_mu_);
+    budget_bytes_ = std::clamp(bytes, L1::kBudgetBytesMin, most);
+    if (std::exchange(budget_moves_, true)) return;
   }
-  input.jitter_draw = options_.random->NextSigned();
-  return ComputeTtl(type.ttl, input);
+  options_.executor->Post([this] { StepMemoryBudget(); });
 }
 
-void Engine::SetExpiry(EntryFields* fields, absl::Duration ttl) const {
-  fields->written = options_.clock->Mono();
-  fields->fresh_until = MonoAfter(fields->written, ttl);
+void Engine::StepMemoryBudget() {
+  uint64_t bytes;
+  {
+    MutexLock lock(&budget_mu_);
+    bytes = budget_bytes_;
+  }
+  const bool reached = memory_->SetBudget(bytes);
+  {
+    MutexLock lock(&budget_mu_);
+    if (reached && bytes == budget_bytes_) {
+      budget_moves_ = false;
+      return;
+    }
+  }
+  options_.executor->After(kBudgetStepInterval, [this] { StepMemoryBudget(); });
+}
+
+absl::Duration Engine::SetExpiry(EntryFields* fields, const TypePolicy& type, TtlInput input,
+                                 MonoNanos now) const {
+  if (type.ttl.adapt_access) {
+    Entry present;
+    MissReason why;
+    if (memory_->Peek(fields->full_key, now, &present, &why)) input.hits = present.hits;
+  }
+  input.jitter_draw = options_.random->NextSigned();
+  const absl::Duration ttl = ComputeTtl(type.ttl, input);
+  fields->fresh_until = MonoAfter(now, ttl);
   fields->usable_until = fields->fresh_until;
+  fields->sliding = absl::ToInt64Nanoseconds(SlidingTtl(type.ttl, input, ttl));
+  return ttl;
 }
 
 absl::StatusOr<Explanation> Engine::Explain(const KeyRequest& request, uint64_t value_bytes) const {
   ASSIGN_OR_RETURN(const TypeMatch match, options_.types->Resolve(request.key, request.type));
   const FullKey full_key(request.name_space, request.key);
-  const L1Lookup found = memory_->Peek(full_key.view());
+  Found found = Peek(full_key, options_.clock->Mono());
 
   Explanation explanation;
   explanation.match = match;
@@ -97,13 +179,13 @@ absl::StatusOr<Explanation> Engine::Explain(const KeyRequest& request, uint64_t 
     explanation.captures.assign(captures.begin(), captures.end());
   }
   TtlInput input;
-  if (found.entry) {
-    input.hits = found.entry->hits();
-    input.value_bytes = found.entry->value().size();
+  if (found.present) {
+    input.hits = found.entry.hits;
+    input.value_bytes = found.entry.value_bytes();
   }
   if (value_bytes > 0) input.value_bytes = value_bytes;
   explanation.ttl = ExplainTtl(match.type->ttl, input);
-  explanation.entry = found.entry;
+  if (found.present) explanation.entry = std::move(found.entry);
   explanation.miss = found.why;
   explanation.lease_held = leases_.IsHeld(full_key.view(), &explanation.lease_waiters);
   return explanation;
@@ -113,13 +195,17 @@ EngineStats Engine::Stats() const {
   EngineStats stats;
   stats.since = since_;
   stats.memory = memory_->Usage();
+  stats.dictionary_bytes = compressor_->bytes();
+  stats.hot_keys_bytes = hot_keys_.bytes();
   stats.leases = leases_.Totals();
+  const std::vector<CompressionStats> compression = compressor_->Stats();
   const auto tally = [](const std::vector<L1Tally>& tallies, size_t id) {
     return id < tallies.size() ? tallies[id] : L1Tally();
   };
   for (const TypePolicy& type : options_.types->types()) {
     stats.types.push_back(
-        {type.name, usage_.OfType(type.id), tally(stats.memory.by_type, type.id)});
+        {type.name, usage_.OfType(type.id), tally(stats.memory.by_type, type.id),
+         type.id < compression.size() ? compression[type.id] : CompressionStats()});
     AddCounts(stats.total.counts, stats.types.back().counts);
   }
   stats.total.memory = stats.memory.total;

@@ -19,6 +19,7 @@
 #include "base/cancellation.h"
 #include "base/clock.h"
 #include "base/executor.h"
+#include "base/mutex.h"
 #include "base/random.h"
 #include "base/task.h"
 #include "core/entry.h"
@@ -29,6 +30,8 @@
 #include "engine/namespaces.h"
 #include "engine/usage.h"
 #include "memory/l1.h"
+#include "policy/compressor.h"
+#include "policy/hot_keys.h"
 #include "policy/type_table.h"
 
 namespace larder {
@@ -42,7 +45,7 @@ struct KeyRequest {
 
 // A read: `entry` on a hit, else why not.
 struct ReadResult {
-  EntryPtr entry;
+  std::optional<Entry> entry;
   MissReason miss = MissReason::kAbsent;
   // For kNegative: how long the cache goes on saying so.
   absl::Duration miss_remaining;
@@ -108,10 +111,12 @@ struct TouchRequest {
 };
 
 struct TouchResult {
-  // Null on a miss.
-  EntryPtr entry;
-  MissReason miss = MissReason::kAbsent;
+  bool found = false;
+  MissReason miss = MissReason::kAbsent;  // when not found
   bool changed = false;
+  // Of the entry after the call.
+  Version version = kNoVersion;
+  MonoNanos fresh_until = 0;
 };
 
 struct IncrementRequest {
@@ -124,15 +129,16 @@ struct IncrementRequest {
 
 struct IncrementResult {
   int64_t value = 0;
-  EntryPtr entry;
   bool created = false;
+  Version version = kNoVersion;
+  MonoNanos fresh_until = 0;
 };
 
 struct Explanation {
   TypeMatch match;
   std::vector<std::pair<std::string, std::string>> captures;
   std::vector<TtlStep> ttl;
-  EntryPtr entry;  // null when it is not in memory; may be negative
+  std::optional<Entry> entry;  // null when it is not in memory; may be negative
   MissReason miss = MissReason::kAbsent;
   bool lease_held = false;
   size_t lease_waiters = 0;
@@ -142,6 +148,7 @@ struct UsageRow {
   std::string name;
   UsageTotals counts{};
   L1Tally memory;
+  CompressionStats compression = {};  // of a type; empty for namespaces and the total
 };
 
 struct EngineStats {
@@ -150,6 +157,9 @@ struct EngineStats {
   std::vector<UsageRow> types;
   std::vector<UsageRow> namespaces;
   L1Usage memory;
+  // Memory beside the budget: dictionaries and their samples, and the books of hot keys.
+  uint64_t dictionary_bytes = 0;
+  uint64_t hot_keys_bytes = 0;
   LeaseTotals leases;
 };
 
@@ -164,7 +174,9 @@ class Engine {
     std::shared_ptr<const TypeTable> types = nullptr;
     uint32_t node_id = 0;
     Version version_floor = kNoVersion;
+    // The budget of memory, and the most that SetMemoryBudget may make of it (0 = the same).
     uint64_t memory_bytes = 64 << 20;
+    uint64_t memory_bytes_max = 0;
     uint64_t value_bytes_max = 1 << 20;
     size_t namespaces_max = 1000;
     size_t leases_max = 1'000'000;
@@ -176,17 +188,23 @@ class Engine {
 
   explicit Engine(const Options& options);
 
-  // Begins the sweep of expired entries.
+  // Begins what goes on beside the calls: the sweep of expired entries, the training of
+  // dictionaries.
   void Start();
 
   // Ends every wait with DRAINING and refuses new ones. Reads and writes go on.
   void Drain();
 
-  // The value of `key` if memory holds it, counted as a hit; null else, not counted. Never blocks:
-  // for lane threads. `now` is what options().clock->Mono() said.
-  EntryPtr FindHit(const FullKey& key, MonoNanos now);
+  // Changes the budget, cut to L1::kBudgetBytesMin and memory_bytes_max, step by step on the
+  // executor. Returns at once; a later call overrides an earlier one.
+  void SetMemoryBudget(uint64_t bytes);
 
-  Task<absl::StatusOr<ReadResult>> Get(KeyRequest request);
+  // Puts the value of `key` into `entry` and counts a hit if memory holds it; else false, and
+  // nothing is counted. Never blocks: for lane threads. `now` is what options().clock->Mono() said.
+  // Here and in Get: without `want_value` the value may come as it is stored, compressed.
+  bool FindHit(const FullKey& key, MonoNanos now, bool want_value, Entry* entry);
+
+  Task<absl::StatusOr<ReadResult>> Get(KeyRequest request, bool want_value = true);
   Task<absl::StatusOr<WriteResult>> Set(WriteRequest request);
   Task<absl::StatusOr<RemoveResult>> Delete(KeyRequest request);
   // Removes the cached copies of `keys`. A dry run only counts.
@@ -202,6 +220,7 @@ class Engine {
   // `value_bytes` 0: of the cached value.
   absl::StatusOr<Explanation> Explain(const KeyRequest& request, uint64_t value_bytes) const;
   EngineStats Stats() const;
+  const HotKeys& hot_keys() const { return hot_keys_; }
 
   const Options& options() const { return options_; }
   VersionClock& versions() { return versions_; }
@@ -216,8 +235,23 @@ class Engine {
 
   absl::StatusOr<Resolved> ResolveForRead(const KeyRequest& request) const;
   absl::StatusOr<Resolved> ResolveForWrite(const KeyRequest& request);
-  ReadResult CountedMiss(const L1Lookup& found, const Resolved& resolved);
-  absl::StatusOr<LoadResult> HitOrNegative(const L1Lookup& found, const Resolved& resolved);
+  // What a lookup found: a value, a negative entry, or nothing.
+  struct Found {
+    bool live() const { return present && !entry.negative; }
+    bool present = false;
+    Entry entry;
+    MissReason why = MissReason::kAbsent;
+  };
+  Found Find(const FullKey& full_key, MonoNanos now, bool want_value);
+  Found Peek(const FullKey& full_key, MonoNanos now) const;
+  // The answer to a read, counted.
+  ReadResult Counted(const FullKey& full_key, Found found, const Resolved& resolved, MonoNanos now);
+  void CountHit(const FullKey& full_key, const Entry& entry);
+  void CountMiss(const FullKey& full_key, const Resolved& resolved);
+  // Gives `fields` the stored form of their value. `stored` may come to hold it.
+  void Encode(EntryFields* fields, std::string* stored);
+  // Makes the value plain. False when that cannot be; the entry is then gone.
+  bool Decode(const FullKey& full_key, MonoNanos now, Entry* entry);
   absl::StatusOr<std::optional<LoadResult>> TakeLease(const FullKey& full_key,
                                                       const LoadRequest& request,
                                                       const Resolved& resolved, std::string token);
@@ -228,23 +262,34 @@ class Engine {
 
   // Entry fields that a write shares with every attempt to store it.
   EntryFields NewFields(const WriteRequest& request, const FullKey& full_key,
-                        const Resolved& resolved, absl::Duration ttl) const;
-  absl::Duration TtlFor(const TypePolicy& type, const FullKey& full_key, TtlInput input) const;
+                        const Resolved& resolved) const;
+  // Works the TTL out, writes what follows from it into `fields`, and returns it.
+  absl::Duration SetExpiry(EntryFields* fields, const TypePolicy& type, TtlInput input,
+                           MonoNanos now) const;
   absl::StatusOr<WriteResult> Fulfil(const WriteRequest& request, const FullKey& full_key,
-                                     const Resolved& resolved, EntryFields fields);
-  // Stores `fields` under a new version, again under a newer one where versions ran past it.
-  absl::StatusOr<InsertResult> StoreNewVersion(EntryFields* fields, Expect expect,
-                                               EntryPtr* stored);
-  void SetExpiry(EntryFields* fields, absl::Duration ttl) const;
+                                     const Resolved& resolved, EntryFields fields, MonoNanos now);
+  // Stores `fields` under a new version, which it leaves there; again under a newer one where
+  // versions ran past it.
+  absl::StatusOr<InsertResult> StoreNewVersion(EntryFields* fields, Expect expect, MonoNanos now);
+  absl::Status TooLarge(const EntryFields& fields) const;
   void SweepAndReschedule();
+  void TrainAndReschedule();
+  void StepMemoryBudget();
 
   const Options options_;
   VersionClock versions_;
   std::unique_ptr<L1> memory_;
   NamespaceTable namespaces_;
   UsageCounters usage_;
+  HotKeys hot_keys_;
+  const std::unique_ptr<Compressor> compressor_;
+  MonoNanos retire_next_ = 0;  // of the training task alone
   LeaseTable leases_;
   const absl::Time since_;
+
+  Mutex budget_mu_;
+  uint64_t budget_bytes_ ABSL_GUARDED_BY(budget_mu_);
+  bool budget_moves_ ABSL_GUARDED_BY(budget_mu_) = false;
 };
 
 }  // namespace larder

@@ -8,6 +8,7 @@
 
 #include <utility>
 
+#include "base/log.h"
 #include "base/status.h"
 #include "base/strings.h"
 #include "core/error.h"
@@ -15,36 +16,79 @@
 
 namespace larder {
 
-EntryPtr Engine::FindHit(const FullKey& key, MonoNanos now) {
-  L1Lookup found = memory_->Find(key.view(), now);
-  if (!found.entry || found.entry->negative()) return EntryPtr();
-  usage_.Count(Usage::kHits, found.entry->type_id(), found.entry->namespace_id());
-  return std::move(found.entry);
+Engine::Found Engine::Find(const FullKey& full_key, MonoNanos now, bool want_value) {
+  Found found;
+  found.present = memory_->Find(full_key.view(), now, &found.entry, &found.why);
+  if (found.present && want_value && !Decode(full_key, now, &found.entry)) return Found();
+  return found;
 }
 
-ReadResult Engine::CountedMiss(const L1Lookup& found, const Resolved& resolved) {
+Engine::Found Engine::Peek(const FullKey& full_key, MonoNanos now) const {
+  Found found;
+  found.present = memory_->Peek(full_key.view(), now, &found.entry, &found.why);
+  return found;
+}
+
+bool Engine::Decode(const FullKey& full_key, MonoNanos now, Entry* entry) {
+  if (entry->encoding == kPlain) return true;
+  std::string plain;
+  const absl::Status decoded = compressor_->Decode(entry->type_id, entry->encoding, entry->stored(),
+                                                   entry->plain_bytes, &plain);
+  if (!decoded.ok()) {
+    LogError("value_lost", {{"type", options_.types->Get(entry->type_id).name},
+                            {"encoding", entry->encoding},
+                            {"error", decoded}});
+    const EraseResult erased = memory_->Erase(full_key.view(), entry->version, now);
+    leases_.OnChange(full_key.view(), erased.cancelled, LeaseTable::Change::kRemoved);
+    return false;
+  }
+  entry->bytes = std::move(plain);
+  entry->shared = SharedBytes();
+  entry->encoding = kPlain;
+  return true;
+}
+
+void Engine::CountHit(const FullKey& full_key, const Entry& entry) {
+  usage_.Count(Usage::kHits, entry.type_id, entry.namespace_id);
+  const uint32_t weight = hot_keys_.Sampled();
+  if (weight == 0) return;
+  hot_keys_.Record(entry.type_id, full_key.view(), HotKeys::Event::kHit, entry.value_bytes(),
+                   weight);
+}
+
+void Engine::CountMiss(const FullKey& full_key, const Resolved& resolved) {
   usage_.Count(Usage::kMisses, resolved.type->id, resolved.name_space);
-  if (!found.entry) return {EntryPtr(), found.why, absl::ZeroDuration()};
-  usage_.Count(Usage::kNegativeHits, resolved.type->id, resolved.name_space);
-  const MonoNanos left = found.entry->fresh_until() - options_.clock->Mono();
-  return {EntryPtr(), MissReason::kNegative, absl::Nanoseconds(std::max<MonoNanos>(left, 0))};
+  const uint32_t weight = hot_keys_.Sampled();
+  if (weight == 0) return;
+  hot_keys_.Record(resolved.type->id, full_key.view(), HotKeys::Event::kMiss, 0, weight);
 }
 
-Task<absl::StatusOr<ReadResult>> Engine::Get(KeyRequest request) {
+bool Engine::FindHit(const FullKey& key, MonoNanos now, bool want_value, Entry* entry) {
+  MissReason why;
+  if (!memory_->Find(key.view(), now, entry, &why) || entry->negative) return false;
+  if (want_value && !Decode(key, now, entry)) return false;
+  CountHit(key, *entry);
+  return true;
+}
+
+ReadResult Engine::Counted(const FullKey& full_key, Found found, const Resolved& resolved,
+                           MonoNanos now) {
+  if (found.live()) {
+    CountHit(full_key, found.entry);
+    return {std::move(found.entry), MissReason::kAbsent, absl::ZeroDuration()};
+  }
+  CountMiss(full_key, resolved);
+  if (!found.present) return {std::nullopt, found.why, absl::ZeroDuration()};
+  usage_.Count(Usage::kNegativeHits, resolved.type->id, resolved.name_space);
+  const MonoNanos left = std::max<MonoNanos>(found.entry.fresh_until - now, 0);
+  return {std::nullopt, MissReason::kNegative, absl::Nanoseconds(left)};
+}
+
+Task<absl::StatusOr<ReadResult>> Engine::Get(KeyRequest request, bool want_value) {
   CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead(request));
   const FullKey full_key(request.name_space, request.key);
-  L1Lookup found = memory_->Find(full_key.view());
-  if (!found.entry || found.entry->negative()) co_return CountedMiss(found, resolved);
-  usage_.Count(Usage::kHits, found.entry->type_id(), found.entry->namespace_id());
-  co_return ReadResult{std::move(found.entry), MissReason::kAbsent, absl::ZeroDuration()};
-}
-
-// REQUIRES: found.entry.
-absl::StatusOr<LoadResult> Engine::HitOrNegative(const L1Lookup& found, const Resolved& resolved) {
-  if (found.entry->negative()) return LoadResult{CountedMiss(found, resolved), std::nullopt};
-  usage_.Count(Usage::kHits, found.entry->type_id(), found.entry->namespace_id());
-  return LoadResult{ReadResult{found.entry, MissReason::kAbsent, absl::ZeroDuration()},
-                    std::nullopt};
+  const MonoNanos now = options_.clock->Mono();
+  co_return Counted(full_key, Find(full_key, now, want_value), resolved, now);
 }
 
 Task<absl::StatusOr<LoadResult>> Engine::GetOrLoad(LoadRequest request) {
@@ -52,11 +96,14 @@ Task<absl::StatusOr<LoadResult>> Engine::GetOrLoad(LoadRequest request) {
   const FullKey full_key(request.key.name_space, request.key.key);
   bool waited = false;
   while (true) {
-    const L1Lookup found = memory_->Find(full_key.view());
-    if (found.entry) co_return HitOrNegative(found, resolved);
+    const MonoNanos now = options_.clock->Mono();
+    Found found = Find(full_key, now, /*want_value=*/true);
+    if (found.present) {
+      co_return LoadResult{Counted(full_key, std::move(found), resolved, now), std::nullopt};
+    }
 
     const MonoNanos until = std::min(request.wait_until, request.deadline);
-    const bool may_wait = until > options_.clock->Mono();
+    const bool may_wait = until > now;
     CO_ASSIGN_OR_RETURN(LeaseTable::Place place, leases_.Join(full_key.view(), may_wait));
     std::string token = std::move(place.token);
     LeaseTurn turn{place.busy ? LeaseTurn::Kind::kTimeout : LeaseTurn::Kind::kGranted};
@@ -83,8 +130,8 @@ Task<absl::StatusOr<LoadResult>> Engine::GetOrLoad(LoadRequest request) {
           co_return Error(Reason::kDEADLINE_EXCEEDED,
                           "the deadline passed while another caller was loading the key");
         }
-        usage_.Count(Usage::kMisses, resolved.type->id, resolved.name_space);
-        co_return LoadResult{ReadResult{EntryPtr(), MissReason::kLoading, absl::ZeroDuration()},
+        CountMiss(full_key, resolved);
+        co_return LoadResult{ReadResult{std::nullopt, MissReason::kLoading, absl::ZeroDuration()},
                              std::nullopt};
       case LeaseTurn::Kind::kCancelled:
         co_return Error(Reason::kCALL_CANCELLED, "the caller cancelled the call");
@@ -135,22 +182,23 @@ absl::StatusOr<std::optional<LoadResult>> Engine::TakeLease(const FullKey& full_
     memory_->EndFill(full_key.view(), lease.ticket);
     return std::optional<LoadResult>();
   }
-  const L1Lookup found = memory_->Find(full_key.view());
-  if (found.entry) {
+  const MonoNanos now = options_.clock->Mono();
+  Found found = Find(full_key, now, /*want_value=*/true);
+  if (found.present) {
     memory_->EndFill(full_key.view(), lease.ticket);
     leases_.Complete(full_key.view(), token);
-    ASSIGN_OR_RETURN(LoadResult result, HitOrNegative(found, resolved));
-    return std::optional<LoadResult>(std::move(result));
+    return std::optional<LoadResult>(
+        LoadResult{Counted(full_key, std::move(found), resolved, now), std::nullopt});
   }
   // A change between BeginFill and Arm found no armed lease to tell.
   if (!memory_->HasFill(full_key.view(), lease.ticket)) {
     leases_.PassOn(full_key.view(), token, LeaseTable::Lost::kRevoked);
     return std::optional<LoadResult>();
   }
-  usage_.Count(Usage::kMisses, resolved.type->id, resolved.name_space);
+  CountMiss(full_key, resolved);
   usage_.Count(Usage::kLoads, resolved.type->id, resolved.name_space);
   return std::optional<LoadResult>(
-      LoadResult{ReadResult{EntryPtr(), found.why, absl::ZeroDuration()},
+      LoadResult{ReadResult{std::nullopt, found.why, absl::ZeroDuration()},
                  GrantedLease{std::move(token), request.lease_ttl}});
 }
 

@@ -33,10 +33,25 @@ absl::StatusOr<int64_t> ParseCounter(std::string_view value) {
   return parsed;
 }
 
+// The same entry again; its lists move over.
+EntryFields FieldsOf(const FullKey& full_key, Entry& entry) {
+  EntryFields fields;
+  fields.full_key = full_key.view();
+  fields.value = entry.stored();
+  fields.encoding = entry.encoding;
+  fields.plain_bytes = entry.plain_bytes;
+  fields.written = entry.written;
+  fields.type_id = entry.type_id;
+  fields.namespace_id = entry.namespace_id;
+  fields.tags = std::move(entry.tags);
+  fields.depends_on = std::move(entry.depends_on);
+  return fields;
+}
+
 }  // namespace
 
 EntryFields Engine::NewFields(const WriteRequest& request, const FullKey& full_key,
-                              const Resolved& resolved, absl::Duration ttl) const {
+                              const Resolved& resolved) const {
   EntryFields fields;
   fields.full_key = full_key.view();
   fields.value = request.value;
@@ -45,16 +60,30 @@ EntryFields Engine::NewFields(const WriteRequest& request, const FullKey& full_k
   fields.namespace_id = *resolved.name_space;
   fields.tags = request.tags;
   fields.depends_on = request.depends_on;
-  SetExpiry(&fields, ttl);
   return fields;
 }
 
+void Engine::Encode(EntryFields* fields, std::string* stored) {
+  if (fields->negative) return;
+  Compressor::Encoded encoded = compressor_->Encode(fields->type_id, fields->value);
+  if (encoded.encoding == kPlain) return;
+  *stored = std::move(encoded.bytes);
+  fields->encoding = encoded.encoding;
+  fields->plain_bytes = static_cast<uint32_t>(fields->value.size());
+  fields->value = *stored;
+}
+
+absl::Status Engine::TooLarge(const EntryFields& fields) const {
+  return Error(Reason::kMEMORY_FULL,
+               StrCat("the entry takes ", memory_->BytesFor(fields),
+                      " bytes, too many for the memory budget (memory.l1) or its type's share"));
+}
+
 absl::StatusOr<InsertResult> Engine::StoreNewVersion(EntryFields* fields, Expect expect,
-                                                     EntryPtr* stored) {
+                                                     MonoNanos now) {
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
     fields->version = versions_.Next();
-    *stored = Entry::New(*fields);
-    const InsertResult result = memory_->Insert(*stored, expect);
+    const InsertResult result = memory_->Insert(*fields, expect, now);
     switch (result.outcome) {
       case InsertOutcome::kOutdated:
         continue;
@@ -66,9 +95,7 @@ absl::StatusOr<InsertResult> Engine::StoreNewVersion(EntryFields* fields, Expect
         versions_.Observe(result.current);
         continue;
       case InsertOutcome::kTooLarge:
-        return Error(Reason::kMEMORY_FULL,
-                     StrCat("the entry takes ", (*stored)->allocated_bytes(),
-                            " bytes, too many for the memory budget (memory.l1)"));
+        return TooLarge(*fields);
       default:
         return result;
     }
@@ -79,22 +106,28 @@ absl::StatusOr<InsertResult> Engine::StoreNewVersion(EntryFields* fields, Expect
 Task<absl::StatusOr<WriteResult>> Engine::Set(WriteRequest request) {
   CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForWrite(request.key));
   const FullKey full_key(request.key.name_space, request.key.key);
+  const MonoNanos now = options_.clock->Mono();
   TtlInput input;
   input.value_bytes = request.value.size();
   input.absent = request.absent;
   input.requested = request.ttl;
-  const absl::Duration ttl = TtlFor(*resolved.type, full_key, input);
-  EntryFields fields = NewFields(request, full_key, resolved, ttl);
+  EntryFields fields = NewFields(request, full_key, resolved);
+  const absl::Duration ttl = SetExpiry(&fields, *resolved.type, input, now);
+  if (const uint32_t weight = hot_keys_.Sampled(); weight != 0) {
+    hot_keys_.Record(fields.type_id, fields.full_key, HotKeys::Event::kWrite, fields.value.size(),
+                     weight);
+  }
+  std::string stored;
+  Encode(&fields, &stored);
 
   WriteResult written;
   if (!request.lease_token.empty()) {
-    CO_ASSIGN_OR_RETURN(written, Fulfil(request, full_key, resolved, std::move(fields)));
+    CO_ASSIGN_OR_RETURN(written, Fulfil(request, full_key, resolved, std::move(fields), now));
   } else {
-    EntryPtr stored;
     CO_ASSIGN_OR_RETURN(const InsertResult result,
-                        StoreNewVersion(&fields, request.condition, &stored));
+                        StoreNewVersion(&fields, request.condition, now));
     written.stored = result.outcome != InsertOutcome::kConditionFailed;
-    written.version = written.stored ? stored->version() : result.current;
+    written.version = written.stored ? fields.version : result.current;
     leases_.OnChange(full_key.view(), result.cancelled, LeaseTable::Change::kStored);
   }
   written.ttl = ttl;
@@ -105,18 +138,18 @@ Task<absl::StatusOr<WriteResult>> Engine::Set(WriteRequest request) {
 
 // Stores the value of a lease's holder, under the version of the moment when its load began.
 absl::StatusOr<WriteResult> Engine::Fulfil(const WriteRequest& request, const FullKey& full_key,
-                                           const Resolved& resolved, EntryFields fields) {
+                                           const Resolved& resolved, EntryFields fields,
+                                           MonoNanos now) {
   WriteResult written;
   written.reason = NotStored::kLeaseLost;
   ArmedLease lease;
   if (!leases_.Find(full_key.view(), request.lease_token, &lease)) {
-    const L1Lookup present = memory_->Peek(full_key.view());
-    written.version = present.entry ? present.entry->version() : kNoVersion;
+    const Found found = Peek(full_key, now);
+    written.version = found.present ? found.entry.version : kNoVersion;
     return written;
   }
   fields.version = lease.version;
-  const EntryPtr entry = Entry::New(fields);
-  const InsertResult result = memory_->Fill(entry, lease.ticket);
+  const InsertResult result = memory_->Fill(fields, lease.ticket, now);
   switch (result.outcome) {
     case InsertOutcome::kStored:
       written.stored = true;
@@ -126,9 +159,7 @@ absl::StatusOr<WriteResult> Engine::Fulfil(const WriteRequest& request, const Fu
     case InsertOutcome::kTooLarge:
       leases_.PassOn(full_key.view(), request.lease_token, LeaseTable::Lost::kReleased);
       usage_.Count(Usage::kLoadsFailed, resolved.type->id, resolved.name_space);
-      return Error(Reason::kMEMORY_FULL,
-                   StrCat("the entry takes ", entry->allocated_bytes(),
-                          " bytes, too many for the memory budget (memory.l1)"));
+      return TooLarge(fields);
     default:
       // The change that ended the fill also passes the lease on; its caller may be slower than we
       // are.
@@ -142,7 +173,7 @@ Task<absl::StatusOr<RemoveResult>> Engine::Delete(KeyRequest request) {
   CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead(request));
   const FullKey full_key(request.name_space, request.key);
   const Version version = versions_.Next();
-  const EraseResult erased = memory_->Erase(full_key.view(), version);
+  const EraseResult erased = memory_->Erase(full_key.view(), version, options_.clock->Mono());
   leases_.OnChange(full_key.view(), erased.cancelled, LeaseTable::Change::kRemoved);
   usage_.Count(Usage::kRemovals, resolved.type->id, resolved.name_space);
   co_return RemoveResult{erased.existed, version};
@@ -153,14 +184,14 @@ Task<absl::StatusOr<InvalidateResult>> Engine::InvalidateKeys(std::string_view n
                                                               bool dry_run) {
   InvalidateResult result;
   if (!dry_run) result.version = versions_.Next();
+  const MonoNanos now = options_.clock->Mono();
   for (const std::string_view key : keys) {
     const FullKey full_key(name_space, key);
     if (dry_run) {
-      const L1Lookup found = memory_->Peek(full_key.view());
-      if (found.entry) ++result.entries;
+      if (Peek(full_key, now).present) ++result.entries;
       continue;
     }
-    const EraseResult erased = memory_->Erase(full_key.view(), result.version);
+    const EraseResult erased = memory_->Erase(full_key.view(), result.version, now);
     leases_.OnChange(full_key.view(), erased.cancelled, LeaseTable::Change::kRemoved);
     if (erased.existed) ++result.entries;
     CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead({name_space, key, ""}));
@@ -173,37 +204,33 @@ Task<absl::StatusOr<TouchResult>> Engine::Touch(TouchRequest request) {
   CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead(request.key));
   const FullKey full_key(request.key.name_space, request.key.key);
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
-    const L1Lookup found = memory_->Peek(full_key.view());
-    if (!found.entry || found.entry->negative()) {
-      const ReadResult miss = CountedMiss(found, resolved);
-      co_return TouchResult{EntryPtr(), miss.miss, false};
+    const MonoNanos now = options_.clock->Mono();
+    Found found = Peek(full_key, now);
+    if (!found.live()) {
+      const ReadResult miss = Counted(full_key, std::move(found), resolved, now);
+      co_return TouchResult{.miss = miss.miss};
     }
-    const Entry& present = *found.entry;
-    if (attempt == 0) usage_.Count(Usage::kHits, present.type_id(), present.namespace_id());
-    const TypePolicy& type = options_.types->Get(present.type_id());
+    Entry& present = found.entry;
+    if (attempt == 0) usage_.Count(Usage::kHits, present.type_id, present.namespace_id);
+    TouchResult touched{
+        .found = true, .version = present.version, .fresh_until = present.fresh_until};
     TtlInput input;
-    input.value_bytes = present.value().size();
+    input.value_bytes = present.value_bytes();
     input.requested = request.ttl;
-    EntryFields fields;
-    SetExpiry(&fields, TtlFor(type, full_key, input));
-    const bool longer = fields.fresh_until > present.fresh_until();
+    EntryFields fields = FieldsOf(full_key, present);
+    SetExpiry(&fields, options_.types->Get(present.type_id), input, now);
+    const bool longer = fields.fresh_until > present.fresh_until;
     if ((request.mode == TouchMode::kExtendOnly && !longer) ||
         (request.mode == TouchMode::kShortenOnly && longer)) {
-      co_return TouchResult{found.entry, MissReason::kAbsent, false};
+      co_return touched;
     }
-    fields.written = present.written();
-    fields.full_key = present.full_key();
-    fields.value = present.value();
-    fields.type_id = present.type_id();
-    fields.namespace_id = present.namespace_id();
-    fields.tags = present.tags();
-    fields.depends_on = present.depends_on();
-    EntryPtr stored;
-    CO_ASSIGN_OR_RETURN(
-        const InsertResult result,
-        StoreNewVersion(&fields, {Expect::Kind::kVersion, present.version()}, &stored));
-    if (result.outcome == InsertOutcome::kStored)
-      co_return TouchResult{stored, MissReason::kAbsent, true};
+    CO_ASSIGN_OR_RETURN(const InsertResult result,
+                        StoreNewVersion(&fields, {Expect::Kind::kVersion, present.version}, now));
+    if (result.outcome != InsertOutcome::kStored) continue;
+    touched.changed = true;
+    touched.version = fields.version;
+    touched.fresh_until = fields.fresh_until;
+    co_return touched;
   }
   co_return Contention();
 }
@@ -212,42 +239,51 @@ Task<absl::StatusOr<IncrementResult>> Engine::Increment(IncrementRequest request
   CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForWrite(request.key));
   const FullKey full_key(request.key.name_space, request.key.key);
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
-    const L1Lookup found = memory_->Peek(full_key.view());
-    const bool exists = found.entry && !found.entry->negative();
-    int64_t value = request.initial;
-    if (exists) {
-      CO_ASSIGN_OR_RETURN(value, ParseCounter(found.entry->value()));
+    const MonoNanos now = options_.clock->Mono();
+    Found found = Peek(full_key, now);
+    Entry& present = found.entry;
+    IncrementResult counted{.value = request.initial, .created = !found.live()};
+    if (found.live()) {
+      if (!Decode(full_key, now, &present)) continue;
+      CO_ASSIGN_OR_RETURN(counted.value, ParseCounter(present.stored()));
     }
-    if (__builtin_add_overflow(value, request.delta, &value)) {
+    if (__builtin_add_overflow(counted.value, request.delta, &counted.value)) {
       co_return Error(Reason::kCOUNTER_OVERFLOW,
                       "the counter would leave the range of 64 bits; it is unchanged");
     }
-    if (exists && request.delta == 0 && !request.extend)
-      co_return IncrementResult{value, found.entry, false};
+    if (found.live() && request.delta == 0 && !request.extend) {
+      counted.version = present.version;
+      counted.fresh_until = present.fresh_until;
+      co_return counted;
+    }
 
-    const std::string text = StrCat(value);
+    const std::string text = StrCat(counted.value);
     WriteRequest write;
     write.key = request.key;
     write.value = text;
     TtlInput input;
     input.value_bytes = text.size();
     input.requested = request.ttl;
-    EntryFields fields =
-        NewFields(write, full_key, resolved, TtlFor(*resolved.type, full_key, input));
+    EntryFields fields = NewFields(write, full_key, resolved);
+    SetExpiry(&fields, *resolved.type, input, now);
     Expect expect{Expect::Kind::kAbsent, kNoVersion};
-    if (exists) {
-      expect = {Expect::Kind::kVersion, found.entry->version()};
-      fields.type_id = found.entry->type_id();
-      fields.tags = found.entry->tags();
-      fields.depends_on = found.entry->depends_on();
-      if (!request.extend) fields.fresh_until = fields.usable_until = found.entry->fresh_until();
+    if (found.live()) {
+      expect = {Expect::Kind::kVersion, present.version};
+      fields.type_id = present.type_id;
+      fields.tags = std::move(present.tags);
+      fields.depends_on = std::move(present.depends_on);
+      if (!request.extend) {
+        fields.fresh_until = fields.usable_until = present.fresh_until;
+        fields.sliding = present.sliding;
+      }
     }
-    EntryPtr stored;
-    CO_ASSIGN_OR_RETURN(const InsertResult result, StoreNewVersion(&fields, expect, &stored));
+    CO_ASSIGN_OR_RETURN(const InsertResult result, StoreNewVersion(&fields, expect, now));
     if (result.outcome != InsertOutcome::kStored) continue;
     leases_.OnChange(full_key.view(), result.cancelled, LeaseTable::Change::kStored);
     usage_.Count(Usage::kSets, resolved.type->id, resolved.name_space);
-    co_return IncrementResult{value, stored, !exists};
+    counted.version = fields.version;
+    counted.fresh_until = fields.fresh_until;
+    co_return counted;
   }
   co_return Contention();
 }

@@ -1,447 +1,280 @@
-// A shard is a mutex, a chained hash index and one doubly linked list in order of insertion, with
-// SIEVE as the eviction policy: a hit sets a bit and moves nothing; the hand walks from the oldest
-// entry to the newest, forgives entries whose bit is set (once), and evicts the first that is not.
-// Hits therefore cost one store under the lock, and one-hit wonders leave early.
+// L1 is its shards: this file decides how many, reserves their address space, sends each call to
+// one by the hash of its key, and adds up what they hold.
 //
-// The index is our own so that its size is known to the byte: buckets grow by doubling when entries
-// outnumber them and the budget allows, and before anything is allocated room is made for it. A
-// general hash table grows when it likes, and for the length of a rehash holds both copies.
+// Shards. One lock is enough for a small cache, and a whole budget in one piece is the best that an
+// eviction can have; many writers want many locks. So a shard has 32 MiB at least, and there are 64
+// at most. Segments are a thousandth of a shard, within 4 KiB and 256 KiB: small enough that open
+// and half evicted ones hardly count, large enough that what is done once a segment hardly costs.
 //
-// Departed remembers, in a few fixed slots per shard, by 32 bits of the hash, why a key is no
-// longer there. It only makes a miss more telling and may forget; nothing is decided by it.
+// The budget is divided evenly. Keys are placed by a keyed hash, so no client can make one shard
+// fuller than the others.
 
 #include "memory/l1.h"
 
-#include <malloc.h>
+#include <sys/mman.h>
 
-#include <array>
+#include <algorithm>
 #include <bit>
-#include <string>
+#include <cstdlib>
+#include <utility>
 
-#include "absl/container/flat_hash_map.h"
-#include "absl/hash/hash.h"
-#include "base/mutex.h"
+#include "base/random.h"
 #include "base/strings.h"
+#include "core/key.h"
+#include "memory/shard.h"
 
 namespace larder {
 namespace {
 
-constexpr size_t kShardsMax = 64;
-constexpr size_t kBucketsMin = 64;
-// The books of types and namespaces take at most one part in this many of a shard, the smallest
-// budgets excepted.
-constexpr uint64_t kTalliesShare = 8;
+constexpr uint64_t kShardsMax = 64;
+constexpr uint64_t kShardBytesMin = 32 << 20;
+constexpr uint64_t kSegmentsPerShard = 1024;
+constexpr uint64_t kSegmentBytesMin = 4 << 10;
+constexpr uint64_t kSegmentBytesMax = 256 << 10;
 // A shard holds at least this many of the largest entries.
 constexpr uint64_t kLargestPerShard = 4;
-// A ticket's key and its place in the table, beside the key's bytes.
-constexpr uint64_t kTicketBytes = 96;
-// Tickets may take one part in this many of a shard.
-constexpr uint64_t kTicketShare = 8;
+// Books of types and namespaces take at most one part in this many of a shard.
+constexpr uint64_t kTalliesShare = 16;
+// From this size of a shard on, its segments are in huge pages: a hit in a large cache waits for
+// address translation as long as for the data.
+constexpr uint64_t kHugeShardBytes = 32 << 20;
+constexpr uint64_t kHugePageBytes = 2 << 20;
+constexpr int kSweepRoundsMax = 64;
 
-struct Node {
-  EntryPtr entry;
-  uint64_t hash;
-  uint64_t bytes;
-  Node* chain;
-  Node* older;
-  Node* newer;
-  bool visited;
-};
-
-uint64_t HashOf(std::string_view full_key) { return absl::Hash<std::string_view>{}(full_key); }
-
-bool IsValue(const Node* node, MonoNanos now) {
-  return node != nullptr && !node->entry->negative() && node->entry->usable_until() > now;
-}
+constexpr uint64_t RoundUp(uint64_t bytes, uint64_t to) { return (bytes + to - 1) / to * to; }
 
 }  // namespace
 
+uint64_t L1Tally::evicted() const {
+  uint64_t sum = 0;
+  for (const uint64_t count : evictions) sum += count;
+  return sum;
+}
+
 void L1Tally::Add(const L1Tally& other) {
   entries += other.entries;
-  bytes += other.bytes;
-  evictions += other.evictions;
+  key_bytes += other.key_bytes;
+  value_bytes += other.value_bytes;
+  plain_bytes += other.plain_bytes;
+  encoded_bytes += other.encoded_bytes;
+  overhead_bytes += other.overhead_bytes;
+  for (size_t i = 0; i < evictions.size(); ++i) evictions[i] += other.evictions[i];
+  evicted_bytes += other.evicted_bytes;
+  evicted_age_ms += other.evicted_age_ms;
   expirations += other.expirations;
 }
 
-struct L1::Shard {
-  Shard() = default;
-  ~Shard() {
-    MutexLock lock(&mu);
-    while (newest != nullptr) Unlink(newest);
+L1Common::L1Common(const L1::Options& options)
+    : clock(options.clock),
+      began(options.clock->Mono()),
+      hash(options.hash_seed == 0 ? Random::System()->Next() : options.hash_seed,
+           options.hash_seed == 0 ? Random::System()->Next() : ~options.hash_seed),
+      types_max(options.types_max),
+      namespaces_max(options.namespaces_max),
+      types(std::make_unique<Type[]>(options.types_max + 1)),
+      namespaces(std::make_unique<std::atomic<const std::string*>[]>(options.namespaces_max)) {
+  for (size_t id = 0; id <= types_max; ++id) {
+    const L1::TypeOptions type = id < options.types.size() ? options.types[id] : L1::TypeOptions();
+    types[id].share_min = type.share_min;
+    types[id].share_max = type.share_max;
+    types[id].hits_half_life = std::max<int64_t>(absl::ToInt64Nanoseconds(type.hits_half_life), 1);
   }
+  Tick(began);
+}
 
-  void Open(uint64_t budget_bytes) {
-    MutexLock lock(&mu);
-    budget = budget_bytes;
-    SetBuckets(kBucketsMin);
-  }
+L1Common::~L1Common() { delete[] encoded.load(); }
 
-  Node* FindNode(std::string_view full_key, uint64_t hash) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
-    for (Node* node = buckets[hash & (buckets.size() - 1)]; node != nullptr; node = node->chain) {
-      if (node->hash == hash && node->entry->full_key() == full_key) return node;
-    }
-    return nullptr;
+void L1Common::Tick(MonoNanos now) {
+  wall_minus_mono.store(absl::ToUnixNanos(clock->Now()) - now, std::memory_order_relaxed);
+  for (size_t id = 0; id <= types_max; ++id) {
+    types[id].hits_epoch.store(static_cast<uint8_t>((now - began) / types[id].hits_half_life),
+                               std::memory_order_relaxed);
   }
+}
 
-  // The live node, after an expired one was removed.
-  Node* FindLive(std::string_view full_key, uint64_t hash, MonoNanos now)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
-    Node* const node = FindNode(full_key, hash);
-    if (node == nullptr || node->entry->usable_until() > now) return node;
-    Expire(node);
-    return nullptr;
-  }
+void L1Common::Learn(uint16_t id, std::string_view name) {
+  if (namespaces[id].load(std::memory_order_acquire) != nullptr) return;
+  MutexLock lock(&learn_mu);
+  if (namespaces[id].load(std::memory_order_relaxed) != nullptr) return;
+  names.push_back(std::make_unique<const std::string>(name));
+  if (name == kDefaultNamespace) default_id.store(id, std::memory_order_relaxed);
+  namespaces[id].store(names.back().get(), std::memory_order_release);
+}
 
-  InsertResult Put(EntryPtr entry, uint64_t hash, MonoNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
-    const std::string_view full_key = entry->full_key();
-    Node* const present = FindLive(full_key, hash, now);
-    if (present != nullptr && present->entry->version() >= entry->version()) {
-      return {InsertOutcome::kNewerExists, present->entry->version(), 0};
-    }
-    const uint64_t bytes = entry->allocated_bytes() + sizeof(Node) + sizeof(uint64_t);
-    if (bytes > budget / kLargestPerShard) {
-      return {InsertOutcome::kTooLarge, present != nullptr ? present->entry->version() : kNoVersion,
-              0};
-    }
-    if (present != nullptr) {
-      entry->CarryHits(present->entry->hits());
-      Unlink(present);
-    }
-    // Grown first, so that what they grow by is part of the room that is made.
-    TallyOf(by_type, entry->type_id());
-    TallyOf(by_namespace, entry->namespace_id());
-    MakeRoom(bytes);
-    Link(std::move(entry), hash, bytes);
-    return {InsertOutcome::kStored, newest->entry->version(), 0};
+void L1Common::CountEncoded(Encoding encoding, int64_t by) {
+  std::atomic<int64_t>* counters = encoded.load(std::memory_order_acquire);
+  if (counters == nullptr) {
+    auto made = std::make_unique<std::atomic<int64_t>[]>(1 << 16);
+    if (encoded.compare_exchange_strong(counters, made.get(), std::memory_order_acq_rel))
+      counters = made.release();
   }
+  counters[encoding].fetch_add(by, std::memory_order_relaxed);
+}
 
-  FillTicket TakeTicket(std::string_view full_key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
-    if (tickets.empty()) return 0;
-    const auto it = tickets.find(ToAbsl(full_key));
-    if (it == tickets.end()) return 0;
-    const FillTicket ticket = it->second;
-    const uint64_t bytes = kTicketBytes + it->first.size();
-    ticket_bytes -= bytes;
-    used -= bytes;
-    tickets.erase(it);
-    // The table does not shrink by itself, and a burst of loads would leave it large for good.
-    if (tickets.empty() && tickets.capacity() > kBucketsMin) tickets = {};
-    return ticket;
-  }
+namespace {
 
-  // Evicts until `bytes` more fit, and grows the index where that is due and fits as well.
-  void MakeRoom(uint64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
-    while (used + bytes > budget && newest != nullptr) EvictOne();
-    if (entries < buckets.size()) return;
-    // Both arrays exist while the entries move over.
-    const uint64_t grown = buckets.size() * 2 * sizeof(Node*);
-    // A full shard whose entries have become small would walk ever longer chains: then the index
-    // comes first.
-    while (entries >= 2 * buckets.size() && used + bytes + grown > budget) EvictOne();
-    if (used + bytes + grown <= budget) SetBuckets(buckets.size() * 2);
-  }
+class ShardedL1 : public L1 {
+ public:
+  explicit ShardedL1(const Options& options);
+  ~ShardedL1() override;
 
-  void EvictOne() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
-    Node* node = hand != nullptr ? hand : oldest;
-    while (node->visited) {
-      node->visited = false;
-      node = node->newer != nullptr ? node->newer : oldest;
-    }
-    hand = node;  // Unlink moves it on
-    Depart(node, MissReason::kAbsent);
-    ++TallyOf(by_type, node->entry->type_id()).evictions;
-    ++TallyOf(by_namespace, node->entry->namespace_id()).evictions;
-    Unlink(node);
+  bool Find(std::string_view full_key, MonoNanos now, Entry* entry, MissReason* why) override {
+    const uint64_t hash = HashOf(full_key);
+    return ShardOf(hash).Find(full_key, hash, now, entry, why);
   }
+  bool Peek(std::string_view full_key, MonoNanos now, Entry* entry,
+            MissReason* why) const override {
+    const uint64_t hash = HashOf(full_key);
+    return ShardOf(hash).Peek(full_key, hash, now, entry, why);
+  }
+  InsertResult Insert(const EntryFields& fields, Expect expect, MonoNanos now) override {
+    const uint64_t hash = HashOf(fields.full_key);
+    Shard& shard = ShardOf(hash);
+    common_.Learn(fields.namespace_id, FullKey::NamespaceOf(fields.full_key));
+    return shard.Insert(fields, hash, expect, LargeValue(shard, fields), now);
+  }
+  EraseResult Erase(std::string_view full_key, Version version, MonoNanos now) override {
+    const uint64_t hash = HashOf(full_key);
+    return ShardOf(hash).Erase(full_key, hash, version, now);
+  }
+  FillTicket BeginFill(std::string_view full_key) override {
+    return ShardOf(HashOf(full_key)).BeginFill(full_key, common_.clock->Mono());
+  }
+  bool HasFill(std::string_view full_key, FillTicket ticket) const override {
+    return ShardOf(HashOf(full_key)).HasFill(full_key, ticket);
+  }
+  InsertResult Fill(const EntryFields& fields, FillTicket ticket, MonoNanos now) override {
+    const uint64_t hash = HashOf(fields.full_key);
+    Shard& shard = ShardOf(hash);
+    common_.Learn(fields.namespace_id, FullKey::NamespaceOf(fields.full_key));
+    return shard.Fill(fields, hash, ticket, LargeValue(shard, fields), now);
+  }
+  void EndFill(std::string_view full_key, FillTicket ticket) override {
+    ShardOf(HashOf(full_key)).EndFill(full_key, ticket);
+  }
+  uint64_t BytesFor(const EntryFields& fields) const override;
+  void Sweep(MonoNanos now) override;
+  bool SetBudget(uint64_t budget_bytes) override;
+  uint64_t EntriesEncoded(Encoding encoding) const override;
+  L1Usage Usage() const override;
+  bool CheckInvariants() const override;
 
-  void Expire(Node* node) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
-    Depart(node, MissReason::kExpired);
-    ++TallyOf(by_type, node->entry->type_id()).expirations;
-    ++TallyOf(by_namespace, node->entry->namespace_id()).expirations;
-    Unlink(node);
+ private:
+  uint64_t HashOf(std::string_view full_key) const { return common_.hash(full_key); }
+  // The top bits choose the shard; the index uses the others.
+  Shard& ShardOf(uint64_t hash) const { return *shards_[(hash >> 58) & (shards_.size() - 1)]; }
+  static bool IsLarge(const Shard& shard, const EntryFields& fields) {
+    return fields.value.size() > shard.inline_bytes_max();
   }
+  static SharedBytes LargeValue(const Shard& shard, const EntryFields& fields) {
+    return IsLarge(shard, fields) ? SharedBytes::Copy(fields.value) : SharedBytes();
+  }
+  // What L1 takes beside its shards.
+  uint64_t FixedBytes() const;
 
-  void Link(EntryPtr entry, uint64_t hash, uint64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
-    Node*& bucket = buckets[hash & (buckets.size() - 1)];
-    Node* const node = new Node{std::move(entry), hash, bytes, bucket, newest, nullptr, false};
-    bucket = node;
-    (newest != nullptr ? newest->newer : oldest) = node;
-    newest = node;
-    Account(node, 1);
-  }
-
-  void Unlink(Node* node) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
-    Node** link = &buckets[node->hash & (buckets.size() - 1)];
-    while (*link != node) link = &(*link)->chain;
-    *link = node->chain;
-    (node->older != nullptr ? node->older->newer : oldest) = node->newer;
-    (node->newer != nullptr ? node->newer->older : newest) = node->older;
-    if (hand == node) hand = node->newer;
-    if (sweeper == node) sweeper = node->newer;
-    Account(node, -1);
-    delete node;
-  }
-
-  void Account(const Node* node, int sign) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
-    const uint64_t bytes = sign * node->bytes;
-    used += bytes;
-    entries += sign;
-    for (L1Tally* tally : {&TallyOf(by_type, node->entry->type_id()),
-                           &TallyOf(by_namespace, node->entry->namespace_id())}) {
-      tally->entries += sign;
-      tally->bytes += bytes;
-    }
-  }
-
-  L1Tally& TallyOf(std::vector<L1Tally>& tallies, uint16_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
-    if (tallies.size() <= id) {
-      const size_t before = tallies.capacity();
-      tallies.resize(id + 1);
-      used += (tallies.capacity() - before) * sizeof(L1Tally);
-    }
-    return tallies[id];
-  }
-
-  void SetBuckets(size_t count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
-    std::vector<Node*> grown(count, nullptr);
-    for (Node* node = oldest; node != nullptr; node = node->newer) {
-      Node*& bucket = grown[node->hash & (count - 1)];
-      node->chain = bucket;
-      bucket = node;
-    }
-    used += (count - buckets.size()) * sizeof(Node*);
-    buckets.swap(grown);
-  }
-
-  void Depart(const Node* node, MissReason why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
-    RememberWhy(node->hash, why);
-    floor = std::max(floor, node->entry->version());
-  }
-  void RememberWhy(uint64_t hash, MissReason why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
-    departed[hash % departed.size()] = {static_cast<uint32_t>(hash >> 32), why};
-  }
-  MissReason WhyGone(uint64_t hash) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
-    const Departed& slot = departed[hash % departed.size()];
-    return slot.fingerprint == static_cast<uint32_t>(hash >> 32) ? slot.why : MissReason::kAbsent;
-  }
-
-  struct Departed {
-    uint32_t fingerprint = 0;
-    MissReason why = MissReason::kAbsent;
-  };
-
-  mutable Mutex mu;
-  uint64_t budget ABSL_GUARDED_BY(mu) = 0;
-  uint64_t used ABSL_GUARDED_BY(mu) = sizeof(Shard);
-  uint64_t entries ABSL_GUARDED_BY(mu) = 0;
-  std::vector<Node*> buckets ABSL_GUARDED_BY(mu);
-  Node* oldest ABSL_GUARDED_BY(mu) = nullptr;
-  Node* newest ABSL_GUARDED_BY(mu) = nullptr;
-  Node* hand ABSL_GUARDED_BY(mu) = nullptr;     // where eviction goes on; null = at the oldest
-  Node* sweeper ABSL_GUARDED_BY(mu) = nullptr;  // where the sweep goes on; null = at the oldest
-  absl::flat_hash_map<std::string, FillTicket> tickets ABSL_GUARDED_BY(mu);
-  FillTicket last_ticket ABSL_GUARDED_BY(mu) = 0;
-  uint64_t ticket_bytes ABSL_GUARDED_BY(mu) = 0;
-  std::vector<L1Tally> by_type ABSL_GUARDED_BY(mu);
-  std::vector<L1Tally> by_namespace ABSL_GUARDED_BY(mu);
-  std::array<Departed, 512> departed ABSL_GUARDED_BY(mu);
-  // The newest version that left this shard without a successor.
-  Version floor ABSL_GUARDED_BY(mu) = kNoVersion;
+  L1Common common_;
+  char* addresses_ = nullptr;
+  uint64_t address_bytes_ = 0;
+  std::vector<std::unique_ptr<Shard>> shards_;
+  std::atomic<uint64_t> budget_bytes_;
 };
 
-std::unique_ptr<L1> L1::New(const Options& options) { return std::unique_ptr<L1>(new L1(options)); }
-
-L1::L1(const Options& options)
-    : clock_(options.clock), budget_bytes_(std::max(options.budget_bytes, kBudgetBytesMin)) {
+ShardedL1::ShardedL1(const Options& options)
+    : common_(options), budget_bytes_(std::max(options.budget_bytes, kBudgetBytesMin)) {
+  const uint64_t tallies = (options.types_max + options.namespaces_max) * sizeof(L1Tally);
   const uint64_t shard_bytes_min =
-      std::max<uint64_t>({options.entry_bytes_max * kLargestPerShard,
-                          options.tallies_max * sizeof(L1Tally) * kTalliesShare, 1 << 20});
-  shard_count_ =
+      std::max({options.entry_bytes_max * kLargestPerShard,
+                std::min<uint64_t>(tallies * kTalliesShare, 64 << 20), kShardBytesMin});
+  const uint64_t count =
       std::bit_floor(std::clamp<uint64_t>(budget_bytes_ / shard_bytes_min, 1, kShardsMax));
-  shards_ = std::make_unique<Shard[]>(shard_count_);
-  for (size_t i = 0; i < shard_count_; ++i) shards_[i].Open(budget_bytes_ / shard_count_);
-}
-
-L1::~L1() = default;
-
-// The top bits choose the shard, the bottom bits the bucket.
-L1::Shard& L1::ShardOf(uint64_t hash) const { return shards_[(hash >> 48) & (shard_count_ - 1)]; }
-
-L1Lookup L1::Find(std::string_view full_key, MonoNanos now) {
-  const uint64_t hash = HashOf(full_key);
-  Shard& shard = ShardOf(hash);
-  MutexLock lock(&shard.mu);
-  Node* const node = shard.FindLive(full_key, hash, now);
-  if (node == nullptr) return {EntryPtr(), shard.WhyGone(hash)};
-  node->visited = true;
-  node->entry->CountHit();
-  return {node->entry, MissReason::kAbsent};
-}
-
-L1Lookup L1::Peek(std::string_view full_key) const {
-  const uint64_t hash = HashOf(full_key);
-  Shard& shard = ShardOf(hash);
-  MutexLock lock(&shard.mu);
-  const Node* const node = shard.FindNode(full_key, hash);
-  if (node == nullptr) return {EntryPtr(), shard.WhyGone(hash)};
-  if (node->entry->usable_until() <= clock_->Mono()) return {EntryPtr(), MissReason::kExpired};
-  return {node->entry, MissReason::kAbsent};
-}
-
-InsertResult L1::Insert(EntryPtr entry, Expect expect) {
-  const uint64_t hash = HashOf(entry->full_key());
-  const MonoNanos now = clock_->Mono();
-  // Keeps the key's bytes alive past the move below.
-  const EntryPtr keep = entry;
-  Shard& shard = ShardOf(hash);
-  MutexLock lock(&shard.mu);
-  const Node* const present = shard.FindLive(keep->full_key(), hash, now);
-  const bool is_value = IsValue(present, now);
-  const bool holds = expect.kind == Expect::Kind::kAny ||
-                     (expect.kind == Expect::Kind::kAbsent && !is_value) ||
-                     (expect.kind == Expect::Kind::kPresent && is_value) ||
-                     (expect.kind == Expect::Kind::kVersion && is_value &&
-                      present->entry->version() == expect.version);
-  if (!holds) {
-    return {InsertOutcome::kConditionFailed,
-            present != nullptr ? present->entry->version() : kNoVersion, 0};
+  const uint64_t shard_bytes = (budget_bytes_ - FixedBytes()) / count;
+  const uint64_t segment_bytes = std::clamp(std::bit_floor(shard_bytes / kSegmentsPerShard),
+                                            kSegmentBytesMin, kSegmentBytesMax);
+  const uint64_t shard_addresses =
+      RoundUp(std::max(options.budget_bytes_max, budget_bytes_.load()) / count + segment_bytes,
+              kHugePageBytes);
+  address_bytes_ = shard_addresses * count + kHugePageBytes;
+  void* const addresses = mmap(nullptr, address_bytes_, PROT_READ | PROT_WRITE,
+                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (addresses == MAP_FAILED) std::abort();
+  addresses_ = static_cast<char*>(addresses);
+  auto* const aligned =
+      reinterpret_cast<char*>(RoundUp(reinterpret_cast<uint64_t>(addresses_), kHugePageBytes));
+  if (shard_bytes >= kHugeShardBytes) madvise(aligned, shard_addresses * count, MADV_HUGEPAGE);
+  for (uint64_t i = 0; i < count; ++i) {
+    shards_.push_back(std::make_unique<Shard>(
+        &common_, aligned + i * shard_addresses,
+        static_cast<uint32_t>(shard_addresses / segment_bytes),
+        static_cast<uint32_t>(segment_bytes), shard_bytes,
+        options.hash_seed == 0 ? Random::System()->Next() : options.hash_seed + i));
   }
-  // 1: Set A takes version 10.  2: Set B takes 20, lands, expires at once.  3: A lands. Nothing of
-  // the key is left to tell that 10 is old, so every version that leaves raises the floor, and A
-  // comes back with a new version.
-  if (present == nullptr && keep->version() <= shard.floor)
-    return {InsertOutcome::kOutdated, kNoVersion, 0};
-  InsertResult result = shard.Put(std::move(entry), hash, now);
-  if (result.outcome == InsertOutcome::kStored)
-    result.cancelled = shard.TakeTicket(keep->full_key());
-  return result;
 }
 
-EraseResult L1::Erase(std::string_view full_key, Version version) {
-  const uint64_t hash = HashOf(full_key);
-  const MonoNanos now = clock_->Mono();
-  EraseResult result;
-  Shard& shard = ShardOf(hash);
-  MutexLock lock(&shard.mu);
-  result.cancelled = shard.TakeTicket(full_key);
-  shard.floor = std::max(shard.floor, version);
-  Node* const node = shard.FindLive(full_key, hash, now);
-  if (node != nullptr && node->entry->version() > version) return result;
-  shard.RememberWhy(hash, MissReason::kInvalidated);
-  if (node != nullptr) {
-    result.existed = IsValue(node, now);
-    shard.Unlink(node);
-  }
-  return result;
+ShardedL1::~ShardedL1() {
+  shards_.clear();
+  munmap(addresses_, address_bytes_);
 }
 
-FillTicket L1::BeginFill(std::string_view full_key) {
-  const uint64_t hash = HashOf(full_key);
-  Shard& shard = ShardOf(hash);
-  MutexLock lock(&shard.mu);
-  shard.TakeTicket(full_key);
-  const uint64_t bytes = kTicketBytes + full_key.size();
-  if (shard.ticket_bytes + bytes > shard.budget / kTicketShare) return 0;
-  const FillTicket ticket = ++shard.last_ticket;
-  shard.tickets.emplace(std::string(full_key), ticket);
-  shard.ticket_bytes += bytes;
-  shard.used += bytes;
-  shard.MakeRoom(0);
-  return ticket;
+uint64_t ShardedL1::FixedBytes() const {
+  uint64_t bytes = sizeof(*this) + (common_.types_max + 1) * sizeof(L1Common::Type) +
+                   common_.namespaces_max * sizeof(void*);
+  if (common_.encoded.load(std::memory_order_relaxed) != nullptr)
+    bytes += (1 << 16) * sizeof(int64_t);
+  return bytes;
 }
 
-InsertResult L1::Fill(EntryPtr entry, FillTicket ticket) {
-  const uint64_t hash = HashOf(entry->full_key());
-  const MonoNanos now = clock_->Mono();
-  const EntryPtr keep = entry;
-  Shard& shard = ShardOf(hash);
-  MutexLock lock(&shard.mu);
-  const auto it = shard.tickets.find(ToAbsl(keep->full_key()));
-  if (it == shard.tickets.end() || it->second != ticket) {
-    const Node* const present = shard.FindLive(keep->full_key(), hash, now);
-    return {InsertOutcome::kTicketLost, present != nullptr ? present->entry->version() : kNoVersion,
-            0};
-  }
-  shard.TakeTicket(keep->full_key());
-  return shard.Put(std::move(entry), hash, now);
+uint64_t ShardedL1::BytesFor(const EntryFields& fields) const {
+  const bool large = IsLarge(*shards_[0], fields);
+  return Record::BytesFor(fields, large, common_.clock->Mono()) + Index::kBytesPerEntry +
+         (large ? SharedBytes::AllocatedBytesFor(fields.value.size()) : 0);
 }
 
-bool L1::HasFill(std::string_view full_key, FillTicket ticket) const {
-  Shard& shard = ShardOf(HashOf(full_key));
-  MutexLock lock(&shard.mu);
-  const auto it = shard.tickets.find(ToAbsl(full_key));
-  return it != shard.tickets.end() && it->second == ticket;
-}
-
-void L1::EndFill(std::string_view full_key, FillTicket ticket) {
-  Shard& shard = ShardOf(HashOf(full_key));
-  MutexLock lock(&shard.mu);
-  const auto it = shard.tickets.find(ToAbsl(full_key));
-  if (it != shard.tickets.end() && it->second == ticket) shard.TakeTicket(full_key);
-}
-
-void L1::Sweep(double share) {
-  const MonoNanos now = clock_->Mono();
-  for (size_t i = 0; i < shard_count_; ++i) {
-    Shard& shard = shards_[i];
-    MutexLock lock(&shard.mu);
-    auto left = static_cast<uint64_t>(static_cast<double>(shard.entries) * share) + 1;
-    Node* node = shard.sweeper != nullptr ? shard.sweeper : shard.oldest;
-    for (; left > 0 && node != nullptr; --left) {
-      Node* const next = node->newer;
-      if (node->entry->usable_until() <= now) shard.Expire(node);
-      node = next;
-    }
-    shard.sweeper = node;
-    if (shard.buckets.size() > kBucketsMin && shard.entries < shard.buckets.size() / 8) {
-      shard.SetBuckets(shard.buckets.size() / 2);
+void ShardedL1::Sweep(MonoNanos now) {
+  common_.Tick(now);
+  for (const std::unique_ptr<Shard>& shard : shards_) {
+    for (int round = 0; round < kSweepRoundsMax && shard->SweepStep(now); ++round) {
     }
   }
 }
 
-L1Usage L1::Usage() const {
+bool ShardedL1::SetBudget(uint64_t budget_bytes) {
+  budget_bytes = std::max(budget_bytes, kBudgetBytesMin);
+  budget_bytes = std::min(budget_bytes, address_bytes_);
+  const MonoNanos now = common_.clock->Mono();
+  bool reached = true;
+  for (const std::unique_ptr<Shard>& shard : shards_) {
+    if (!shard->BudgetStep((budget_bytes - FixedBytes()) / shards_.size(), now)) reached = false;
+  }
+  budget_bytes_.store(budget_bytes);
+  return reached;
+}
+
+uint64_t ShardedL1::EntriesEncoded(Encoding encoding) const {
+  const std::atomic<int64_t>* const counters = common_.encoded.load(std::memory_order_acquire);
+  if (counters == nullptr) return 0;
+  return static_cast<uint64_t>(
+      std::max<int64_t>(counters[encoding].load(std::memory_order_relaxed), 0));
+}
+
+L1Usage ShardedL1::Usage() const {
   L1Usage usage;
-  usage.budget_bytes = budget_bytes_;
-  const auto add = [](std::vector<L1Tally>& to, const std::vector<L1Tally>& from) {
-    if (to.size() < from.size()) to.resize(from.size());
-    for (size_t i = 0; i < from.size(); ++i) to[i].Add(from[i]);
-  };
-  for (size_t i = 0; i < shard_count_; ++i) {
-    const Shard& shard = shards_[i];
-    MutexLock lock(&shard.mu);
-    usage.bytes += shard.used;
-    usage.fills += shard.tickets.size();
-    add(usage.by_type, shard.by_type);
-    add(usage.by_namespace, shard.by_namespace);
-  }
+  usage.budget_bytes = budget_bytes_.load();
+  usage.bytes = FixedBytes();
+  const MonoNanos now = common_.clock->Mono();
+  for (const std::unique_ptr<Shard>& shard : shards_) shard->AddTo(&usage, now);
+  usage.newcomer_share /= static_cast<double>(shards_.size());
   for (const L1Tally& tally : usage.by_type) usage.total.Add(tally);
   return usage;
 }
 
-bool L1::CheckInvariants() const {
-  for (size_t i = 0; i < shard_count_; ++i) {
-    Shard& shard = shards_[i];
-    MutexLock lock(&shard.mu);
-    uint64_t bytes = sizeof(Shard) + shard.buckets.size() * sizeof(Node*) +
-                     (shard.by_type.capacity() + shard.by_namespace.capacity()) * sizeof(L1Tally);
-    for (const auto& [key, ticket] : shard.tickets) bytes += kTicketBytes + key.size();
-    uint64_t listed = 0;
-    for (Node* node = shard.oldest; node != nullptr; node = node->newer) {
-      bytes += node->bytes;
-      ++listed;
-      if (shard.FindNode(node->entry->full_key(), node->hash) != node) return false;
-    }
-    uint64_t indexed = 0;
-    for (const Node* chain : shard.buckets) {
-      for (; chain != nullptr; chain = chain->chain) ++indexed;
-    }
-    uint64_t tallied = 0;
-    for (const L1Tally& tally : shard.by_type) tallied += tally.entries;
-    const bool books_right =
-        bytes == shard.used && listed == shard.entries && indexed == listed && tallied == listed;
-    if (!books_right || shard.used > shard.budget) return false;
-  }
-  return true;
+bool ShardedL1::CheckInvariants() const {
+  const MonoNanos now = common_.clock->Mono();
+  return std::ranges::all_of(shards_,
+                             [now](const auto& shard) { return shard->CheckInvariants(now); });
 }
+
+}  // namespace
+
+std::unique_ptr<L1> L1::New(const Options& options) { return std::make_unique<ShardedL1>(options); }
 
 }  // namespace larder

@@ -1,8 +1,8 @@
 // L1 holds entries in memory: bounded in bytes, expiring, and the place where it is decided which
-// version of a key this replica serves. Thread safety: any method, any thread. Blocks at most for
-// one shard's lock, which is never held across I/O or a callback. Errors: none; a lookup that finds
-// nothing says why as far as L1 remembers. Never holds more than its budget, index and bookkeeping
-// included. Never calls another tier.
+// version of a key this replica serves. Thread safety: any method, any thread. A hit takes no lock;
+// everything else blocks at most for one shard's lock, which is never held across I/O or a
+// callback. Errors: none; a lookup that finds nothing says why as far as L1 remembers. Never holds
+// more than its budget, index and bookkeeping included. Never calls another tier.
 //
 // Fills. A load takes time, and what it brings back may be out of date when it lands. BeginFill
 // leaves a ticket for the key; whatever changes the key afterwards (Insert, Erase) takes the ticket
@@ -13,6 +13,7 @@
 #ifndef LARDER_MEMORY_L1_H_
 #define LARDER_MEMORY_L1_H_
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string_view>
@@ -42,7 +43,7 @@ enum class InsertOutcome : uint8_t {
   kConditionFailed,  // Expect did not hold
   kOutdated,         // newer versions have left this shard since: try again with a new version
   kTicketLost,       // the key was changed, or the fill given up, since BeginFill
-  kTooLarge,         // the entry alone would take more than a quarter of its shard
+  kTooLarge,         // the entry alone would take more than a quarter of its shard or of its type
 };
 
 struct InsertResult {
@@ -59,18 +60,31 @@ struct EraseResult {
   FillTicket cancelled = 0;
 };
 
-struct L1Lookup {
-  EntryPtr entry;  // null on a miss; may be negative
-  MissReason why = MissReason::kAbsent;
+// Why an entry left to make room.
+enum class EvictionCause : uint8_t {
+  kUnread,    // it was never read after it came
+  kCold,      // it was read once, but not of late
+  kTypeFull,  // its type reached its maximum share
+  kShrink,    // the budget was made smaller
 };
+inline constexpr size_t kEvictionCauses = 4;
 
 // What is held for one data type or namespace, and what left.
 struct L1Tally {
   uint64_t entries = 0;
-  uint64_t bytes = 0;
-  uint64_t evictions = 0;
+  uint64_t key_bytes = 0;       // keys without their namespace
+  uint64_t value_bytes = 0;     // values as stored
+  uint64_t plain_bytes = 0;     // the same values as callers see them
+  uint64_t encoded_bytes = 0;   // the part of value_bytes that is compressed
+  uint64_t overhead_bytes = 0;  // headers, tags, index slots, rounding
+  std::array<uint64_t, kEvictionCauses> evictions = {};
+  uint64_t evicted_bytes = 0;
+  // Sum of the ages, since they came into memory, of what was evicted; in milliseconds.
+  uint64_t evicted_age_ms = 0;
   uint64_t expirations = 0;
 
+  uint64_t bytes() const { return key_bytes + value_bytes + overhead_bytes; }
+  uint64_t evicted() const;
   void Add(const L1Tally& other);
 };
 
@@ -78,71 +92,99 @@ struct L1Usage {
   // Everything that L1 allocates: entries, index and bookkeeping.
   uint64_t bytes = 0;
   uint64_t budget_bytes = 0;
+  // Parts of `bytes`: segments, large values, index, ghosts; the rest is fixed bookkeeping.
+  uint64_t segment_bytes = 0;
+  uint64_t large_bytes = 0;
+  uint64_t index_bytes = 0;
+  uint64_t ghost_bytes = 0;
+  // Bytes of entries that are known to be dead, or past their time, and not given back yet.
+  uint64_t dead_bytes = 0;
+  // The part of memory that newcomers get now, 0 to 1, the mean over the shards.
+  double newcomer_share = 0;
   uint64_t fills = 0;  // tickets out now
-  L1Tally total;       // total.bytes leaves out index and fixed bookkeeping
+  L1Tally total;       // total.bytes() leaves out what no entry owns
   std::vector<L1Tally> by_type;
   std::vector<L1Tally> by_namespace;
 };
 
 class L1 {
  public:
-  static constexpr uint64_t kBudgetBytesMin = 8 << 20;
+  static constexpr uint64_t kBudgetBytesMin = 1 << 20;
+
+  // What L1 knows of a data type.
+  struct TypeOptions {
+    // Part of the budget that other types cannot take from it, and that it cannot exceed. The
+    // minimum shares of all types together are at most 1.
+    double share_min = 0;
+    double share_max = 1;
+    // Hits count half after this time.
+    absl::Duration hits_half_life = absl::Minutes(10);
+  };
 
   struct Options {
     // At least kBudgetBytesMin.
     uint64_t budget_bytes = 64 << 20;
+    // The most that SetBudget may ask for; address space is reserved for it. 0 = budget_bytes.
+    uint64_t budget_bytes_max = 0;
     // The largest entry to expect: there are as many shards as keep it below a quarter of one, 64
     // at most.
     uint64_t entry_bytes_max = 1 << 20;
-    // Data types and namespaces that may be told apart: their books are kept in each shard.
-    size_t tallies_max = 2000;
+    // By type id. Types beyond the list have the defaults.
+    std::vector<TypeOptions> types = {};
+    // Ids at or beyond these are not told apart in the books.
+    size_t types_max = 1000;
+    size_t namespaces_max = 1000;
+    // The key of the hash that places entries; 0 draws one. Only tests set it.
+    uint64_t hash_seed = 0;
     Clock* clock = Clock::System();
   };
 
   static std::unique_ptr<L1> New(const Options& options);
-  ~L1();
+  virtual ~L1() = default;
 
-  // The live entry for `full_key` at `now` of the clock's Mono(), counted as a hit of that entry.
-  // The caller reads the clock, so that a batch reads it once.
-  L1Lookup Find(std::string_view full_key, MonoNanos now);
-  L1Lookup Find(std::string_view full_key) { return Find(full_key, clock_->Mono()); }
-  // The same without a trace.
-  L1Lookup Peek(std::string_view full_key) const;
+  // Copies the live entry for `full_key` at `now` of the clock's Mono() to `entry` and counts a hit
+  // of it. True on a hit; it may be negative. On a miss `entry` is left in an unknown state and
+  // `why` says why. The caller reads the clock, so that a batch reads it once.
+  virtual bool Find(std::string_view full_key, MonoNanos now, Entry* entry, MissReason* why) = 0;
+  // The same without a trace. On a miss entry->hits is what an expired entry had that is still
+  // remembered, else 0: a value that comes again in time goes on with its hits.
+  virtual bool Peek(std::string_view full_key, MonoNanos now, Entry* entry,
+                    MissReason* why) const = 0;
 
-  // Puts `entry` in the place of an older version. Ends a fill of the key when it stores.
-  InsertResult Insert(EntryPtr entry, Expect expect);
+  // Puts the entry in the place of an older version. Ends a fill of the key when it stores.
+  virtual InsertResult Insert(const EntryFields& fields, Expect expect, MonoNanos now) = 0;
   // Removes the entry if its version is at most `version`. Ends a fill of the key.
-  EraseResult Erase(std::string_view full_key, Version version);
+  virtual EraseResult Erase(std::string_view full_key, Version version, MonoNanos now) = 0;
 
   // Begins a fill and gives up an earlier one of the same key. Every ticket must be ended, by Fill
   // or EndFill. 0 when an eighth of the shard is taken by tickets already: then there is no fill.
-  FillTicket BeginFill(std::string_view full_key);
+  virtual FillTicket BeginFill(std::string_view full_key) = 0;
   // Whether the ticket is still there.
-  bool HasFill(std::string_view full_key, FillTicket ticket) const;
-  // Stores `entry` if the ticket is still there, and ends the fill.
-  InsertResult Fill(EntryPtr entry, FillTicket ticket);
+  virtual bool HasFill(std::string_view full_key, FillTicket ticket) const = 0;
+  // Stores the entry if the ticket is still there, and ends the fill.
+  virtual InsertResult Fill(const EntryFields& fields, FillTicket ticket, MonoNanos now) = 0;
   // Gives the fill up. Harmless when it has ended.
-  void EndFill(std::string_view full_key, FillTicket ticket);
+  virtual void EndFill(std::string_view full_key, FillTicket ticket) = 0;
 
-  // Looks at `share` of all entries (0 to 1) and frees those that expired. Goes on where the last
-  // call stopped.
-  void Sweep(double share);
+  // Bytes that an entry with these fields takes, its part of the index included.
+  virtual uint64_t BytesFor(const EntryFields& fields) const = 0;
 
-  L1Usage Usage() const;
-  // Walks everything and returns false when the books are wrong: bytes = sum, index = list. For
-  // tests.
-  bool CheckInvariants() const;
+  // Gives the memory of expired entries back and goes on with what is due: a bounded step for each
+  // shard. To be called about ten times a second.
+  virtual void Sweep(MonoNanos now) = 0;
 
- private:
-  struct Shard;
+  // Changes the budget, within kBudgetBytesMin and budget_bytes_max, in steps: each call frees at
+  // most a few milliseconds' worth in each shard and returns whether the budget is reached. Until
+  // then call again; readers and writers go on meanwhile, and writers stay within what is left.
+  virtual bool SetBudget(uint64_t budget_bytes) = 0;
 
-  explicit L1(const Options& options);
-  Shard& ShardOf(uint64_t hash) const;
+  // Entries that are stored in this encoding now.
+  virtual uint64_t EntriesEncoded(Encoding encoding) const = 0;
 
-  Clock* const clock_;
-  const uint64_t budget_bytes_;
-  size_t shard_count_;
-  std::unique_ptr<Shard[]> shards_;
+  virtual L1Usage Usage() const = 0;
+  // Walks everything and returns false, with a line on standard error, when the books are wrong:
+  // bytes = sum, index = entries. For tests.
+  virtual bool CheckInvariants() const = 0;
 };
 
 }  // namespace larder

@@ -1,6 +1,8 @@
 #include "rpc/admin_handlers.h"
 
 #include "base/status.h"
+#include "base/strings.h"
+#include "core/error.h"
 #include "core/key.h"
 
 namespace larder {
@@ -18,17 +20,36 @@ v1::TypeMatch KindToProto(TypeMatchKind kind) {
   return v1::TYPE_MATCH_UNSPECIFIED;
 }
 
+constexpr uint32_t kHotKeysDefault = 20;
+
+absl::StatusOr<HotKeys::Order> OrderFrom(v1::HotKeyOrder order) {
+  switch (order) {
+    case v1::HOT_KEY_ORDER_UNSPECIFIED:
+    case v1::HOT_KEY_ORDER_HITS:
+      return HotKeys::Order::kHits;
+    case v1::HOT_KEY_ORDER_MISSES:
+      return HotKeys::Order::kMisses;
+    case v1::HOT_KEY_ORDER_BYTES:
+      return HotKeys::Order::kBytes;
+    case v1::HOT_KEY_ORDER_VALUE_BYTES:
+      return HotKeys::Order::kValueBytes;
+    default:
+      return FieldError(Reason::kREQUEST_INVALID, "order",
+                        StrCat("order ", order, " does not exist"));
+  }
+}
+
 void FillCopy(const Entry& entry, MonoNanos now, v1::Copy* copy) {
   copy->set_tier(v1::TIER_L1);
-  copy->set_version(entry.version());
-  ToProto(absl::Nanoseconds(std::max<MonoNanos>(now - entry.written(), 0)), copy->mutable_age());
-  ToProto(absl::Nanoseconds(std::max<MonoNanos>(entry.fresh_until() - now, 0)),
+  copy->set_version(entry.version);
+  ToProto(absl::Nanoseconds(std::max<MonoNanos>(now - entry.written, 0)), copy->mutable_age());
+  ToProto(absl::Nanoseconds(std::max<MonoNanos>(entry.fresh_until - now, 0)),
           copy->mutable_remaining_ttl());
-  copy->set_value_bytes(entry.value().size());
-  copy->set_negative(entry.negative());
-  copy->set_hits(entry.hits());
-  for (std::string& tag : entry.tags()) copy->add_tags(std::move(tag));
-  for (std::string& key : entry.depends_on()) copy->add_depends_on(std::move(key));
+  copy->set_value_bytes(entry.value_bytes());
+  copy->set_negative(entry.negative);
+  copy->set_hits(entry.hits);
+  copy->mutable_tags()->Assign(entry.tags.begin(), entry.tags.end());
+  copy->mutable_depends_on()->Assign(entry.depends_on.begin(), entry.depends_on.end());
 }
 
 }  // namespace
@@ -37,6 +58,7 @@ AdminHandlers::AdminHandlers(const Options& options, Engine* engine, MethodTable
     : options_(options), engine_(engine) {
   methods->On("/larder.v1.Admin/ServerInfo", this, &AdminHandlers::ServerInfo);
   methods->On("/larder.v1.Admin/Explain", this, &AdminHandlers::Explain);
+  methods->On("/larder.v1.Admin/HotKeys", this, &AdminHandlers::HotKeys);
 }
 
 Task<absl::Status> AdminHandlers::ServerInfo(CallContext*, const v1::ServerInfoRequest*,
@@ -63,8 +85,8 @@ Task<absl::Status> AdminHandlers::ServerInfo(CallContext*, const v1::ServerInfoR
     if (type.id != 0) add_type(type);
   }
   add_type(engine.types->Get(0));
-  for (const char* feature :
-       {"memory", "leases", "negative-entries", "conditions", "request-ids", "counters"}) {
+  for (const char* feature : {"memory", "leases", "negative-entries", "conditions", "request-ids",
+                              "counters", "compression", "hot-keys"}) {
     response->add_features(feature);
   }
   co_return absl::OkStatus();
@@ -93,6 +115,33 @@ Task<absl::Status> AdminHandlers::Explain(CallContext*, const v1::ExplainRequest
   if (!explained.entry) response->set_miss_reason(ToProto(explained.miss));
   response->set_lease_held(explained.lease_held);
   response->set_lease_waiters(static_cast<uint32_t>(explained.lease_waiters));
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> AdminHandlers::HotKeys(CallContext*, const v1::HotKeysRequest* request,
+                                          v1::HotKeysResponse* response) {
+  using Keys = larder::HotKeys;
+  CO_RETURN_IF_ERROR(CheckNamespace(request->namespace_()));
+  if (request->limit() > Keys::kLimitMax) {
+    co_return FieldError(Reason::kREQUEST_INVALID, "limit",
+                         StrCat("limit is ", request->limit(), "; at most ", Keys::kLimitMax));
+  }
+  const TypeTable& types = *engine_->options().types;
+  Keys::Query query;
+  if (!request->type().empty()) {
+    CO_ASSIGN_OR_RETURN(const TypeMatch match, types.Resolve("", request->type()));
+    query.type_id = match.type->id;
+  }
+  if (!request->namespace_().empty()) query.name_space = request->namespace_();
+  CO_ASSIGN_OR_RETURN(query.order, OrderFrom(request->order()));
+  query.limit = request->limit() == 0 ? kHotKeysDefault : request->limit();
+  const Keys& hot_keys = engine_->hot_keys();
+  for (const Keys::Row& row : hot_keys.Top(query)) FillHotKey(row, types, response->add_keys());
+  query.window = Keys::Window::kPrevious;
+  for (const Keys::Row& row : hot_keys.Top(query)) FillHotKey(row, types, response->add_previous());
+  ToProto(hot_keys.window(), response->mutable_window());
+  ToProto(hot_keys.window_age(), response->mutable_window_age());
+  response->set_sampled_every(hot_keys.every());
   co_return absl::OkStatus();
 }
 

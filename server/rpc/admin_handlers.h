@@ -1,5 +1,5 @@
-// AdminHandlers answers the calls of larder.v1.Admin that this version knows: ServerInfo and
-// Explain. Thread safety: any method, any thread; none of them blocks.
+// AdminHandlers answers the calls of larder.v1.Admin that this version knows: ServerInfo,
+// Explain and HotKeys. Thread safety: any method, any thread; none of them blocks.
 
 #ifndef LARDER_RPC_ADMIN_HANDLERS_H_
 #define LARDER_RPC_ADMIN_HANDLERS_H_
@@ -33,6 +33,8 @@ class AdminHandlers {
                                 v1::ServerInfoResponse* response);
   Task<absl::Status> Explain(CallContext* context, const v1::ExplainRequest* request,
                              v1::ExplainResponse* response);
+  Task<absl::Status> HotKeys(CallContext* context, const v1::HotKeysRequest* request,
+                             v1::HotKeysResponse* response);
 
  private:
   const Options options_;

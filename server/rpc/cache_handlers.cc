@@ -94,24 +94,27 @@ absl::Status CacheHandlers::CheckType(std::string_view type) const {
   return engine_->options().types->Resolve("", type).status();
 }
 
-bool CacheHandlers::TryGet(CallContext*, const v1::GetRequest& request, v1::GetResponse* response,
-                           absl::Status* status) {
+bool CacheHandlers::TryGet(CallContext* context, const v1::GetRequest& request,
+                           v1::GetResponse* response, absl::Status* status) {
   *status = CheckKeyAndNamespace(request.namespace_(), request.key());
   if (status->ok()) *status = CheckType(request.type());
   if (!status->ok()) return true;
   const MonoNanos now = Now();
-  const EntryPtr entry = engine_->FindHit(FullKey(request.namespace_(), request.key()), now);
-  if (!entry) return false;
-  FillHit(*entry, now, request.metadata_only(), response->mutable_hit());
+  Entry entry;
+  if (!engine_->FindHit(FullKey(request.namespace_(), request.key()), now, !request.metadata_only(),
+                        &entry)) {
+    return false;
+  }
+  FillHit(std::move(entry), now, request.metadata_only(), context, response->mutable_hit());
   return true;
 }
 
-Task<absl::Status> CacheHandlers::Get(CallContext*, const v1::GetRequest* request,
+Task<absl::Status> CacheHandlers::Get(CallContext* context, const v1::GetRequest* request,
                                       v1::GetResponse* response) {
-  CO_ASSIGN_OR_RETURN(
-      const ReadResult read,
-      co_await engine_->Get({request->namespace_(), request->key(), request->type()}));
-  FillReadResult(read, Now(), request->metadata_only(), response);
+  CO_ASSIGN_OR_RETURN(ReadResult read, co_await engine_->Get(
+                                           {request->namespace_(), request->key(), request->type()},
+                                           !request->metadata_only()));
+  FillReadResult(std::move(read), Now(), request->metadata_only(), context, response);
   co_return absl::OkStatus();
 }
 
@@ -126,11 +129,13 @@ bool CacheHandlers::TryBatchGet(CallContext*, const v1::BatchGetRequest& request
   response->mutable_results()->Reserve(request.keys_size());
   for (const std::string& key : request.keys()) {
     v1::GetResult* const result = response->add_results();
-    if (const EntryPtr entry = engine_->FindHit(FullKey(request.namespace_(), key), now)) {
-      bytes += request.metadata_only() ? 0 : entry->value().size();
+    Entry entry;
+    if (engine_->FindHit(FullKey(request.namespace_(), key), now, !request.metadata_only(),
+                         &entry)) {
+      bytes += request.metadata_only() ? 0 : entry.value_bytes();
       *status = CheckReplySize(bytes, options_.limits);
       if (!status->ok()) return true;
-      FillHit(*entry, now, request.metadata_only(), result->mutable_hit());
+      FillHit(std::move(entry), now, request.metadata_only(), nullptr, result->mutable_hit());
     } else {
       all = false;
     }
@@ -145,12 +150,12 @@ Task<absl::Status> CacheHandlers::BatchGet(CallContext*, const v1::BatchGetReque
   for (int i = 0; i < request->keys_size(); ++i) {
     v1::GetResult* const result = response->mutable_results(i);
     if (result->has_hit()) continue;
-    CO_ASSIGN_OR_RETURN(
-        const ReadResult read,
-        co_await engine_->Get({request->namespace_(), request->keys(i), request->type()}));
-    if (read.entry && !request->metadata_only()) bytes += read.entry->value().size();
+    CO_ASSIGN_OR_RETURN(ReadResult read, co_await engine_->Get({request->namespace_(),
+                                                                request->keys(i), request->type()},
+                                                               !request->metadata_only()));
+    if (read.entry && !request->metadata_only()) bytes += read.entry->value_bytes();
     CO_RETURN_IF_ERROR(CheckReplySize(bytes, options_.limits));
-    FillReadResult(read, Now(), request->metadata_only(), result);
+    FillReadResult(std::move(read), Now(), request->metadata_only(), nullptr, result);
   }
   co_return absl::OkStatus();
 }
@@ -193,9 +198,9 @@ Task<absl::Status> CacheHandlers::GetOrLoad(CallContext* context,
     CO_ASSIGN_OR_RETURN(const absl::Duration wait, DurationFrom(request->wait(), "wait"));
     load.wait_until = MonoAfter(Now(), wait);
   }
-  CO_ASSIGN_OR_RETURN(const LoadResult result, co_await engine_->GetOrLoad(load));
+  CO_ASSIGN_OR_RETURN(LoadResult result, co_await engine_->GetOrLoad(load));
   if (!result.lease.has_value()) {
-    FillReadResult(result.read, Now(), /*metadata_only=*/false, response);
+    FillReadResult(std::move(result.read), Now(), /*metadata_only=*/false, context, response);
     co_return absl::OkStatus();
   }
   response->mutable_lease()->set_token(result.lease->token);

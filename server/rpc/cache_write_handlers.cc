@@ -163,14 +163,14 @@ Task<absl::Status> CacheHandlers::Touch(CallContext*, const v1::TouchRequest* re
                            StrCat("mode ", request->mode(), " does not exist"));
   }
   CO_ASSIGN_OR_RETURN(const TouchResult touched, co_await engine_->Touch(touch));
-  if (!touched.entry) {
+  if (!touched.found) {
     response->mutable_miss()->set_reason(ToProto(touched.miss));
     co_return absl::OkStatus();
   }
   v1::Touched* const answer = response->mutable_touched();
-  answer->set_version(touched.entry->version());
+  answer->set_version(touched.version);
   answer->set_changed(touched.changed);
-  const MonoNanos left = std::max<MonoNanos>(touched.entry->fresh_until() - Now(), 0);
+  const MonoNanos left = std::max<MonoNanos>(touched.fresh_until - Now(), 0);
   ToProto(absl::Nanoseconds(left), answer->mutable_remaining_ttl());
   co_return absl::OkStatus();
 }
@@ -193,8 +193,8 @@ Task<absl::Status> CacheHandlers::DoIncrement(const v1::IncrementRequest* reques
   CO_ASSIGN_OR_RETURN(const IncrementResult result, co_await engine_->Increment(increment));
   response->set_value(result.value);
   response->set_created(result.created);
-  response->set_version(result.entry->version());
-  const MonoNanos left = std::max<MonoNanos>(result.entry->fresh_until() - Now(), 0);
+  response->set_version(result.version);
+  const MonoNanos left = std::max<MonoNanos>(result.fresh_until - Now(), 0);
   ToProto(absl::Nanoseconds(left), response->mutable_remaining_ttl());
   co_return absl::OkStatus();
 }

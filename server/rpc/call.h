@@ -12,6 +12,7 @@
 #include "base/cancellation.h"
 #include "base/clock.h"
 #include "base/executor.h"
+#include "core/shared_bytes.h"
 #include "google/protobuf/arena.h"
 #include "google/protobuf/message.h"
 
@@ -32,10 +33,17 @@ class CallContext {
   // Runs `work` if the answer turns out not to have reached the caller's side of the connection.
   void OnUndelivered(Work work) { undelivered_ = std::move(work); }
 
+  // Makes `value` the value of the response's hit without a copy: the lane sends the bytes from
+  // where they are and holds them until they are sent. REQUIRES: the response is a GetResponse or a
+  // GetOrLoadResponse; its hit is set and has no value.
+  void AttachValue(SharedBytes value) { attached_ = std::move(value); }
+
  protected:
   MonoNanos deadline_ = INT64_MAX;
   Cancellation cancellation_;
   Work undelivered_;
+  // Holds nothing where the response is complete.
+  SharedBytes attached_;
 };
 
 class Call : public CallContext {

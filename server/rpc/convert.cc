@@ -139,17 +139,22 @@ v1::MissReason ToProto(MissReason reason) {
   return v1::MISS_REASON_UNSPECIFIED;
 }
 
-void FillHit(const Entry& entry, MonoNanos now, bool metadata_only, v1::Hit* hit) {
-  const std::string_view value = entry.value();
-  if (!metadata_only) hit->set_value(value.data(), value.size());
-  hit->set_value_bytes(value.size());
-  hit->set_version(entry.version());
-  ToProto(absl::Nanoseconds(std::max<MonoNanos>(now - entry.written(), 0)), hit->mutable_age());
-  ToProto(absl::Nanoseconds(std::max<MonoNanos>(entry.fresh_until() - now, 0)),
+void FillHit(Entry entry, MonoNanos now, bool metadata_only, CallContext* context, v1::Hit* hit) {
+  hit->set_value_bytes(entry.value_bytes());
+  hit->set_version(entry.version);
+  ToProto(absl::Nanoseconds(std::max<MonoNanos>(now - entry.written, 0)), hit->mutable_age());
+  ToProto(absl::Nanoseconds(std::max<MonoNanos>(entry.fresh_until - now, 0)),
           hit->mutable_remaining_ttl());
   hit->set_tier(v1::TIER_L1);
-  if (entry.has_tags()) {
-    for (std::string& tag : entry.tags()) hit->add_tags(std::move(tag));
+  for (std::string& tag : entry.tags) hit->add_tags(std::move(tag));
+  if (metadata_only) return;
+  if (!entry.shared) {
+    hit->set_value(std::move(entry.bytes));
+  } else if (context != nullptr) {
+    context->AttachValue(std::move(entry.shared));
+  } else {
+    const std::string_view value = entry.shared.view();
+    hit->set_value(value.data(), value.size());
   }
 }
 
@@ -157,6 +162,18 @@ void FillMiss(const ReadResult& read, v1::Miss* miss) {
   miss->set_reason(ToProto(read.miss));
   if (read.miss == MissReason::kNegative)
     ToProto(read.miss_remaining, miss->mutable_remaining_ttl());
+}
+
+void FillHotKey(const HotKeys::Row& row, const TypeTable& types, v1::HotKey* to) {
+  to->set_namespace_(row.name_space);
+  to->set_key(row.key);
+  to->set_type(types.Get(row.type_id).name);
+  to->set_hits(row.hits);
+  to->set_misses(row.misses);
+  to->set_bytes(row.bytes);
+  to->set_value_bytes_max(row.value_bytes_max);
+  const uint64_t reads = row.hits + row.misses;
+  if (reads > 0) to->set_hit_ratio(static_cast<double>(row.hits) / static_cast<double>(reads));
 }
 
 template <typename Item>

@@ -18,6 +18,7 @@
 #include "google/protobuf/duration.pb.h"
 #include "google/protobuf/timestamp.pb.h"
 #include "larder/v1/cache.pb.h"
+#include "rpc/call.h"
 
 namespace larder {
 
@@ -49,8 +50,11 @@ void ToProto(absl::Duration duration, google::protobuf::Duration* message);
 void ToProto(absl::Time time, google::protobuf::Timestamp* message);
 v1::MissReason ToProto(MissReason reason);
 
-void FillHit(const Entry& entry, MonoNanos now, bool metadata_only, v1::Hit* hit);
+// Moves the value into `hit`. `context` set: a shared value is attached to the call instead (see
+// CallContext::AttachValue); null: it is copied. REQUIRES: the value is plain, or metadata_only.
+void FillHit(Entry entry, MonoNanos now, bool metadata_only, CallContext* context, v1::Hit* hit);
 void FillMiss(const ReadResult& read, v1::Miss* miss);
+void FillHotKey(const HotKeys::Row& row, const TypeTable& types, v1::HotKey* to);
 
 // The write of a SetRequest or of a BatchSetItem: both have the same fields.
 template <typename Item>
@@ -79,9 +83,10 @@ void FillWriteResult(const WriteResult& written, Result* result) {
 
 // A GetResponse, a GetResult or a GetOrLoadResponse.
 template <typename Result>
-void FillReadResult(const ReadResult& read, MonoNanos now, bool metadata_only, Result* result) {
+void FillReadResult(ReadResult read, MonoNanos now, bool metadata_only, CallContext* context,
+                    Result* result) {
   if (read.entry) {
-    FillHit(*read.entry, now, metadata_only, result->mutable_hit());
+    FillHit(*std::move(read.entry), now, metadata_only, context, result->mutable_hit());
   } else {
     FillMiss(read, result->mutable_miss());
   }

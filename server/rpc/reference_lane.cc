@@ -17,6 +17,7 @@
 #include <grpcpp/impl/codegen/proto_utils.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <set>
 #include <utility>
@@ -25,6 +26,7 @@
 #include "absl/strings/escaping.h"
 #include "base/strings.h"
 #include "core/error.h"
+#include "rpc/attached_value.h"
 #include "rpc/reflection.h"
 #include "rpc/wire_status.h"
 
@@ -49,6 +51,17 @@ MonoNanos DeadlineFrom(const gpr_timespec& deadline, MonoNanos now) {
   if (gpr_time_cmp(deadline, gpr_inf_future(deadline.clock_type)) == 0) return INT64_MAX;
   const gpr_timespec left = gpr_time_sub(deadline, gpr_now(deadline.clock_type));
   return MonoAfter(now, absl::Seconds(left.tv_sec) + absl::Nanoseconds(left.tv_nsec));
+}
+
+// The bytes of `value`, held until gRPC has sent them or given them up.
+grpc::Slice SliceOf(SharedBytes value) {
+  const std::string_view bytes = value.view();
+  const auto let_go = [](void* detached) {
+    SharedBytes::Adopt(reinterpret_cast<uint64_t>(detached));
+  };
+  // gRPC does not write to the slices that it sends.
+  return grpc::Slice(const_cast<char*>(bytes.data()), bytes.size(), let_go,
+                     reinterpret_cast<void*>(value.Detach()));
 }
 
 class GrpcCall : public Call, public grpc::ServerUnaryReactor {
@@ -76,15 +89,26 @@ class GrpcCall : public Call, public grpc::ServerUnaryReactor {
   }
 
   void Answer(const absl::Status& status) override {
-    if (status.ok()) {
-      grpc::Slice slice(response_->ByteSizeLong());
-      response_->SerializeWithCachedSizesToArray(const_cast<uint8_t*>(slice.begin()));
-      *out_ = grpc::ByteBuffer(&slice, 1);
-    }
+    if (status.ok()) Serialize();
     Finish(ToGrpc(status));
   }
 
  private:
+  void Serialize() {
+    if (!attached_) {
+      grpc::Slice slice(response_->ByteSizeLong());
+      response_->SerializeWithCachedSizesToArray(const_cast<uint8_t*>(slice.begin()));
+      *out_ = grpc::ByteBuffer(&slice, 1);
+      return;
+    }
+    const AttachedHead head(*response_, attached_.view().size());
+    grpc::Slice head_slice(head.size());
+    head.WriteTo(const_cast<uint8_t*>(head_slice.begin()));
+    const std::array<grpc::Slice, 2> slices = {std::move(head_slice),
+                                               SliceOf(std::move(attached_))};
+    *out_ = grpc::ByteBuffer(slices.data(), slices.size());
+  }
+
   bool Parse(const grpc::ByteBuffer& in) {
     grpc::Slice slice;
     if (!in.TrySingleSlice(&slice).ok() && !in.DumpToSingleSlice(&slice).ok()) return false;

@@ -9,7 +9,29 @@
 namespace larder {
 namespace {
 
+constexpr size_t kHotKeysMax = 20;
+
 uint64_t Of(const UsageRow& row, Usage what) { return row.counts[static_cast<size_t>(what)]; }
+
+double CompressionRatio(const L1Tally& tally) {
+  if (tally.entries == 0) return 0;
+  if (tally.value_bytes == 0) return 1;
+  return static_cast<double>(tally.plain_bytes) / static_cast<double>(tally.value_bytes);
+}
+
+void FillEvictions(const L1Tally& tally, v1::EvictionStats* to) {
+  const auto of = [&tally](EvictionCause cause) {
+    return tally.evictions[static_cast<size_t>(cause)];
+  };
+  to->set_unread(of(EvictionCause::kUnread));
+  to->set_cold(of(EvictionCause::kCold));
+  to->set_type_full(of(EvictionCause::kTypeFull));
+  to->set_shrink(of(EvictionCause::kShrink));
+  to->set_bytes(tally.evicted_bytes);
+  const uint64_t evicted = tally.evicted();
+  const uint64_t mean_ms = evicted == 0 ? 0 : tally.evicted_age_ms / evicted;
+  ToProto(absl::Milliseconds(mean_ms), to->mutable_mean_age());
+}
 
 void FillUsage(const UsageRow& row, v1::UsageStats* to) {
   const uint64_t hits = Of(row, Usage::kHits);
@@ -26,11 +48,57 @@ void FillUsage(const UsageRow& row, v1::UsageStats* to) {
   to->set_loads(Of(row, Usage::kLoads));
   to->set_loads_failed(Of(row, Usage::kLoadsFailed));
   to->set_loads_coalesced(Of(row, Usage::kLoadsCoalesced));
-  to->set_evictions(row.memory.evictions);
+  to->set_evictions(row.memory.evicted());
   to->set_expirations(row.memory.expirations);
   to->set_entries(row.memory.entries);
-  to->set_bytes(row.memory.bytes);
-  to->set_compression_ratio(row.memory.entries > 0 ? 1 : 0);
+  to->set_bytes(row.memory.bytes());
+  to->set_key_bytes(row.memory.key_bytes);
+  to->set_value_bytes(row.memory.value_bytes);
+  to->set_overhead_bytes(row.memory.overhead_bytes);
+  to->set_compressed_bytes(row.memory.encoded_bytes);
+  to->set_plain_bytes(row.memory.plain_bytes);
+  to->set_compression_ratio(CompressionRatio(row.memory));
+  FillEvictions(row.memory, to->mutable_eviction());
+}
+
+void FillCompression(const CompressionStats& stats, v1::CompressionStats* to) {
+  to->set_lz4_values(stats.lz4_values);
+  to->set_zstd_values(stats.zstd_values);
+  to->set_dictionary_values(stats.dictionary_values);
+  to->set_small_values(stats.small_values);
+  to->set_resting_values(stats.resting_values);
+  to->set_gainless_values(stats.gainless_values);
+  to->set_plain_bytes(stats.plain_bytes);
+  to->set_stored_bytes(stats.stored_bytes);
+  to->set_saved_bytes(stats.plain_bytes - stats.stored_bytes);
+  to->set_ratio(stats.ratio());
+  ToProto(absl::Nanoseconds(stats.encode_nanos), to->mutable_encode_time());
+  ToProto(absl::Nanoseconds(stats.decode_nanos), to->mutable_decode_time());
+  to->set_decodes(stats.decodes);
+  to->set_decodes_failed(stats.decodes_failed);
+  to->set_trainings(stats.trainings);
+  to->set_trainings_refused(stats.trainings_refused);
+  to->set_dictionaries(stats.dictionaries);
+  to->set_dictionary_memory_bytes(stats.dictionary_memory_bytes);
+  to->set_dictionary_version(stats.dictionary_version);
+  if (stats.dictionary_version == 0) return;
+  to->set_dictionary_bytes(stats.dictionary_bytes);
+  ToProto(stats.dictionary_trained, to->mutable_dictionary_trained());
+  to->set_dictionary_ratio(stats.dictionary_ratio);
+}
+
+void FillMemory(const EngineStats& stats, v1::MemoryStats* to) {
+  const L1Usage& usage = stats.memory;
+  to->set_budget_bytes(usage.budget_bytes);
+  to->set_used_bytes(usage.bytes);
+  to->set_segment_bytes(usage.segment_bytes);
+  to->set_large_bytes(usage.large_bytes);
+  to->set_index_bytes(usage.index_bytes);
+  to->set_ghost_bytes(usage.ghost_bytes);
+  to->set_dead_bytes(usage.dead_bytes);
+  to->set_newcomer_share(usage.newcomer_share);
+  to->set_dictionary_bytes(stats.dictionary_bytes);
+  to->set_hot_keys_bytes(stats.hot_keys_bytes);
 }
 
 void FillLatency(const Method& method, v1::LatencyStats* to) {
@@ -55,13 +123,42 @@ void FillLeases(const LeaseTotals& totals, v1::LeaseStats* to) {
   to->set_revoked(totals.revoked);
 }
 
-// The rows that `wanted` names (empty = all), sorted by name.
-std::vector<UsageRow> Select(std::vector<UsageRow> rows,
-                             const google::protobuf::RepeatedPtrField<std::string>& wanted) {
-  const auto unwanted = [&wanted](const UsageRow& row) {
-    return !wanted.empty() && std::find(wanted.begin(), wanted.end(), row.name) == wanted.end();
-  };
-  rows.erase(std::remove_if(rows.begin(), rows.end(), unwanted), rows.end());
+using Names = google::protobuf::RepeatedPtrField<std::string>;
+
+// Whether `wanted` names it; empty = all.
+bool Wants(const Names& wanted, std::string_view name) {
+  return wanted.empty() || std::find(wanted.begin(), wanted.end(), name) != wanted.end();
+}
+
+// The keys with the most hits in one window, of the namespaces and types that the request wants.
+std::vector<HotKeys::Row> BusiestKeys(const Engine& engine, const v1::StatsRequest& request,
+                                      HotKeys::Window window) {
+  const TypeTable& types = *engine.options().types;
+  HotKeys::Query query{.window = window, .limit = HotKeys::kLimitMax};
+  // Of one type or namespace the ranking itself tells all; of several, what is among its first.
+  if (request.types_size() == 1) query.type_id = types.Find(request.types(0))->id;
+  if (request.namespaces_size() == 1) query.name_space = request.namespaces(0);
+  std::vector<HotKeys::Row> rows = engine.hot_keys().Top(query);
+  rows.erase(std::remove_if(rows.begin(), rows.end(),
+                            [&](const HotKeys::Row& row) {
+                              return !Wants(request.namespaces(), row.name_space) ||
+                                     !Wants(request.types(), types.Get(row.type_id).name);
+                            }),
+             rows.end());
+  rows.resize(std::min(rows.size(), kHotKeysMax));
+  return rows;
+}
+
+std::vector<HotKeys::Row> BusiestKeys(const Engine& engine, const v1::StatsRequest& request) {
+  std::vector<HotKeys::Row> rows = BusiestKeys(engine, request, HotKeys::Window::kPrevious);
+  return rows.empty() ? BusiestKeys(engine, request, HotKeys::Window::kCurrent) : rows;
+}
+
+// The rows that `wanted` names, sorted by name.
+std::vector<UsageRow> Select(std::vector<UsageRow> rows, const Names& wanted) {
+  rows.erase(std::remove_if(rows.begin(), rows.end(),
+                            [&](const UsageRow& row) { return !Wants(wanted, row.name); }),
+             rows.end());
   std::sort(rows.begin(), rows.end(),
             [](const UsageRow& a, const UsageRow& b) { return a.name < b.name; });
   return rows;
@@ -88,6 +185,10 @@ Task<absl::Status> CacheHandlers::Stats(CallContext*, const v1::StatsRequest* re
     v1::TypeStats* const to = response->add_types();
     to->set_type(row.name);
     FillUsage(row, to->mutable_usage());
+    const TypePolicy& policy = *engine_->options().types->Find(row.name);
+    to->set_share_min(policy.share_min);
+    to->set_share_max(policy.share_max);
+    FillCompression(row.compression, to->mutable_compression());
   }
   v1::TierStats* const memory = response->add_tiers();
   memory->set_tier(v1::TIER_L1);
@@ -97,6 +198,10 @@ Task<absl::Status> CacheHandlers::Stats(CallContext*, const v1::StatsRequest* re
   memory->set_entries(stats.memory.total.entries);
   memory->set_bytes(stats.memory.bytes);
   memory->set_bytes_max(stats.memory.budget_bytes);
+  FillMemory(stats, response->mutable_memory());
+  for (const HotKeys::Row& row : BusiestKeys(*engine_, *request)) {
+    FillHotKey(row, *engine_->options().types, response->add_hot_keys());
+  }
   for (const Method& method : methods_->methods()) {
     if (method.counters->Sum(Method::kCalls) > 0) FillLatency(method, response->add_latencies());
   }

@@ -200,6 +200,39 @@ TEST_P(ConformanceLimits, CountsWhatItDoes) {
   EXPECT_EQ(mine->usage.sets, 1u);
   EXPECT_EQ(mine->usage.loads, 1u);
   EXPECT_EQ(mine->usage.entries, 1u);
+  EXPECT_EQ(mine->usage.key_bytes, 1u);
+  EXPECT_EQ(mine->usage.value_bytes, 1u);
+  EXPECT_EQ(mine->usage.plain_bytes, 1u);
+}
+
+TEST_P(ConformanceLimits, RanksHotKeys) {
+  Set("often", "v");
+  Set("large", std::string(1000, 'v'));
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(client()->Get("often").ok());
+  ASSERT_TRUE(client()->Get("large").ok());
+  HotKeysOptions options;
+  options.call.ns = ns();
+  const absl::StatusOr<HotKeysResult> hits = client()->HotKeys(options);
+  ASSERT_TRUE(hits.ok()) << hits.status();
+  // Windows are of wall time: the reads may lie in both.
+  std::vector<HotKey> keys = hits->keys;
+  keys.insert(keys.end(), hits->previous.begin(), hits->previous.end());
+  const auto often =
+      std::find_if(keys.begin(), keys.end(), [](const HotKey& hot) { return hot.key == "often"; });
+  ASSERT_NE(often, keys.end());
+  EXPECT_EQ(often->ns, ns());
+  EXPECT_EQ(often->type, "default");
+  EXPECT_GT(often->hits, 0u);
+  EXPECT_GT(hits->window, absl::ZeroDuration());
+  options.limit = 1;
+  const absl::StatusOr<HotKeysResult> one = client()->HotKeys(options);
+  ASSERT_TRUE(one.ok()) << one.status();
+  EXPECT_LE(one->keys.size(), 1u);
+  options.limit = 1001;
+  ExpectInvalid(client()->HotKeys(options).status(), "REQUEST_INVALID", "limit");
+  options.limit = 1;
+  options.type = "no-such-type";
+  ExpectInvalid(client()->HotKeys(options).status(), "TYPE_UNKNOWN", "type");
 }
 
 }  // namespace

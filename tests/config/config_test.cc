@@ -9,6 +9,7 @@
 
 #include "config/auto.h"
 #include "larder/config/v1/config.pb.h"
+#include "tests/config/some_machine.h"
 
 namespace larder {
 namespace {
@@ -17,11 +18,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 Machine SomeMachine() {
-  return {.hostname = "larder-7",
-          .memory_bytes = uint64_t{8} << 30,
-          .memory_limited = false,
-          .memory_why = "machine's memory 8GiB",
-          .cpus = 4};
+  return {.hostname = "larder-7", .memory = MemoryOf(uint64_t{8} << 30), .cpus = 4};
 }
 
 Config Load(const ConfigSource& source, const Machine& machine = SomeMachine()) {
@@ -65,29 +62,6 @@ TEST(ConfigTest, NothingGivesTheDefaults) {
   }
 }
 
-TEST(ConfigTest, DefaultsOfTypesAreThoseOfThePolicy) {
-  const TtlPolicy want;
-  const TtlPolicy got = Load({}).types->Get(0).ttl;
-  EXPECT_EQ(got.base, want.base);
-  EXPECT_EQ(got.multiplier, want.multiplier);
-  EXPECT_EQ(got.jitter, want.jitter);
-  EXPECT_EQ(got.adapt_access, want.adapt_access);
-  EXPECT_EQ(got.access_per_hits, want.access_per_hits);
-  EXPECT_EQ(got.access_gain, want.access_gain);
-  EXPECT_EQ(got.access_max, want.access_max);
-  EXPECT_TRUE(got.access_steps.empty());
-  EXPECT_EQ(got.adapt_size, want.adapt_size);
-  ASSERT_EQ(got.size_bands.size(), want.size_bands.size());
-  for (size_t i = 0; i < want.size_bands.size(); ++i) {
-    EXPECT_EQ(got.size_bands[i].below_bytes, want.size_bands[i].below_bytes);
-    EXPECT_EQ(got.size_bands[i].factor, want.size_bands[i].factor);
-  }
-  EXPECT_EQ(got.min, want.min);
-  EXPECT_EQ(got.max, want.max);
-  EXPECT_EQ(got.absent, want.absent);
-  EXPECT_EQ(got.forever, want.forever);
-}
-
 TEST(ConfigTest, FillsTheProtoAndTheTypeTable) {
   const Config config = Load({.text = R"(
 listen: { grpc: "[::1]:0" }
@@ -104,6 +78,10 @@ types:
   otp:
     ttl: { adapt: { access: { steps: [{hits: 10, ttl: 10m}, {hits: 100, ttl: 1h}] } } }
   keep: { ttl: { forever: true } }
+  secret:
+    ttl: { sliding: true, adapt: { access: { half_life: 90s } } }
+    share: { min: 5%, max: 0.25 }
+    tiers: { l2: false }
 )"});
   EXPECT_EQ(config.proto->listen().grpc(), "[::1]:0");
   EXPECT_EQ(config.proto->memory().l1(), uint64_t{2} << 30);
@@ -113,7 +91,7 @@ types:
 
   std::vector<std::string> names;
   for (const TypePolicy& type : config.types->types()) names.push_back(type.name);
-  EXPECT_THAT(names, ElementsAre("default", "user", "otp", "keep"));
+  EXPECT_THAT(names, ElementsAre("default", "user", "otp", "keep", "secret"));
   const TypePolicy& user = *config.types->Find("user");
   EXPECT_EQ(user.match[1].text(), "u:*");
   EXPECT_EQ(user.ttl.base, absl::Minutes(90));
@@ -130,6 +108,13 @@ types:
   ASSERT_EQ(otp.ttl.access_steps.size(), 2u);
   EXPECT_EQ(otp.ttl.access_steps[1].ttl, absl::Hours(1));
   EXPECT_TRUE(config.types->Find("keep")->ttl.forever);
+  const TypePolicy& secret = *config.types->Find("secret");
+  EXPECT_TRUE(secret.ttl.sliding);
+  EXPECT_TRUE(secret.ttl.adapt_access);
+  EXPECT_EQ(secret.ttl.access_half_life, absl::Seconds(90));
+  EXPECT_EQ(secret.share_min, 0.05);
+  EXPECT_EQ(secret.share_max, 0.25);
+  EXPECT_FALSE(secret.second_tier);
 }
 
 TEST(ConfigTest, SaysWhereEachValueCameFrom) {
@@ -143,7 +128,8 @@ TEST(ConfigTest, SaysWhereEachValueCameFrom) {
   EXPECT_EQ(Find(config, "limits.queue").value, "6");
   EXPECT_EQ(Find(config, "listen.grpc").source, "--set");
   EXPECT_EQ(Find(config, "listen.grpc").value, "\"[::]:2\"");
-  EXPECT_EQ(Find(config, "memory.l1").source, "auto: a quarter of the machine's memory 8GiB");
+  EXPECT_EQ(Find(config, "memory.l1").source,
+            "default; now 4GiB: half of the machine's memory 8GiB");
   EXPECT_EQ(Find(config, "limits.leases").source, "default");
 }
 
@@ -152,28 +138,52 @@ TEST(ConfigTest, ResolvesAutoFromTheMachine) {
   EXPECT_EQ(config.proto->node().name(), "larder-7");
   EXPECT_EQ(config.proto->node().id(), 7u);
   EXPECT_EQ(Find(config, "node.id").source, "auto: the number at the end of larder-7");
-  EXPECT_EQ(config.proto->memory().l1(), uint64_t{2} << 30);
   EXPECT_EQ(config.proto->workers().threads(), 4u);
 
   Machine container = SomeMachine();
-  container.memory_bytes = 512 << 20;
-  container.memory_limited = true;
-  container.memory_why = "cgroup limit 512MiB";
   container.cpus = 1;
-  const Config inside = Load({}, container);
-  EXPECT_EQ(inside.proto->memory().l1(), 256u << 20);
-  EXPECT_EQ(Find(inside, "memory.l1").source, "auto: half of the cgroup limit 512MiB");
-  EXPECT_EQ(inside.proto->workers().threads(), 2u);
-
+  EXPECT_EQ(Load({}, container).proto->workers().threads(), 2u);
   Machine huge = SomeMachine();
-  huge.memory_bytes = uint64_t{1} << 40;
   huge.cpus = 512;
   EXPECT_EQ(Load({}, huge).proto->workers().threads(), 256u);
-  EXPECT_EQ(Load({}, huge).proto->memory().l1(), uint64_t{64} << 30);
-  Machine tiny = SomeMachine();
-  tiny.memory_bytes = 4 << 20;
-  EXPECT_EQ(Load({}, tiny).proto->memory().l1(), 8u << 20);
-  EXPECT_EQ(Load({}, Machine{}).proto->memory().l1(), 256u << 20);
+}
+
+TEST(ConfigTest, AutomaticMemoryStaysAutomaticAndSaysWhatItMeansNow) {
+  const auto now = [](const MemoryReading& memory, const std::string& text = "") {
+    Machine machine = SomeMachine();
+    machine.memory = memory;
+    const Config config = Load({.text = text}, machine);
+    EXPECT_EQ(config.proto->memory().l1(), 0u);
+    EXPECT_EQ(Find(config, "memory.l1").value, "auto");
+    return Find(config, "memory.l1").source;
+  };
+  EXPECT_EQ(now(MemoryOf(512 << 20, MemorySource::kCgroupV2)),
+            "default; now 448MiB: cgroup v2 limit 512MiB, 64MiB kept for the rest of the process "
+            "(the least)");
+  EXPECT_EQ(now(MemoryOf(64 << 20, MemorySource::kCgroupV1), "memory: {l1: auto}"),
+            "larder.yaml:1:14; now 32MiB: cgroup v1 limit 64MiB, 32MiB kept for the rest of the "
+            "process (the least)");
+  EXPECT_EQ(now(MemoryOf(uint64_t{8} << 30), "memory: {max: 1GiB, min: 512MiB}"),
+            "default; now 1GiB: half of the machine's memory 8GiB, at most 1GiB (memory.max)");
+  EXPECT_THAT(now(MemoryOf(4 << 20)), HasSubstr("now 8MiB: "));
+  EXPECT_EQ(now({}), "default; now 256MiB: the machine's memory is unknown");
+}
+
+TEST(ConfigTest, MemoryOptionsAreThoseOfTheFile) {
+  GovernorOptions options = MemoryOptionsOf(*Load({}).proto);
+  EXPECT_EQ(options.fixed_bytes, 0u);
+  EXPECT_EQ(options.min_bytes, 0u);
+  EXPECT_EQ(options.max_bytes, 0u);
+  EXPECT_EQ(options.floor_bytes, 8u << 20) << "eight values of 1MiB";
+  options = MemoryOptionsOf(
+      *Load({.text = "memory: {min: 64MiB, max: 2GiB}\nlimits: {value_bytes: 4MiB}"}).proto);
+  EXPECT_EQ(options.min_bytes, 64u << 20);
+  EXPECT_EQ(options.max_bytes, uint64_t{2} << 30);
+  EXPECT_EQ(options.floor_bytes, 32u << 20);
+  options =
+      MemoryOptionsOf(*Load({.text = "memory: {l1: 1MiB}\nlimits: {value_bytes: 1KiB}"}).proto);
+  EXPECT_EQ(options.fixed_bytes, 1u << 20);
+  EXPECT_EQ(options.floor_bytes, 1u << 20);
 }
 
 TEST(ConfigTest, NodeIdFollowsTheNameThatIsInEffect) {
@@ -285,7 +295,7 @@ types:
       { jitter: 7%, max: 1m,
         adapt: { access: { steps: [{hits: 3, ttl: 1.5s}] }, size: true } }
   default: { ttl: { base: 2.25ms } }
-  keep: { ttl: { forever: true } }
+  keep: { ttl: { forever: true, sliding: true }, share: { min: 12.5%, max: 0.3 }, tiers: { l2: false } }
 )"});
   const std::string printed = PrintConfig(first);
   const Config second =
@@ -293,8 +303,9 @@ types:
   EXPECT_EQ(Values(first), Values(second)) << printed;
   EXPECT_EQ(first.proto->SerializeAsString().size(), second.proto->SerializeAsString().size());
   EXPECT_THAT(printed, HasSubstr("  max_age: off  # larder.yaml:5:25\n"));
-  EXPECT_THAT(printed,
-              HasSubstr("memory:\n  l1: 2GiB  # auto: a quarter of the machine's memory 8GiB\n"));
+  EXPECT_THAT(
+      printed,
+      HasSubstr("memory:\n  l1: auto  # default; now 4GiB: half of the machine's memory 8GiB\n"));
 }
 
 TEST(ConfigTest, PrintedDefaultsLoadToTheSameValues) {
@@ -327,7 +338,8 @@ TEST_F(ConfigFileTest, ReadsTheFileTheEnvironmentAndTheMachine) {
   EXPECT_EQ(config->proto->limits().queue(), 9u);
   EXPECT_EQ(config->proto->limits().waiters(), 10u);
   EXPECT_EQ(Find(*config, "limits.batch_keys").source, path + ":1:22");
-  EXPECT_GE(config->proto->memory().l1(), 8u << 20);
+  EXPECT_EQ(config->proto->memory().l1(), 0u) << "auto";
+  EXPECT_THAT(Find(*config, "memory.l1").source, HasSubstr("default; now "));
 }
 
 TEST_F(ConfigFileTest, NoFileIsNoError) {

@@ -10,6 +10,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "config/config.h"
+#include "tests/config/some_machine.h"
 
 namespace larder {
 namespace {
@@ -119,7 +120,7 @@ TEST_P(ConfigFuzzTest, DamagedConfigurationLoadsOrSaysWhereItIsWrong) {
   std::mt19937_64 random(seed);
   const std::string example = Example();
   ASSERT_FALSE(example.empty());
-  const Machine machine{.hostname = "fuzz", .memory_bytes = uint64_t{1} << 30, .cpus = 1};
+  const Machine machine{.hostname = "fuzz", .memory = MemoryOf(uint64_t{1} << 30), .cpus = 1};
   size_t loaded = 0;
   std::string kept = example;
   for (int round = 0; round < 5'000; ++round) {

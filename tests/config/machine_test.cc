@@ -8,8 +8,6 @@
 namespace larder {
 namespace {
 
-constexpr uint64_t kMiB = 1 << 20;
-
 class MachineTest : public testing::Test {
  protected:
   MachineTest() {
@@ -37,9 +35,7 @@ class MachineTest : public testing::Test {
 TEST_F(MachineTest, WithoutCgroupsGivesTheMachine) {
   const Machine machine = Read();
   EXPECT_EQ(machine.hostname, "web-3");
-  EXPECT_EQ(machine.memory_bytes, 16384 * kMiB);
-  EXPECT_FALSE(machine.memory_limited);
-  EXPECT_EQ(machine.memory_why, "machine's memory 16GiB");
+  EXPECT_EQ(machine.memory.Tightest()->Name(), "machine's memory 16GiB");
   EXPECT_EQ(machine.cpus, 5);
 }
 
@@ -48,9 +44,7 @@ TEST_F(MachineTest, FindsALimitOfCgroupV2InAContainer) {
   Put("sys/fs/cgroup/memory.max", "536870912\n");
   Put("sys/fs/cgroup/cpu.max", "150000 100000\n");
   const Machine machine = Read();
-  EXPECT_EQ(machine.memory_bytes, 512 * kMiB);
-  EXPECT_TRUE(machine.memory_limited);
-  EXPECT_EQ(machine.memory_why, "cgroup limit 512MiB");
+  EXPECT_EQ(machine.memory.Tightest()->Name(), "cgroup v2 limit 512MiB");
   EXPECT_EQ(machine.cpus, 2) << "a quota of one and a half CPUs keeps two busy";
 }
 
@@ -61,7 +55,7 @@ TEST_F(MachineTest, TakesTheSmallestLimitOnTheWayUpInCgroupV2) {
   Put("sys/fs/cgroup/system.slice/cpu.max", "300000 100000\n");
   Put("sys/fs/cgroup/system.slice/larder.service/cpu.max", "max 100000\n");
   const Machine machine = Read();
-  EXPECT_EQ(machine.memory_bytes, 1024 * kMiB);
+  EXPECT_EQ(machine.memory.Tightest()->Name(), "cgroup v2 limit 1GiB");
   EXPECT_EQ(machine.cpus, 3);
 }
 
@@ -72,8 +66,7 @@ TEST_F(MachineTest, FindsALimitOfCgroupV1) {
   Put("sys/fs/cgroup/cpu/docker/abc/cpu.cfs_quota_us", "100000\n");
   Put("sys/fs/cgroup/cpu/docker/abc/cpu.cfs_period_us", "100000\n");
   const Machine machine = Read();
-  EXPECT_EQ(machine.memory_bytes, 256 * kMiB);
-  EXPECT_TRUE(machine.memory_limited);
+  EXPECT_EQ(machine.memory.Tightest()->Name(), "cgroup v1 limit 256MiB");
   EXPECT_EQ(machine.cpus, 1);
 }
 
@@ -82,7 +75,7 @@ TEST_F(MachineTest, FindsALimitOfCgroupV1) {
 TEST_F(MachineTest, FindsALimitOfCgroupV1ThatIsMountedAtTheRoot) {
   Put("proc/self/cgroup", "3:memory:/docker/abc\n");
   Put("sys/fs/cgroup/memory/memory.limit_in_bytes", "134217728\n");
-  EXPECT_EQ(Read().memory_bytes, 128 * kMiB);
+  EXPECT_EQ(Read().memory.Tightest()->Name(), "cgroup v1 limit 128MiB");
 }
 
 TEST_F(MachineTest, IgnoresLimitsBeyondTheMachine) {
@@ -91,8 +84,7 @@ TEST_F(MachineTest, IgnoresLimitsBeyondTheMachine) {
   Put("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n");
   Put("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n");
   const Machine machine = Read();
-  EXPECT_EQ(machine.memory_bytes, 16384 * kMiB);
-  EXPECT_FALSE(machine.memory_limited);
+  EXPECT_EQ(machine.memory.Tightest()->Name(), "machine's memory 16GiB");
   EXPECT_EQ(machine.cpus, 5);
 }
 
@@ -103,20 +95,19 @@ TEST_F(MachineTest, TakesNonsenseAndNothingForUnknown) {
   Put("sys/fs/cgroup/memory.max", "\xFF\xFE");
   Put("sys/fs/cgroup/cpu.max", "0 0\n");
   Machine machine = Read();
-  EXPECT_EQ(machine.memory_bytes, 0u);
-  EXPECT_EQ(machine.memory_why, "unknown memory");
+  EXPECT_EQ(machine.memory.Tightest(), nullptr);
   EXPECT_EQ(machine.cpus, 1);
 
   machine = ReadMachine((root_ / "nowhere").string());
   EXPECT_EQ(machine.hostname, "");
-  EXPECT_EQ(machine.memory_bytes, 0u);
+  EXPECT_EQ(machine.memory.Tightest(), nullptr);
   EXPECT_EQ(machine.cpus, 1);
 }
 
 TEST(ThisMachineTest, KnowsThisMachine) {
   const Machine machine = ThisMachine();
   EXPECT_FALSE(machine.hostname.empty());
-  EXPECT_GT(machine.memory_bytes, 16 * kMiB);
+  ASSERT_NE(machine.memory.Tightest(), nullptr);
   EXPECT_GE(machine.cpus, 1);
 }
 

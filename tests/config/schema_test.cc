@@ -16,6 +16,7 @@
 #include "config/overrides.h"
 #include "config/value.h"
 #include "larder/config/v1/config.pb.h"
+#include "tests/config/some_machine.h"
 
 namespace larder {
 namespace {
@@ -212,7 +213,7 @@ TEST(SchemaTest, ReferenceHasNoFieldThatDoesNotExist) {
 }
 
 Machine SomeMachine() {
-  return {.hostname = "example-0", .memory_bytes = uint64_t{4} << 30, .cpus = 2};
+  return {.hostname = "example-0", .memory = MemoryOf(uint64_t{4} << 30), .cpus = 2};
 }
 
 TEST(SchemaTest, ExampleLoads) {

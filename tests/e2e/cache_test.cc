@@ -262,6 +262,62 @@ TEST_F(CacheTest, ServerInfoAndExplainTellAboutTheServer) {
   EXPECT_EQ(explained.miss_reason(), v1::MISS_REASON_ABSENT);
 }
 
+TEST_F(CacheTest, HotKeysAreRankedAndKeptApart) {
+  ASSERT_TRUE(Set("user:1", std::string(1000, 'x')).ok());
+  ASSERT_TRUE(Set("other", "x").ok());
+  for (int i = 0; i < 9; ++i) Get("user:1");
+  for (int i = 0; i < 5; ++i) Get("other");
+  for (int i = 0; i < 7; ++i) Get("user:2");
+  const auto hot_keys = [this](const v1::HotKeysRequest& request) {
+    v1::HotKeysResponse response;
+    EXPECT_TRUE(admin_->HotKeys(Within(5).get(), request, &response).ok());
+    return response;
+  };
+  v1::HotKeysRequest request;
+  const v1::HotKeysResponse all = hot_keys(request);
+  ASSERT_EQ(all.keys_size(), 2);
+  EXPECT_EQ(all.keys(0).namespace_(), "default");
+  EXPECT_EQ(all.keys(0).key(), "user:1");
+  EXPECT_EQ(all.keys(0).type(), "user");
+  EXPECT_EQ(all.keys(0).hits(), 9u);
+  EXPECT_EQ(all.keys(0).hit_ratio(), 1);
+  EXPECT_EQ(all.keys(0).bytes(), 9000u);
+  EXPECT_EQ(all.keys(0).value_bytes_max(), 1000u);
+  EXPECT_EQ(all.keys(1).key(), "other");
+  EXPECT_EQ(all.sampled_every(), 1u);
+  EXPECT_EQ(all.window().seconds(), 60);
+  request.set_order(v1::HOT_KEY_ORDER_MISSES);
+  EXPECT_EQ(hot_keys(request).keys(0).key(), "user:2");
+  request.clear_order();
+  request.set_limit(1);
+  EXPECT_EQ(hot_keys(request).keys_size(), 1);
+  request.set_type("default");
+  EXPECT_EQ(hot_keys(request).keys(0).key(), "other");
+  request.set_namespace_("elsewhere");
+  EXPECT_EQ(hot_keys(request).keys_size(), 0);
+}
+
+TEST_F(CacheTest, HotKeysRefusesWhatItCannotMean) {
+  const auto reason = [this](const v1::HotKeysRequest& request) {
+    v1::HotKeysResponse response;
+    return ReasonOf(admin_->HotKeys(Within(5).get(), request, &response));
+  };
+  v1::HotKeysRequest limit;
+  limit.set_limit(1000);
+  EXPECT_EQ(reason(limit), "");
+  limit.set_limit(1001);
+  EXPECT_EQ(reason(limit), "REQUEST_INVALID");
+  v1::HotKeysRequest order;
+  order.set_order(static_cast<v1::HotKeyOrder>(99));
+  EXPECT_EQ(reason(order), "REQUEST_INVALID");
+  v1::HotKeysRequest type;
+  type.set_type("usr");
+  EXPECT_EQ(reason(type), "TYPE_UNKNOWN");
+  v1::HotKeysRequest name_space;
+  name_space.set_namespace_("no spaces");
+  EXPECT_EQ(reason(name_space), "NAMESPACE_INVALID");
+}
+
 TEST_F(CacheTest, StatsAddUp) {
   ASSERT_TRUE(Set("user:1", "x").ok());
   Get("user:1");
@@ -275,6 +331,21 @@ TEST_F(CacheTest, StatsAddUp) {
   EXPECT_EQ(stats.types(1).type(), "user");
   EXPECT_EQ(stats.types(1).usage().misses(), 1u);
   EXPECT_LE(stats.tiers(0).bytes(), stats.tiers(0).bytes_max());
+  const v1::UsageStats& user = stats.types(1).usage();
+  EXPECT_EQ(user.key_bytes(), 6u);
+  EXPECT_EQ(user.value_bytes(), 1u);
+  EXPECT_EQ(user.plain_bytes(), 1u);
+  EXPECT_EQ(user.compression_ratio(), 1);
+  EXPECT_EQ(user.bytes(), user.key_bytes() + user.value_bytes() + user.overhead_bytes());
+  EXPECT_EQ(stats.types(1).share_max(), 1);
+  const v1::MemoryStats& memory = stats.memory();
+  EXPECT_EQ(memory.used_bytes(), stats.tiers(0).bytes());
+  EXPECT_EQ(memory.budget_bytes(), stats.tiers(0).bytes_max());
+  EXPECT_LE(
+      memory.segment_bytes() + memory.large_bytes() + memory.index_bytes() + memory.ghost_bytes(),
+      memory.used_bytes());
+  EXPECT_GT(memory.segment_bytes(), 0u);
+  EXPECT_EQ(stats.hot_keys(0).key(), "user:1");
   bool saw_get = false;
   for (const v1::LatencyStats& latency : stats.latencies()) {
     if (latency.rpc() != "Get") continue;

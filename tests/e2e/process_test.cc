@@ -95,6 +95,17 @@ TEST(ProcessConfigTest, WrongConfigurationIsToldAtOnceAndExitsTwo) {
   EXPECT_NE(printed.out.find("# --set"), std::string::npos) << printed.out;
 }
 
+TEST(ProcessMemoryTest, SaysHowMuchMemoryItTakesAndWhy) {
+  ServerProcess automatic({"--set", "memory.max=100MiB"});
+  automatic.Signal(SIGTERM);
+  const Ended ended = automatic.Wait();
+  EXPECT_EQ(ended.exit_code, 0);
+  EXPECT_NE(ended.err.find("\"event\":\"memory_budget\""), std::string::npos) << ended.err;
+  EXPECT_NE(ended.err.find("memory.l1: auto = 100MiB: "), std::string::npos) << ended.err;
+  const Ended printed = RunLarderd({"--print-config"});
+  EXPECT_NE(printed.out.find("l1: auto  # default; now "), std::string::npos) << printed.out;
+}
+
 TEST_F(ProcessTest, TermDrainsTellsWaitersAndExitsZero) {
   v1::GetOrLoadRequest request;
   request.set_key("a");

@@ -65,7 +65,14 @@ class EngineFixture : public testing::Test {
     const absl::StatusOr<ReadResult> read = Now(engine_->Get({"", key, ""}));
     EXPECT_TRUE(read.ok()) << read.status();
     if (why != nullptr) *why = read->miss;
-    return read->entry ? std::string(read->entry->value()) : "(miss)";
+    return read->entry ? std::string(read->entry->stored()) : "(miss)";
+  }
+
+  // What the path of lane threads finds.
+  bool FindHit(const std::string& key, Entry* entry = nullptr) {
+    Entry ignored;
+    return engine_->FindHit(FullKey("", key), clock_.Mono(), true,
+                            entry != nullptr ? entry : &ignored);
   }
 
   // A GetOrLoad that may wait: `result` is set when it is answered.
@@ -82,7 +89,7 @@ class EngineFixture : public testing::Test {
       if (!result.has_value()) return "(waits)";
       if (!result->ok()) return DetailsOf(result->status()).reason;
       if ((*result)->lease.has_value()) return "(lease)";
-      return (*result)->read.entry ? std::string((*result)->read.entry->value()) : "(miss)";
+      return (*result)->read.entry ? std::string((*result)->read.entry->stored()) : "(miss)";
     }
   };
   std::shared_ptr<Loading> Load(const std::string& key,

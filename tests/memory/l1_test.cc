@@ -2,11 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <map>
 #include <random>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "core/key.h"
@@ -29,36 +26,64 @@ class L1Test : public testing::Test {
     l1_ = L1::New(options);
   }
 
-  EntryPtr NewEntry(const std::string& key, const std::string& value, Version version,
-                    absl::Duration ttl = absl::Minutes(1)) {
-    const std::string full_key = Full(key);
+  // `full_key` and `value` are what the fields refer to.
+  EntryFields Fields(const std::string& full_key, const std::string& value, Version version,
+                     absl::Duration ttl = absl::Minutes(1)) {
     EntryFields fields;
     fields.full_key = full_key;
     fields.value = value;
     fields.version = version;
-    fields.written = clock_.Mono();
     fields.fresh_until = fields.usable_until = MonoAfter(clock_.Mono(), ttl);
-    return Entry::New(fields);
+    return fields;
   }
   InsertOutcome Insert(const std::string& key, const std::string& value, Version version,
                        Expect expect = {}, absl::Duration ttl = absl::Minutes(1)) {
-    return l1_->Insert(NewEntry(key, value, version, ttl), expect).outcome;
+    const std::string full_key = Full(key);
+    return l1_->Insert(Fields(full_key, value, version, ttl), expect, clock_.Mono()).outcome;
   }
+  InsertOutcome InsertAs(uint16_t type, const std::string& key, const std::string& value) {
+    const std::string full_key = Full(key);
+    EntryFields fields = Fields(full_key, value, ++version_);
+    fields.type_id = type;
+    return l1_->Insert(fields, {}, clock_.Mono()).outcome;
+  }
+  InsertOutcome Fill(const std::string& key, const std::string& value, Version version,
+                     FillTicket ticket) {
+    const std::string full_key = Full(key);
+    return l1_->Fill(Fields(full_key, value, version), ticket, clock_.Mono()).outcome;
+  }
+  bool Find(const std::string& key) { return l1_->Find(Full(key), clock_.Mono(), &entry_, &why_); }
+  bool Peek(const std::string& key) { return l1_->Peek(Full(key), clock_.Mono(), &entry_, &why_); }
   std::string Value(const std::string& key) {
-    const L1Lookup found = l1_->Find(Full(key));
-    return found.entry ? std::string(found.entry->value()) : "(none)";
+    return Find(key) ? std::string(entry_.stored()) : "(none)";
+  }
+  EraseResult Erase(const std::string& key, Version version) {
+    return l1_->Erase(Full(key), version, clock_.Mono());
+  }
+  void SetBudget(uint64_t budget) {
+    for (int i = 0; i < 10'000 && !l1_->SetBudget(budget); ++i) {
+    }
+  }
+  L1Tally TypeTally(size_t type) {
+    const L1Usage usage = l1_->Usage();
+    return type < usage.by_type.size() ? usage.by_type[type] : L1Tally();
   }
 
   ManualClock clock_;
   std::unique_ptr<L1> l1_;
+  Entry entry_;
+  MissReason why_ = MissReason::kAbsent;
+  Version version_ = 1;
 };
 
 TEST_F(L1Test, FindsWhatWasInserted) {
   EXPECT_EQ(Insert("a", "1", 10), InsertOutcome::kStored);
   EXPECT_EQ(Value("a"), "1");
   EXPECT_EQ(Value("b"), "(none)");
-  EXPECT_EQ(l1_->Find(Full("a")).entry->hits(), 2u);
-  EXPECT_EQ(l1_->Peek(Full("a")).entry->hits(), 2u);
+  ASSERT_TRUE(Find("a"));
+  EXPECT_EQ(entry_.hits, 2u);
+  ASSERT_TRUE(Peek("a"));
+  EXPECT_EQ(entry_.hits, 2u);
 }
 
 TEST_F(L1Test, KeepsNewerVersionWhenOlderArrivesLate) {
@@ -74,10 +99,10 @@ TEST_F(L1Test, ExpiresAtItsTimeAndSaysSo) {
   clock_.Advance(absl::Seconds(5) - absl::Nanoseconds(1));
   EXPECT_EQ(Value("a"), "1");
   clock_.Advance(absl::Nanoseconds(1));
-  EXPECT_EQ(l1_->Peek(Full("a")).why, MissReason::kExpired);
-  const L1Lookup gone = l1_->Find(Full("a"));
-  EXPECT_FALSE(gone.entry);
-  EXPECT_EQ(gone.why, MissReason::kExpired);
+  EXPECT_FALSE(Peek("a"));
+  EXPECT_EQ(why_, MissReason::kExpired);
+  EXPECT_FALSE(Find("a"));
+  EXPECT_EQ(why_, MissReason::kExpired);
   EXPECT_EQ(l1_->Usage().total.expirations, 1u);
 }
 
@@ -92,11 +117,12 @@ TEST_F(L1Test, WallClockJumpsChangeNothing) {
 
 TEST_F(L1Test, ErasesUpToAVersionAndSaysInvalidated) {
   Insert("a", "1", 10);
-  EXPECT_FALSE(l1_->Erase(Full("a"), 9).existed);
+  EXPECT_FALSE(Erase("a", 9).existed);
   EXPECT_EQ(Value("a"), "1");
-  EXPECT_TRUE(l1_->Erase(Full("a"), 10).existed);
-  EXPECT_EQ(l1_->Find(Full("a")).why, MissReason::kInvalidated);
-  EXPECT_FALSE(l1_->Erase(Full("a"), 11).existed);
+  EXPECT_TRUE(Erase("a", 10).existed);
+  EXPECT_FALSE(Find("a"));
+  EXPECT_EQ(why_, MissReason::kInvalidated);
+  EXPECT_FALSE(Erase("a", 11).existed);
 }
 
 TEST_F(L1Test, ConditionsAreDecidedByWhatIsLive) {
@@ -123,32 +149,34 @@ TEST_F(L1Test, VersionTakenBeforeANewerOneLeftHasToBeTakenAnew) {
 
 TEST_F(L1Test, FillLandsWhenNothingChanged) {
   const FillTicket ticket = l1_->BeginFill(Full("a"));
-  EXPECT_EQ(l1_->Fill(NewEntry("a", "loaded", 10), ticket).outcome, InsertOutcome::kStored);
+  EXPECT_EQ(Fill("a", "loaded", 10, ticket), InsertOutcome::kStored);
   EXPECT_EQ(Value("a"), "loaded");
-  EXPECT_EQ(l1_->Fill(NewEntry("a", "again", 11), ticket).outcome, InsertOutcome::kTicketLost);
+  EXPECT_EQ(Fill("a", "again", 11, ticket), InsertOutcome::kTicketLost);
 }
 
 TEST_F(L1Test, FillThatBeganBeforeAChangeNeverLands) {
   const FillTicket before_set = l1_->BeginFill(Full("a"));
-  const InsertResult set = l1_->Insert(NewEntry("a", "set", 20, absl::Seconds(1)), {});
+  const std::string full_key = Full("a");
+  const std::string value = "set";
+  const InsertResult set =
+      l1_->Insert(Fields(full_key, value, 20, absl::Seconds(1)), {}, clock_.Mono());
   EXPECT_EQ(set.cancelled, before_set);
-  EXPECT_EQ(l1_->Fill(NewEntry("a", "stale", 10), before_set).outcome, InsertOutcome::kTicketLost);
+  EXPECT_EQ(Fill("a", "stale", 10, before_set), InsertOutcome::kTicketLost);
   clock_.Advance(absl::Seconds(1));
-  EXPECT_EQ(l1_->Fill(NewEntry("a", "stale", 10), before_set).outcome, InsertOutcome::kTicketLost);
+  EXPECT_EQ(Fill("a", "stale", 10, before_set), InsertOutcome::kTicketLost);
   EXPECT_EQ(Value("a"), "(none)");
 
   const FillTicket before_erase = l1_->BeginFill(Full("a"));
-  EXPECT_EQ(l1_->Erase(Full("a"), 30).cancelled, before_erase);
-  EXPECT_EQ(l1_->Fill(NewEntry("a", "stale", 25), before_erase).outcome,
-            InsertOutcome::kTicketLost);
+  EXPECT_EQ(Erase("a", 30).cancelled, before_erase);
+  EXPECT_EQ(Fill("a", "stale", 25, before_erase), InsertOutcome::kTicketLost);
   EXPECT_EQ(Value("a"), "(none)");
 }
 
 TEST_F(L1Test, ChangesOfOtherKeysLeaveAFillAlone) {
   const FillTicket ticket = l1_->BeginFill(Full("a"));
   for (int i = 0; i < 1000; ++i) Insert("k" + std::to_string(i), "x", 100 + i);
-  l1_->Erase(Full("b"), 5000);
-  EXPECT_EQ(l1_->Fill(NewEntry("a", "loaded", 10), ticket).outcome, InsertOutcome::kStored);
+  Erase("b", 5000);
+  EXPECT_EQ(Fill("a", "loaded", 10, ticket), InsertOutcome::kStored);
 }
 
 TEST_F(L1Test, RefusesAnEntryTooLargeForItsShardAndTicketsBeyondTheirShare) {
@@ -169,7 +197,7 @@ TEST_F(L1Test, NeverAboveItsBudgetWhateverComes) {
       ASSERT_TRUE(l1_->CheckInvariants());
     }
   }
-  EXPECT_GT(l1_->Usage().total.evictions, 0u);
+  EXPECT_GT(l1_->Usage().total.evicted(), 0u);
   EXPECT_GT(l1_->Usage().bytes, l1_->Usage().budget_bytes / 2);
 }
 
@@ -179,11 +207,11 @@ TEST_F(L1Test, KeepsWhatIsReadWhenItHasToEvict) {
     Insert("hot:" + std::to_string(i), std::string(100, 'h'), ++version);
   for (int i = 0; i < 100'000; ++i) {
     Insert("once:" + std::to_string(i), std::string(100, 'o'), ++version);
-    if (i % 10 == 0) l1_->Find(Full("hot:" + std::to_string(i / 10 % 200)));
+    if (i % 10 == 0) Find("hot:" + std::to_string(i / 10 % 200));
   }
   int kept = 0;
   for (int i = 0; i < 200; ++i) kept += Value("hot:" + std::to_string(i)) != "(none)";
-  EXPECT_EQ(kept, 200);
+  EXPECT_GE(kept, 190);
 }
 
 TEST_F(L1Test, SweepFreesWhatExpiredUntouched) {
@@ -191,95 +219,191 @@ TEST_F(L1Test, SweepFreesWhatExpiredUntouched) {
   Insert("long", "x", 9999);
   const uint64_t before = l1_->Usage().bytes;
   clock_.Advance(absl::Seconds(2));
-  for (int i = 0; i < 200; ++i) l1_->Sweep(0.02);
+  for (int i = 0; i < 20; ++i) l1_->Sweep(clock_.Mono());
   EXPECT_EQ(l1_->Usage().total.entries, 1u);
-  EXPECT_LT(l1_->Usage().bytes, before / 4);
+  EXPECT_EQ(l1_->Usage().total.expirations, 5000u);
+  EXPECT_LT(l1_->Usage().dead_bytes, before / 20);
   EXPECT_EQ(Value("long"), "x");
 }
 
-// A plain map with versions and expiry, which the store has to agree with as long as nothing is
-// evicted.
-TEST_F(L1Test, AgreesWithAPlainMapOverRandomOperations) {
-  struct Model {
-    std::string value;
-    Version version;
-    MonoNanos until;
-  };
-  for (const uint64_t seed : {1, 2, 3}) {
-    SCOPED_TRACE(seed);
-    Make(64 << 20);
-    std::mt19937_64 random(seed);
-    std::map<std::string, Model> model;
-    Version version = 100;
-    for (int step = 0; step < 200'000; ++step) {
-      const std::string key = "k" + std::to_string(random() % 300);
-      const auto it = model.find(key);
-      const bool live = it != model.end() && it->second.until > clock_.Mono();
-      switch (random() % 5) {
-        case 0:
-        case 1: {
-          const auto ttl = absl::Milliseconds(1 + random() % 5000);
-          const std::string value(random() % 200, static_cast<char>('a' + random() % 26));
-          Expect expect;
-          if (random() % 3 == 0) expect.kind = Expect::Kind::kAbsent;
-          const InsertOutcome outcome = Insert(key, value, ++version, expect, ttl);
-          if (expect.kind == Expect::Kind::kAbsent && live) {
-            ASSERT_EQ(outcome, InsertOutcome::kConditionFailed);
-          } else {
-            ASSERT_EQ(outcome, InsertOutcome::kStored);
-            model[key] = {value, version, MonoAfter(clock_.Mono(), ttl)};
-          }
-          break;
-        }
-        case 2:
-          ASSERT_EQ(l1_->Erase(Full(key), ++version).existed, live);
-          model.erase(key);
-          break;
-        case 3:
-          ASSERT_EQ(Value(key), live ? it->second.value : "(none)");
-          break;
-        case 4:
-          clock_.Advance(absl::Microseconds(random() % 3000));
-          if (random() % 50 == 0) l1_->Sweep(0.1);
-          break;
-      }
+TEST_F(L1Test, HitsFadeByHalfEachHalfLifeAndLiveOnInTheNextVersion) {
+  Insert("a", "1", 10, {}, absl::Hours(5));
+  for (int i = 0; i < 40; ++i) Find("a");
+  Peek("a");
+  EXPECT_EQ(entry_.hits, 40u);
+  clock_.Advance(absl::Minutes(10));
+  l1_->Sweep(clock_.Mono());
+  Peek("a");
+  EXPECT_EQ(entry_.hits, 20u);
+  EXPECT_EQ(Insert("a", "2", 11, {}, absl::Minutes(15)), InsertOutcome::kStored);
+  Peek("a");
+  EXPECT_EQ(entry_.hits, 20u);
+  clock_.Advance(absl::Minutes(10));
+  l1_->Sweep(clock_.Mono());
+  Find("a");
+  EXPECT_EQ(entry_.hits, 11u);
+  // Also after it expired, while it is remembered.
+  clock_.Advance(absl::Minutes(5));
+  EXPECT_FALSE(Peek("a"));
+  EXPECT_EQ(entry_.hits, 11u);
+  EXPECT_EQ(Insert("a", "3", 12), InsertOutcome::kStored);
+  Peek("a");
+  EXPECT_EQ(entry_.hits, 11u);
+}
+
+TEST_F(L1Test, CountsManyHitsWithinAFewPercent) {
+  Insert("a", "1", 10);
+  for (int i = 0; i < 200'000; ++i) Find("a");
+  Peek("a");
+  EXPECT_GT(entry_.hits, 180'000u);
+  EXPECT_LT(entry_.hits, 220'000u);
+}
+
+TEST_F(L1Test, SlidingEntriesLiveOnWithEachHitAndEndWithoutOne) {
+  const std::string full_key = Full("s");
+  for (const absl::Duration ttl : {absl::Hours(2), absl::Hours(24 * 100)}) {
+    EntryFields fields = Fields(full_key, "session", ++version_, ttl);
+    fields.sliding = absl::ToInt64Nanoseconds(ttl);
+    ASSERT_EQ(l1_->Insert(fields, {}, clock_.Mono()).outcome, InsertOutcome::kStored);
+    for (int i = 0; i < 10; ++i) {
+      clock_.Advance(ttl * 0.9);
+      l1_->Sweep(clock_.Mono());
+      ASSERT_EQ(Value("s"), "session");
+      EXPECT_EQ(entry_.usable_until, clock_.Mono() + fields.sliding);
     }
-    ASSERT_TRUE(l1_->CheckInvariants());
+    clock_.Advance(ttl * 0.9);
+    EXPECT_TRUE(Peek("s"));  // leaves no trace
+    clock_.Advance(ttl * 0.1);
+    EXPECT_EQ(Value("s"), "(none)");
   }
 }
 
-TEST(L1ConcurrencyTest, ReadersSeeWholeValuesWhileWritersEvict) {
-  const std::unique_ptr<L1> l1 =
-      L1::New({.budget_bytes = L1::kBudgetBytesMin, .entry_bytes_max = 64 << 10});
-  std::atomic<Version> version{1};
-  std::atomic<bool> torn{false};
-  std::vector<std::thread> threads;
-  for (int t = 0; t < 4; ++t) {
-    threads.emplace_back([&, t] {
-      std::mt19937_64 random(static_cast<uint64_t>(t));
-      for (int i = 0; i < 30'000; ++i) {
-        const std::string key =
-            std::string(FullKey("", "k" + std::to_string(random() % 2000)).view());
-        if (random() % 2 == 0) {
-          EntryFields fields;
-          const std::string value(1 + random() % 8000, static_cast<char>('a' + random() % 26));
-          fields.full_key = key;
-          fields.value = value;
-          fields.version = ++version;
-          fields.fresh_until = fields.usable_until =
-              MonoAfter(Clock::System()->Mono(), absl::Milliseconds(random() % 50));
-          l1->Insert(Entry::New(fields), {});
-        } else if (const EntryPtr entry = l1->Find(key).entry) {
-          const std::string_view value = entry->value();
-          if (value.find_first_not_of(value[0]) != std::string_view::npos) torn = true;
-        }
-        if (i % 1000 == 0) l1->Sweep(0.05);
-      }
-    });
+TEST_F(L1Test, HoldsValuesOfEverySizeWithTagsAndEncodings) {
+  Make(64 << 20);
+  std::mt19937_64 random(3);
+  for (uint32_t size = 1; size <= 1 << 20; size = size * 3 / 2 + 1) {
+    const std::string key = "size:" + std::to_string(size);
+    const std::string full_key = Full(key);
+    std::string value(size, '\0');
+    for (char& byte : value) byte = static_cast<char>(random());
+    EntryFields fields = Fields(full_key, value, ++version_);
+    fields.tags = {"tag:" + std::to_string(size), "b"};
+    fields.depends_on = {"parent"};
+    fields.encoding = 7;
+    fields.plain_bytes = 3 * size;
+    ASSERT_EQ(l1_->Insert(fields, {}, clock_.Mono()).outcome, InsertOutcome::kStored);
+    ASSERT_TRUE(Find(key));
+    EXPECT_EQ(entry_.stored(), value);
+    EXPECT_EQ(entry_.tags, fields.tags);
+    EXPECT_EQ(entry_.depends_on, fields.depends_on);
+    EXPECT_EQ(entry_.encoding, 7);
+    EXPECT_EQ(entry_.value_bytes(), 3 * size);
   }
-  for (std::thread& thread : threads) thread.join();
-  EXPECT_FALSE(torn);
-  EXPECT_TRUE(l1->CheckInvariants());
+  EXPECT_EQ(l1_->EntriesEncoded(7), l1_->Usage().total.entries);
+  EXPECT_EQ(l1_->Usage().total.encoded_bytes, l1_->Usage().total.value_bytes);
+  Erase("size:1", ++version_);
+  EXPECT_EQ(l1_->EntriesEncoded(7), l1_->Usage().total.entries);
+}
+
+TEST_F(L1Test, LargeValuesStayValidWhileTheyAreHeldWhateverIsEvicted) {
+  const std::string value(50'000, 'v');
+  ASSERT_EQ(Insert("a", value, 10), InsertOutcome::kStored);
+  ASSERT_TRUE(Find("a"));
+  ASSERT_TRUE(entry_.shared);  // handed out without a copy
+  const Entry held = entry_;
+  Erase("a", 11);
+  for (int i = 0; i < 1000; ++i) Insert("k" + std::to_string(i), std::string(50'000, 'x'), 100 + i);
+  EXPECT_EQ(held.stored(), value);
+}
+
+TEST_F(L1Test, TypesHaveSharesThatOthersCannotTakeAndCannotExceed) {
+  L1::Options options;
+  options.budget_bytes = 8 << 20;
+  options.entry_bytes_max = 64 << 10;
+  options.clock = &clock_;
+  options.types.resize(3);
+  options.types[1].share_min = 0.2;
+  options.types[2].share_max = 0.03;
+  l1_ = L1::New(options);
+  const auto budget = static_cast<double>(options.budget_bytes);
+  const std::string value(200, 'x');
+  for (int i = 0; i < 20'000; ++i) InsertAs(1, "minimum:" + std::to_string(i), value);
+  // A flood of one type, which is even read, leaves another its minimum.
+  for (int i = 0; i < 200'000; ++i) {
+    InsertAs(0, "flood:" + std::to_string(i), value);
+    Find("flood:" + std::to_string(i));
+    Find("flood:" + std::to_string(i - 10));
+  }
+  EXPECT_GT(static_cast<double>(TypeTally(1).bytes()), 0.18 * budget);
+  EXPECT_GT(static_cast<double>(TypeTally(0).bytes()), 0.6 * budget);
+  for (int i = 0; i < 50'000; ++i) {
+    InsertAs(2, "maximum:" + std::to_string(i), value);
+    Find("maximum:" + std::to_string(i));
+    ASSERT_LE(static_cast<double>(TypeTally(2).bytes()), 0.03 * budget);
+  }
+  EXPECT_GT(static_cast<double>(TypeTally(2).bytes()), 0.02 * budget);
+  EXPECT_GT(TypeTally(2).evictions[static_cast<size_t>(EvictionCause::kTypeFull)], 0u);
+}
+
+TEST_F(L1Test, SmallEntriesStayLongerThanLargeOnesOfAsManyHits) {
+  Make(8 << 20);
+  std::mt19937_64 random(5);
+  const std::string small(100, 's');
+  const std::string large(4000, 'l');
+  int small_hits = 0;
+  int large_hits = 0;
+  for (int i = 0; i < 400'000; ++i) {
+    const std::string number = std::to_string(random() % 20'000);
+    const bool is_small = random() % 2 == 0;
+    const std::string key = (is_small ? "small:" : "large:") + number;
+    if (Find(key)) {
+      ++(is_small ? small_hits : large_hits);
+    } else {
+      InsertAs(is_small ? 1 : 2, key, is_small ? small : large);
+    }
+  }
+  // All of the small ones fit, and one of them costs a fortieth of a large one.
+  EXPECT_GT(small_hits, 120'000);
+  EXPECT_LT(large_hits, small_hits / 2);
+}
+
+TEST_F(L1Test, ShrinksInBoundedStepsAndGrowsAgain) {
+  L1::Options options;
+  options.budget_bytes = 16 << 20;
+  options.budget_bytes_max = 64 << 20;
+  options.entry_bytes_max = 64 << 10;
+  options.clock = &clock_;
+  l1_ = L1::New(options);
+  for (int i = 0; i < 100'000; ++i) Insert("k" + std::to_string(i), std::string(300, 'x'), 10 + i);
+  const uint64_t evicted = l1_->Usage().total.evicted();
+  EXPECT_FALSE(l1_->SetBudget(2 << 20));  // more than one step
+  EXPECT_LT(l1_->Usage().total.evicted() - evicted, 2000u);
+  Insert("new", "x", 1'000'000);
+  EXPECT_EQ(Value("new"), "x");
+  SetBudget(2 << 20);
+  EXPECT_LE(l1_->Usage().bytes, 2u << 20);
+  EXPECT_TRUE(l1_->CheckInvariants());
+  EXPECT_GT(l1_->Usage().total.evictions[static_cast<size_t>(EvictionCause::kShrink)], 0u);
+  SetBudget(64 << 20);
+  for (int i = 0; i < 150'000; ++i)
+    Insert("m" + std::to_string(i), std::string(300, 'x'), 2'000'000 + i);
+  EXPECT_GT(l1_->Usage().bytes, 48u << 20);
+  EXPECT_LE(l1_->Usage().bytes, 64u << 20);
+}
+
+TEST_F(L1Test, KeysChosenToCollideElsewhereAreSpreadHere) {
+  // Keys that differ in single bits and characters, as an attacker without the secret would try
+  // them: every lookup stays short, which the time for all of them shows by ending at all.
+  Make(32 << 20);
+  for (int i = 0; i < 100'000; ++i) {
+    std::string key(20, 'a');
+    for (int bit = 0; bit < 17; ++bit) key[bit] = static_cast<char>('a' + ((i >> bit) & 1));
+    ASSERT_EQ(Insert(key, "x", 10 + i), InsertOutcome::kStored);
+  }
+  EXPECT_EQ(l1_->Usage().total.entries, 100'000u);
+  // Evenly filled tables are what the index needs 9 bytes an entry for; chains of collisions would
+  // need more.
+  EXPECT_LT(l1_->Usage().index_bytes, 1'600'000u);
 }
 
 }  // namespace

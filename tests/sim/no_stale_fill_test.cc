@@ -106,7 +106,7 @@ class World {
             --running_;
             if (!result.ok()) return;
             if (result->lease.has_value()) return Granted(key, *result->lease);
-            if (result->read.entry) CheckSeen(key, floor, result->read.entry->value());
+            if (result->read.entry) CheckSeen(key, floor, result->read.entry->stored());
           });
   }
 
@@ -178,7 +178,7 @@ class World {
   void Read(size_t key) {
     const std::string name = Key(key);
     Spawn(engine_->Get({"", name, ""}), [this, key](const absl::StatusOr<ReadResult>& read) {
-      if (read->entry) CheckSeen(key, floor_[key], read->entry->value());
+      if (read->entry) CheckSeen(key, floor_[key], read->entry->stored());
     });
   }
 
@@ -265,7 +265,7 @@ class Threads {
     request.wait_until = 0;
     Spawn(engine_->GetOrLoad(request), [&](const absl::StatusOr<LoadResult>& result) {
       if (!result.ok()) return;
-      if (result->read.entry && std::stoll(std::string(result->read.entry->value())) < floor)
+      if (result->read.entry && std::stoll(std::string(result->read.entry->stored())) < floor)
         ++violations_;
       if (!result->lease.has_value()) return;
       if (give_back) {

@@ -144,6 +144,10 @@ class Client {
   absl::StatusOr<StatsResult> Stats(const StatsOptions& options = {});
   virtual void StatsAsync(const StatsOptions& options, Callback<StatsResult> done) = 0;
 
+  // The keys that are hit most, missed most, or have the largest values.
+  absl::StatusOr<HotKeysResult> HotKeys(const HotKeysOptions& options = {});
+  virtual void HotKeysAsync(const HotKeysOptions& options, Callback<HotKeysResult> done) = 0;
+
   // Which type matches the key, why its TTL is what it is, and where its copies are.
   absl::StatusOr<ExplainResult> Explain(std::string_view key, const ExplainOptions& options = {});
   virtual void ExplainAsync(std::string_view key, const ExplainOptions& options,

@@ -208,6 +208,24 @@ struct StatsOptions {
   CallOptions call = {};
 };
 
+// What makes a key hot.
+enum class HotKeyOrder {
+  kHits,
+  kMisses,
+  kBytes,       // sent
+  kValueBytes,  // the size of its value
+};
+
+// CallOptions::ns empty = all namespaces that the caller may see.
+struct HotKeysOptions {
+  HotKeyOrder order = HotKeyOrder::kHits;
+  // Data type; empty = all.
+  std::string type = {};
+  // At most so many; at most 1,000. 0 = 20.
+  uint32_t limit = 20;
+  CallOptions call = {};
+};
+
 struct ExplainOptions {
   // Data type as a request would give it; empty = by pattern.
   std::string type = {};

@@ -1,5 +1,5 @@
-// What Stats, Explain and ServerInfo answer: plain values that mirror the API. Counts run since the
-// server's start.
+// What Stats, HotKeys, Explain and ServerInfo answer: plain values that mirror the API. Counts run
+// since the server's start.
 
 #ifndef LARDER_STATS_H_
 #define LARDER_STATS_H_
@@ -15,6 +15,16 @@
 #include "larder/result.h"
 
 namespace larder {
+
+// Entries that left memory to make room, by cause.
+struct EvictionStats {
+  uint64_t unread = 0;     // never read after they came
+  uint64_t cold = 0;       // read, but not of late
+  uint64_t type_full = 0;  // their type had reached its maximum share
+  uint64_t shrink = 0;     // the memory budget was made smaller
+  uint64_t bytes = 0;      // of all of them
+  absl::Duration mean_age = {};
+};
 
 struct UsageStats {
   uint64_t hits = 0;
@@ -33,11 +43,70 @@ struct UsageStats {
   uint64_t entries = 0;  // now
   uint64_t bytes = 0;    // now, bookkeeping included
   double compression_ratio = 0;
+  // Parts of `bytes`.
+  uint64_t key_bytes = 0;
+  uint64_t value_bytes = 0;  // as stored
+  uint64_t overhead_bytes = 0;
+  uint64_t compressed_bytes = 0;  // the part of value_bytes that is compressed
+  uint64_t plain_bytes = 0;       // values as callers see them
+  EvictionStats eviction = {};
+};
+
+// Compression of one data type's values.
+struct CompressionStats {
+  uint64_t lz4_values = 0;
+  uint64_t zstd_values = 0;
+  uint64_t dictionary_values = 0;
+  // Values that stayed plain: too small; not tried, because the type's do not compress; in vain.
+  uint64_t small_values = 0;
+  uint64_t resting_values = 0;
+  uint64_t gainless_values = 0;
+  // Of the compressed values, before and after.
+  uint64_t plain_bytes = 0;
+  uint64_t stored_bytes = 0;
+  uint64_t saved_bytes = 0;
+  double ratio = 1;
+  absl::Duration encode_time = {};
+  absl::Duration decode_time = {};  // estimated
+  uint64_t decodes = 0;
+  uint64_t decodes_failed = 0;
+  uint64_t trainings = 0;
+  uint64_t trainings_refused = 0;
+  uint64_t dictionaries = 0;  // now
+  uint64_t dictionary_memory_bytes = 0;
+  // The dictionary in use; version 0 = none.
+  uint32_t dictionary_version = 0;
+  uint64_t dictionary_bytes = 0;
+  absl::Time dictionary_trained = absl::InfinitePast();
+  double dictionary_ratio = 0;
 };
 
 struct NamedUsage {
   std::string name = {};
   UsageStats usage = {};
+};
+
+struct TypeStats : NamedUsage {
+  // Parts of the memory budget, 0 to 1: what others cannot take from it, what it cannot exceed.
+  double share_min = 0;
+  double share_max = 1;
+  CompressionStats compression = {};
+};
+
+// All in bytes, except newcomer_share (0 to 1).
+struct MemoryStats {
+  uint64_t budget_bytes = 0;
+  uint64_t used_bytes = 0;
+  // Parts of used_bytes.
+  uint64_t segment_bytes = 0;
+  uint64_t large_bytes = 0;
+  uint64_t index_bytes = 0;
+  uint64_t ghost_bytes = 0;
+  uint64_t dead_bytes = 0;  // of entries whose time is over
+  double newcomer_share = 0;
+  // Beside the budget.
+  uint64_t dictionary_bytes = 0;
+  uint64_t hot_keys_bytes = 0;
 };
 
 struct TierStats {
@@ -95,7 +164,20 @@ struct HotKey {
   std::string type = {};
   uint64_t hits = 0;
   uint64_t misses = 0;
-  uint64_t bytes = 0;
+  uint64_t bytes = 0;            // sent
+  uint64_t value_bytes_max = 0;  // of the largest of its values
+  double hit_ratio = 0;
+};
+
+struct HotKeysResult {
+  // Busiest first, in the window that runs and in the one before it. Counts are estimates, too low
+  // rather than too high; exact while sampled_every is 1.
+  std::vector<HotKey> keys = {};
+  std::vector<HotKey> previous = {};
+  absl::Duration window = {};
+  absl::Duration window_age = {};
+  // One event in so many is looked at.
+  uint32_t sampled_every = 1;
 };
 
 struct StatsResult {
@@ -103,7 +185,8 @@ struct StatsResult {
   absl::Time since = absl::UnixEpoch();
   UsageStats total = {};
   std::vector<NamedUsage> namespaces = {};
-  std::vector<NamedUsage> types = {};
+  std::vector<TypeStats> types = {};
+  MemoryStats memory = {};
   std::vector<TierStats> tiers = {};
   std::vector<LatencyStats> latencies = {};
   LeaseStats leases = {};

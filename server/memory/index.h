@@ -1,0 +1,206 @@
+// Index finds records by the hash of their key. It holds no keys: slots of 8 bytes with a part of
+// the hash, two bits of use, and the place of the record, 8 slots to a cache line.
+// Thread safety: Find from any thread inside an Epoch::Reader, without a lock, and it may overlook
+// a record while the writer moves slots about; everything else from one thread at a time, the
+// holder of the shard's lock.
+
+#ifndef LARDER_MEMORY_INDEX_H_
+#define LARDER_MEMORY_INDEX_H_
+
+#include <atomic>
+#include <bit>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+namespace larder {
+
+class Index {
+ public:
+  // | place: 40 bits | uses: 2 bits | tag: the low 22 bits of the hash |; 0 is an empty slot.
+  using Slot = std::atomic<uint64_t>;
+  static constexpr int kTagBits = 22;
+  static constexpr int kUseBits = 2;
+  static constexpr uint32_t kUsesMax = (1u << kUseBits) - 1;
+  // What an entry costs in slots, on average and rounded up.
+  static constexpr uint64_t kBytesPerEntry = 9;
+
+  static uint64_t PlaceOf(uint64_t slot) { return slot >> (kTagBits + kUseBits); }
+  static uint32_t UsesOf(uint64_t slot) {
+    return static_cast<uint32_t>(slot >> kTagBits) & kUsesMax;
+  }
+  static uint64_t Make(uint64_t hash, uint64_t place, uint32_t uses) {
+    return place << (kTagBits + kUseBits) | static_cast<uint64_t>(uses) << kTagBits |
+           (hash & kTagMask);
+  }
+
+  // For a shard of about so many bytes.
+  explicit Index(uint64_t shard_bytes);
+  ~Index();
+  Index(const Index&) = delete;
+  Index& operator=(const Index&) = delete;
+
+  // The slot of the record for whose place `matches(place)` holds, and its content; null when there
+  // is none, or when a reader overlooked it. Looks at two cache lines at most.
+  template <typename Matches>
+  Slot* Find(uint64_t hash, uint64_t* content, Matches&& matches) const {
+    const uint64_t table = TableOf(hash).load(std::memory_order_acquire);
+    const uint64_t count = CountOf(table);
+    uint64_t line = HomeOf(hash, count);
+    for (int probe = 0; probe < 2; ++probe) {
+      Slot* const slots = LinesOf(table)[line].slots;
+      uint32_t candidates = Candidates(slots, hash);
+      for (; candidates != 0; candidates &= candidates - 1) {
+        Slot& slot = slots[std::countr_zero(candidates)];
+        const uint64_t now = slot.load(std::memory_order_acquire);
+        if (((now ^ hash) & kTagMask) == 0 && now != 0 && matches(PlaceOf(now))) {
+          *content = now;
+          return &slot;
+        }
+      }
+      if (++line == count) line = 0;
+    }
+    return nullptr;
+  }
+
+  // The same for the writer, which never overlooks one.
+  template <typename Matches>
+  Slot* FindExact(uint64_t hash, uint64_t* content, Matches&& matches) const {
+    const uint64_t table = TableOf(hash).load(std::memory_order_relaxed);
+    const uint64_t count = CountOf(table);
+    uint64_t line = HomeOf(hash, count);
+    for (uint64_t probe = 0; probe < count; ++probe) {
+      bool full = true;
+      Slot* const found = FindInLine(LinesOf(table)[line], hash, content, matches, &full);
+      if (found != nullptr || !full) return found;
+      if (++line == count) line = 0;
+    }
+    return nullptr;
+  }
+
+  // Bytes that have to be allocated before a record with this hash can be added; mostly 0.
+  uint64_t GrowthFor(uint64_t hash) const;
+  // Adds a slot. Grows first where GrowthFor said so.
+  void Add(uint64_t hash, uint64_t place, uint32_t uses);
+  // Removes a slot that FindExact gave for this hash.
+  void Remove(uint64_t hash, Slot* slot);
+
+  // Looks at so many tables, going on where the last call stopped, and makes those smaller that
+  // lost half of their slots.
+  void Trim(uint64_t tables);
+
+  // Frees tables that grew or shrank away before `passed` (Epoch::Passed).
+  void Reclaim(uint64_t passed);
+  // Bytes allocated, those that wait to be freed included.
+  uint64_t bytes() const { return bytes_; }
+  uint64_t waiting_bytes() const { return waiting_bytes_; }
+  uint64_t entries() const { return entries_; }
+
+  // Calls `visit(content)` for every slot.
+  template <typename Visit>
+  void ForEach(Visit&& visit) const {
+    for (uint64_t t = 0; t < table_count_; ++t) {
+      const uint64_t table = tables_[t].load(std::memory_order_relaxed);
+      for (uint64_t line = 0; line < CountOf(table); ++line) {
+        for (const Slot& slot : LinesOf(table)[line].slots) {
+          const uint64_t content = slot.load(std::memory_order_relaxed);
+          if (content != 0) visit(content);
+        }
+      }
+    }
+  }
+
+ private:
+  static constexpr uint64_t kTagMask = (1ull << kTagBits) - 1;
+  static constexpr int kLineSlots = 8;
+  // A table is one number, so that a reader gets its lines and their count together:
+  // | count: 16 bits | address of the lines: 48 bits |
+  static constexpr int kAddressBits = 48;
+  struct alignas(64) Line {
+    Slot slots[kLineSlots];
+  };
+  using Table = std::atomic<uint64_t>;
+  struct Waiting {
+    Line* lines;
+    uint64_t bytes;
+    uint64_t stamp;
+  };
+
+  // What tables have until something is added to them: one line, shared and always empty.
+  static Line no_lines_;
+
+  static Line* LinesOf(uint64_t table) {
+    return reinterpret_cast<Line*>(table & ((1ull << kAddressBits) - 1));
+  }
+  static uint64_t CountOf(uint64_t table) { return table >> kAddressBits; }
+  static uint64_t HomeOf(uint64_t hash, uint64_t count) {
+    return ((hash & kTagMask) * count) >> kTagBits;
+  }
+  Table& TableOf(uint64_t hash) const { return tables_[TableNumberOf(hash)]; }
+  uint64_t TableNumberOf(uint64_t hash) const { return (hash >> kTagBits) & (table_count_ - 1); }
+
+  // Which slots of a line have the tag, a bit each, without a branch: one that is taken one time in
+  // eight is not foreseen. What it says may be out of date at once.
+  static uint32_t Candidates(Slot* slots, uint64_t hash) {
+#if defined(__SSE2__) && !defined(_GLIBCXX_TSAN)
+    const auto* const line = reinterpret_cast<const __m128i*>(slots);
+    const __m128i tag = _mm_set1_epi32(static_cast<int>(hash & kTagMask));
+    const __m128i mask = _mm_set1_epi32(static_cast<int>(kTagMask));
+    const auto low_words = [line](int at) {
+      return _mm_castps_si128(_mm_shuffle_ps(_mm_castsi128_ps(_mm_load_si128(line + at)),
+                                             _mm_castsi128_ps(_mm_load_si128(line + at + 1)),
+                                             _MM_SHUFFLE(2, 0, 2, 0)));
+    };
+    const auto same = [&](__m128i words) {
+      return static_cast<uint32_t>(
+          _mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(_mm_and_si128(words, mask), tag))));
+    };
+    return same(low_words(0)) | same(low_words(2)) << 4;
+#else
+    uint32_t candidates = 0;
+    for (int i = 0; i < kLineSlots; ++i) {
+      const uint64_t now = slots[i].load(std::memory_order_relaxed);
+      candidates |= static_cast<uint32_t>(((now ^ hash) & kTagMask) == 0) << i;
+    }
+    return candidates;
+#endif
+  }
+
+  template <typename Matches>
+  static Slot* FindInLine(Line& line, uint64_t hash, uint64_t* content, Matches& matches,
+                          bool* full) {
+    for (Slot& slot : line.slots) {
+      const uint64_t now = slot.load(std::memory_order_acquire);
+      if (((now ^ hash) & kTagMask) == 0 && now != 0 && matches(PlaceOf(now))) {
+        *content = now;
+        return &slot;
+      }
+      if (now == 0) *full = false;
+    }
+    return nullptr;
+  }
+
+  static uint64_t Larger(uint64_t count);
+  static uint64_t Smaller(uint64_t count);
+  static uint64_t LimitOf(uint64_t count) { return count * kLineSlots * 15 / 16; }
+  static uint64_t NewTable(uint64_t count);
+  static void Place(uint64_t table, uint64_t content);
+  void Rebuild(uint64_t number, uint64_t count);
+
+  const uint64_t table_count_;
+  std::unique_ptr<Table[]> tables_;
+  std::unique_ptr<uint32_t[]> used_;  // slots in use, by table
+  std::vector<Waiting> waiting_;
+  uint64_t bytes_;
+  uint64_t waiting_bytes_ = 0;
+  uint64_t entries_ = 0;
+  uint64_t trim_next_ = 0;
+};
+
+}  // namespace larder
+
+#endif  // LARDER_MEMORY_INDEX_H_

@@ -1,0 +1,249 @@
+// The optional parts follow the header in the order of their flags, so that the place of one is the
+// sum of those before it. They are read and written by memcpy: nothing in a record is aligned to
+// more than four bytes.
+//
+// Hits are a 16-bit floating number: up to 1,024 the count itself, above that nine bits of fraction
+// below an exponent. A hit above 1,024 is written with the probability that makes the expected
+// count right.
+
+#include "memory/record.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <new>
+
+#include "core/key.h"
+
+namespace larder {
+namespace {
+
+constexpr int kFractionBits = 9;
+constexpr uint32_t kFraction = 1u << kFractionBits;
+constexpr uint32_t kExact = 2 * kFraction;
+// The greatest exponent whose counts fit into 32 bits.
+constexpr uint32_t kExponentMax = 21;
+constexpr int64_t kTimesAfterMs = 20LL * 24 * 3600 * 1000;
+
+struct Lists {
+  uint32_t bytes;
+  uint16_t tags;
+  uint16_t depends_on;
+};
+
+uint32_t DecodeHits(uint16_t code) {
+  if (code < kExact) return code;
+  const uint32_t exponent = (code - kExact) >> kFractionBits;
+  return (kFraction + ((code - kExact) & (kFraction - 1))) << (exponent + 1);
+}
+
+uint16_t EncodeHits(uint32_t hits) {
+  if (hits < kExact) return static_cast<uint16_t>(hits);
+  const auto exponent = static_cast<uint32_t>(std::bit_width(hits)) - kFractionBits - 2;
+  if (exponent > kExponentMax) return EncodeHits(UINT32_MAX >> 1);
+  const uint32_t fraction = (hits >> (exponent + 1)) & (kFraction - 1);
+  return static_cast<uint16_t>(kExact + (exponent << kFractionBits) + fraction);
+}
+
+uint32_t ThreadRandom() {
+  static constinit thread_local uint64_t state = 0x9e3779b97f4a7c15;
+  state = state * 6364136223846793005 + 1442695040888963407;
+  return static_cast<uint32_t>(state >> 32);
+}
+
+uint32_t ListBytes(const std::vector<std::string>& list) {
+  size_t bytes = 0;
+  for (const std::string& item : list) bytes += sizeof(uint16_t) + item.size();
+  return static_cast<uint32_t>(bytes);
+}
+
+char* Append(char* to, const void* from, size_t size) {
+  if (size > 0) std::memcpy(to, from, size);
+  return to + size;
+}
+
+char* AppendList(char* to, const std::vector<std::string>& list) {
+  for (const std::string& item : list) {
+    const auto size = static_cast<uint16_t>(item.size());
+    to = Append(to, &size, sizeof(size));
+    to = Append(to, item.data(), size);
+  }
+  return to;
+}
+
+const char* ReadList(const char* from, uint8_t count, std::vector<std::string>* list) {
+  list->resize(count);
+  for (std::string& item : *list) {
+    uint16_t size;
+    std::memcpy(&size, from, sizeof(size));
+    item.assign(from + sizeof(size), size);
+    from += sizeof(size) + size;
+  }
+  return from;
+}
+
+constexpr uint32_t RoundUp(uint32_t bytes) {
+  return (bytes + Record::kAlign - 1) & ~(Record::kAlign - 1);
+}
+
+}  // namespace
+
+uint8_t Record::FlagsFor(const EntryFields& fields, bool large, MonoNanos now) {
+  uint8_t flags = 0;
+  if (fields.negative) flags |= kNegative;
+  const bool long_lived = MsBetween(now, fields.usable_until) > kTimesAfterMs;
+  if (long_lived || fields.written != 0 || fields.usable_until != fields.fresh_until)
+    flags |= kTimes;
+  if (fields.sliding != 0) flags |= kSliding;
+  if (fields.encoding != kPlain) flags |= kEncoded;
+  if (large) flags |= kLarge;
+  if (!fields.tags.empty() || !fields.depends_on.empty()) flags |= kListed;
+  return flags;
+}
+
+uint32_t Record::BytesFor(const EntryFields& fields, bool large, MonoNanos now) {
+  return RoundUp(static_cast<uint32_t>(
+      sizeof(Record) + OptionalBytes(FlagsFor(fields, large, now)) +
+      FullKey::KeyOf(fields.full_key).size() + (large ? 0 : fields.value.size()) +
+      ListBytes(fields.tags) + ListBytes(fields.depends_on)));
+}
+
+Record* Record::Write(char* to, const EntryFields& fields, const Context& context) {
+  const std::string_view key = FullKey::KeyOf(fields.full_key);
+  Record* const record = new (to) Record;
+  record->version_low_ = static_cast<uint32_t>(fields.version);
+  record->version_high_ = static_cast<uint32_t>(fields.version >> 32);
+  record->fresh_ms_ = static_cast<uint32_t>(MsBetween(context.began, fields.fresh_until));
+  const size_t value_size = context.large ? 0 : fields.value.size();
+  record->sizes_ = static_cast<uint32_t>(value_size << 11 | key.size());
+  record->type_ = fields.type_id;
+  record->namespace_ = fields.namespace_id;
+  record->hits_ = EncodeHits(context.hits);
+  record->hits_epoch_ = context.hits_epoch;
+  record->flags_ = FlagsFor(fields, context.large, context.now);
+
+  char* at = record->tail();
+  if (record->flags_ & kTimes) {
+    const Times times{fields.written, fields.fresh_until, fields.usable_until};
+    at = Append(at, &times, sizeof(times));
+  }
+  if (record->flags_ & kSliding) at = Append(at, &fields.sliding, sizeof(fields.sliding));
+  if (record->flags_ & kEncoded) {
+    const uint32_t encoding[2] = {fields.encoding, fields.plain_bytes};
+    at = Append(at, encoding, sizeof(encoding));
+  }
+  if (record->flags_ & kLarge) {
+    const uint64_t block[3] = {context.block, context.block_bytes, fields.value.size()};
+    at = Append(at, block, sizeof(block));
+  }
+  if (record->flags_ & kListed) {
+    const Lists lists{ListBytes(fields.tags) + ListBytes(fields.depends_on),
+                      static_cast<uint16_t>(fields.tags.size()),
+                      static_cast<uint16_t>(fields.depends_on.size())};
+    at = Append(at, &lists, sizeof(lists));
+  }
+  at = Append(at, key.data(), key.size());
+  at = Append(at, fields.value.data(), value_size);
+  at = AppendList(at, fields.tags);
+  AppendList(at, fields.depends_on);
+  return record;
+}
+
+Record* Record::CopyTo(char* to) const {
+  // Readers go on counting hits meanwhile, so the header is copied field by field.
+  Record* const copy = new (to) Record;
+  copy->version_low_ = version_low_;
+  copy->version_high_ = version_high_;
+  copy->fresh_ms_ = fresh_ms_;
+  copy->sizes_ = sizes_;
+  copy->type_ = type_;
+  copy->namespace_ = namespace_;
+  copy->hits_ = Atomic(hits_).load(std::memory_order_relaxed);
+  copy->hits_epoch_ = Atomic(hits_epoch_).load(std::memory_order_relaxed);
+  copy->flags_ = flags();
+  std::memcpy(copy->tail(), tail(), bytes() - sizeof(Record));
+  return copy;
+}
+
+template <typename T>
+T Record::Optional(Flag flag, uint32_t skip) const {
+  T value;
+  const uint32_t before = OptionalBytes(flags() & (flag - 1));
+  std::memcpy(&value, tail() + before + skip, sizeof(value));
+  return value;
+}
+
+uint32_t Record::bytes() const {
+  const uint32_t lists = Has(kListed) ? Optional<Lists>(kListed).bytes : 0;
+  return RoundUp(static_cast<uint32_t>(sizeof(Record)) + optional_bytes() + key_size() +
+                 value_size() + lists);
+}
+
+Record::Times Record::times() const { return Optional<Times>(kTimes); }
+
+MonoNanos Record::sliding() const { return Has(kSliding) ? Optional<MonoNanos>(kSliding) : 0; }
+
+void Record::Extend(MonoNanos until, MonoNanos began) {
+  if (!Has(kTimes)) {
+    Atomic(fresh_ms_).store(static_cast<uint32_t>(MsBetween(began, until)),
+                            std::memory_order_relaxed);
+    return;
+  }
+  Times extended = times();
+  extended.fresh_until = until;
+  extended.usable_until = std::max(extended.usable_until, until);
+  std::memcpy(tail(), &extended, sizeof(extended));
+}
+
+Encoding Record::encoding() const {
+  return Has(kEncoded) ? static_cast<Encoding>(Optional<uint32_t>(kEncoded)) : kPlain;
+}
+
+uint64_t Record::block() const { return Optional<uint64_t>(kLarge); }
+uint64_t Record::block_bytes() const { return Optional<uint64_t>(kLarge, 8); }
+uint64_t Record::stored_bytes() const {
+  return Has(kLarge) ? Optional<uint64_t>(kLarge, 16) : value_size();
+}
+uint64_t Record::plain_bytes() const {
+  return Has(kEncoded) ? Optional<uint32_t>(kEncoded, 4) : stored_bytes();
+}
+
+void Record::ReadOptional(uint8_t flags, Entry* entry) const {
+  if (flags & kLarge) {
+    entry->shared = SharedBytes::Borrow(block());
+    entry->bytes.clear();
+  } else {
+    entry->shared = SharedBytes();
+    entry->bytes.assign(inline_value());
+  }
+  entry->encoding = encoding();
+  entry->plain_bytes = (flags & kEncoded) ? Optional<uint32_t>(kEncoded, 4) : 0;
+  entry->sliding = sliding();
+  if (flags & kListed) {
+    const auto lists = Optional<Lists>(kListed);
+    const char* from = tail() + optional_bytes() + key_size() + value_size();
+    from = ReadList(from, lists.tags, &entry->tags);
+    ReadList(from, lists.depends_on, &entry->depends_on);
+  } else {
+    entry->tags.clear();
+    entry->depends_on.clear();
+  }
+}
+
+uint32_t Record::FadedHits(uint16_t code, uint8_t epochs) {
+  return epochs < 32 ? DecodeHits(code) >> epochs : 0;
+}
+
+void Record::CountFadingHit(uint8_t epoch) {
+  uint16_t code = Atomic(hits_).load(std::memory_order_relaxed);
+  if (Atomic(hits_epoch_).load(std::memory_order_relaxed) != epoch) {
+    code = EncodeHits(Hits(epoch));
+    Atomic(hits_epoch_).store(epoch, std::memory_order_relaxed);
+  } else {
+    const uint32_t exponent = (code - kExactHits) >> kFractionBits;
+    if (exponent >= kExponentMax || (ThreadRandom() >> (31 - exponent)) != 0) return;
+  }
+  Atomic(hits_).store(static_cast<uint16_t>(code + 1), std::memory_order_relaxed);
+}
+
+}  // namespace larder

@@ -1,0 +1,206 @@
+// Record is an entry as segments hold it: a packed header of 24 bytes, what the flags ask for, the
+// key, the value, the tags. Written once, then only read, but for hits, the sliding expiry and the
+// mark that it is dead. Thread safety: readers and the one writer that holds the shard's lock.
+//
+//   | header 24 | times 24 | sliding 8 | encoding 8 | block 24 | lists 8 | key | value | lists |
+//               '--- each only where its flag is set -----------'
+//
+// Times are milliseconds since L1 began, modulo 2^32 and compared by their difference, which is
+// right within 24 days; entries that live longer have their times in full.
+
+#ifndef LARDER_MEMORY_RECORD_H_
+#define LARDER_MEMORY_RECORD_H_
+
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+#include "absl/base/optimization.h"
+#include "base/words.h"
+#include "core/entry.h"
+
+namespace larder {
+
+// The whole milliseconds between two times, rounded down.
+inline int64_t MsBetween(MonoNanos from, MonoNanos to) { return (to - from) / 1'000'000; }
+
+// A time as records count it, beside the time itself.
+struct Moment {
+  Moment(MonoNanos now, MonoNanos began) : now(now), began(began), ms(MsBetween(began, now)) {}
+  MonoNanos now;
+  MonoNanos began;  // of L1
+  int64_t ms;
+};
+
+class Record {
+ public:
+  enum Flag : uint8_t {
+    kDead = 1,      // replaced, removed or expired: the index does not know it any more
+    kNegative = 2,  // the origin has no such key
+    kTimes = 4,     // has its times in full
+    kSliding = 8,   // hits extend it
+    kEncoded = 16,  // the value is compressed
+    kLarge = 32,    // the value is a block of its own
+    kListed = 64,   // has tags or dependencies
+  };
+  // Records begin at multiples of this.
+  static constexpr uint32_t kAlign = 4;
+  static constexpr uint32_t kKeyBytesMax = (1u << 11) - 1;
+  static constexpr uint32_t kInlineBytesMax = (1u << 21) - 1;
+
+  // What does not come from the fields.
+  struct Context {
+    MonoNanos began;  // of L1
+    MonoNanos now;
+    bool large;            // the value goes to a block
+    uint64_t block;        // SharedBytes::Detach()
+    uint64_t block_bytes;  // that the block takes
+    uint32_t hits;
+    uint8_t hits_epoch;
+  };
+
+  // Bytes that a record takes, a multiple of kAlign. Without the block of a large value.
+  static uint32_t BytesFor(const EntryFields& fields, bool large, MonoNanos now);
+  // Writes a record to `to`, which has room for BytesFor.
+  static Record* Write(char* to, const EntryFields& fields, const Context& context);
+  // Copies the record to `to`, as it is now.
+  Record* CopyTo(char* to) const;
+
+  uint32_t bytes() const;
+  // The key without its namespace.
+  std::string_view key() const { return {tail() + optional_bytes(), key_size()}; }
+  // The value as it lies here; empty for a large one.
+  std::string_view inline_value() const {
+    return {tail() + optional_bytes() + key_size(), value_size()};
+  }
+  uint32_t key_size() const { return sizes_ & kKeyBytesMax; }
+  // Bytes of the value as stored, wherever it is.
+  uint64_t stored_bytes() const;
+  uint64_t plain_bytes() const;
+  Version version() const { return static_cast<Version>(version_high_) << 32 | version_low_; }
+  uint16_t type_id() const { return type_; }
+  uint16_t namespace_id() const { return namespace_; }
+  uint8_t flags() const { return Atomic(flags_).load(std::memory_order_relaxed); }
+  bool Has(Flag flag) const { return (flags() & flag) != 0; }
+
+  bool LiveAt(const Moment& at) const {
+    if (ABSL_PREDICT_FALSE(Has(kTimes))) return times().usable_until > at.now;
+    return MsLeft(at) > 0;
+  }
+  MonoNanos FreshUntil(const Moment& at) const {
+    if (ABSL_PREDICT_FALSE(Has(kTimes))) return times().fresh_until;
+    return at.began + (at.ms + MsLeft(at)) * 1'000'000;
+  }
+  MonoNanos UsableUntil(const Moment& at) const {
+    return Has(kTimes) ? times().usable_until : FreshUntil(at);
+  }
+  // 0 when it was written when its version was made.
+  MonoNanos WrittenExplicitly() const { return Has(kTimes) ? times().written : 0; }
+  // 0 for an entry that does not slide.
+  MonoNanos sliding() const;
+  // Makes the entry fresh and usable until then. A record with full times must be out of the
+  // readers' reach.
+  void Extend(MonoNanos until, MonoNanos began);
+
+  Encoding encoding() const;
+  // REQUIRES: kLarge.
+  uint64_t block() const;
+  uint64_t block_bytes() const;
+
+  // Copies everything but hits and times to `entry`, a large value by sharing it.
+  void Read(Entry* entry) const {
+    const uint8_t flags = this->flags();
+    entry->version = version();
+    entry->type_id = type_;
+    entry->namespace_id = namespace_;
+    entry->negative = (flags & kNegative) != 0;
+    if (ABSL_PREDICT_FALSE((flags & ~kNegative) != 0)) return ReadOptional(flags, entry);
+    if (ABSL_PREDICT_FALSE(entry->shared)) entry->shared = SharedBytes();
+    entry->encoding = kPlain;
+    entry->plain_bytes = 0;
+    entry->sliding = 0;
+    if (!entry->tags.empty()) entry->tags.clear();
+    if (!entry->depends_on.empty()) entry->depends_on.clear();
+    const char* const value = tail() + key_size();
+    const uint32_t size = value_size();
+    if (entry->bytes.size() < size) {
+      entry->bytes.assign(value, size);
+    } else {
+      std::memcpy(entry->bytes.data(), value, size);
+      entry->bytes.resize(size);
+    }
+  }
+  void MarkDead() {
+    Atomic(flags_).store(static_cast<uint8_t>(flags() | kDead), std::memory_order_relaxed);
+  }
+
+  // Hits of late: what was counted, halved for each epoch that passed since.
+  uint32_t Hits(uint8_t epoch) const {
+    const uint16_t code = Atomic(hits_).load(std::memory_order_relaxed);
+    const uint8_t counted_in = Atomic(hits_epoch_).load(std::memory_order_relaxed);
+    if (ABSL_PREDICT_TRUE(code < kExactHits && counted_in == epoch)) return code;
+    return FadedHits(code, static_cast<uint8_t>(epoch - counted_in));
+  }
+  // Counts one more. Exact up to 1,024, beyond that within a few in a hundred: the larger the
+  // count, the more seldom it is written, so that threads that read one entry do not keep taking
+  // its memory from each other.
+  void CountHit(uint8_t epoch) {
+    const uint16_t code = Atomic(hits_).load(std::memory_order_relaxed);
+    const bool plain =
+        code < kExactHits && Atomic(hits_epoch_).load(std::memory_order_relaxed) == epoch;
+    if (ABSL_PREDICT_FALSE(!plain)) return CountFadingHit(epoch);
+    Atomic(hits_).store(static_cast<uint16_t>(code + 1), std::memory_order_relaxed);
+  }
+
+ private:
+  struct Times {
+    MonoNanos written;
+    MonoNanos fresh_until;
+    MonoNanos usable_until;
+  };
+
+  template <typename T>
+  static std::atomic_ref<T> Atomic(const T& field) {
+    return std::atomic_ref<T>(const_cast<T&>(field));
+  }
+
+  // Up to here the code of a count is the count.
+  static constexpr uint16_t kExactHits = 1024;
+  static uint32_t FadedHits(uint16_t code, uint8_t epochs);
+  void CountFadingHit(uint8_t epoch);
+  int32_t MsLeft(const Moment& at) const {
+    return static_cast<int32_t>(Atomic(fresh_ms_).load(std::memory_order_relaxed) -
+                                static_cast<uint32_t>(at.ms));
+  }
+  void ReadOptional(uint8_t flags, Entry* entry) const;
+  static uint8_t FlagsFor(const EntryFields& fields, bool large, MonoNanos now);
+  static uint32_t OptionalBytes(uint8_t flags) {
+    return ((flags & kTimes) ? sizeof(Times) : 0) + ((flags & kSliding) ? 8 : 0) +
+           ((flags & kEncoded) ? 8 : 0) + ((flags & kLarge) ? 24 : 0) + ((flags & kListed) ? 8 : 0);
+  }
+  uint32_t optional_bytes() const { return OptionalBytes(flags()); }
+  uint32_t value_size() const { return sizes_ >> 11; }
+  const char* tail() const { return reinterpret_cast<const char*>(this + 1); }
+  char* tail() { return reinterpret_cast<char*>(this + 1); }
+  Times times() const;
+  // The optional part of `flag`, from `skip` bytes on.
+  template <typename T>
+  T Optional(Flag flag, uint32_t skip = 0) const;
+
+  uint32_t version_low_;
+  uint32_t version_high_;
+  uint32_t fresh_ms_;
+  uint32_t sizes_;  // | value, 21 bits | key, 11 bits |
+  uint16_t type_;
+  uint16_t namespace_;
+  uint16_t hits_;  // see CountHit
+  uint8_t hits_epoch_;
+  uint8_t flags_;
+};
+
+static_assert(sizeof(Record) == 24 && alignof(Record) == Record::kAlign);
+
+}  // namespace larder
+
+#endif  // LARDER_MEMORY_RECORD_H_

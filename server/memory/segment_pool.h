@@ -1,0 +1,106 @@
+// SegmentPool is a shard's memory for records: segments of one size in a range of addresses that
+// never moves. A segment is in use, ready, waiting for readers, or not backed by memory at all.
+// Thread safety: one thread at a time, the holder of the shard's lock; readers may look into a
+// segment until it is given again.
+
+#ifndef LARDER_MEMORY_SEGMENT_POOL_H_
+#define LARDER_MEMORY_SEGMENT_POOL_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/clock.h"
+#include "policy/eviction.h"
+
+namespace larder {
+
+// Newcomers and what earned its stay: the two chains of the eviction.
+using Chain = EvictionPolicy::Chain;
+inline constexpr int kChains = 2;
+
+struct Segment {
+  enum class State : uint8_t {
+    kUnbacked,  // takes no memory
+    kReady,
+    kOpen,    // records are appended
+    kSealed,  // full, in its chain
+    kVictim,  // being evicted, out of its chain
+    kWaiting  // for readers
+  };
+  State state = State::kUnbacked;
+  Chain chain = Chain::kSmall;
+  uint8_t ttl_class = 0;
+  uint16_t group = 0;  // see Shard
+  uint32_t tail = 0;   // bytes appended
+  uint32_t dead = 0;   // bytes of records that are dead
+  uint32_t live = 0;   // records that are not
+  // When it was opened, in bytes that the shard had appended until then.
+  uint64_t order = 0;
+  // Between these its records end.
+  MonoNanos first_expiry = 0;
+  MonoNanos last_expiry = 0;
+  MonoNanos opened = 0;
+  uint64_t stamp = 0;
+  // Neighbours in the chain, older and newer.
+  uint32_t older = 0;
+  uint32_t newer = 0;
+};
+
+class SegmentPool {
+ public:
+  static constexpr uint32_t kNone = UINT32_MAX;
+
+  // `memory` is address space for `capacity` segments.
+  SegmentPool(char* memory, uint32_t capacity, uint32_t segment_bytes);
+
+  Segment& operator[](uint32_t number) { return segments_[number]; }
+  const Segment& operator[](uint32_t number) const { return segments_[number]; }
+  char* memory(uint32_t number) const {
+    return memory_ + static_cast<uint64_t>(number) * segment_bytes_;
+  }
+  uint32_t NumberOf(const void* record) const {
+    return static_cast<uint32_t>((static_cast<const char*>(record) - memory_) / segment_bytes_);
+  }
+  // Segments that ever had memory have numbers below this.
+  uint32_t end() const { return end_; }
+  uint32_t segment_bytes() const { return segment_bytes_; }
+
+  // A ready segment, as if new; kNone when there is none.
+  uint32_t Take();
+  // Backs a further segment with memory and makes it ready. False at the end of the addresses.
+  bool Back();
+  // Takes the memory of a ready segment away. False when none is ready.
+  bool Unback();
+  // Keeps the segment from being given again while readers may look into it.
+  void Retire(uint32_t number);
+  // Makes ready what was retired before `passed` (Epoch::Passed).
+  void Reclaim(uint64_t passed);
+
+  uint32_t ready() const { return static_cast<uint32_t>(ready_.size()); }
+  uint32_t waiting() const { return static_cast<uint32_t>(waiting_.size()); }
+  uint32_t backed() const { return backed_; }
+  // Memory of all segments that have some, and of the books.
+  uint64_t bytes() const;
+  // What backing a further one would add.
+  uint64_t growth_bytes() const { return segment_bytes_ + sizeof(Segment) + 2 * sizeof(uint32_t); }
+
+ private:
+  struct Free {
+    void operator()(Segment* segments) const;
+  };
+
+  char* const memory_;
+  const uint32_t capacity_;
+  const uint32_t segment_bytes_;
+  std::unique_ptr<Segment[], Free> segments_;
+  uint32_t end_ = 0;
+  uint32_t backed_ = 0;
+  std::vector<uint32_t> ready_;
+  std::vector<uint32_t> unbacked_;
+  std::vector<uint32_t> waiting_;  // oldest first
+};
+
+}  // namespace larder
+
+#endif  // LARDER_MEMORY_SEGMENT_POOL_H_
