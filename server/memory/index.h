@@ -13,6 +13,8 @@
 #include <memory>
 #include <vector>
 
+#include "absl/base/attributes.h"
+
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
@@ -47,7 +49,8 @@ class Index {
   // The slot of the record for whose place `matches(place)` holds, and its content; null when there
   // is none, or when a reader overlooked it. Looks at two cache lines at most.
   template <typename Matches>
-  Slot* Find(uint64_t hash, uint64_t* content, Matches&& matches) const {
+  ABSL_ATTRIBUTE_ALWAYS_INLINE Slot* Find(uint64_t hash, uint64_t* content,
+                                          Matches&& matches) const {
     const uint64_t table = TableOf(hash).load(std::memory_order_acquire);
     const uint64_t count = CountOf(table);
     uint64_t line = HomeOf(hash, count);

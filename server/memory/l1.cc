@@ -37,7 +37,7 @@ constexpr uint64_t kLargestPerShard = 4;
 constexpr uint64_t kTalliesShare = 16;
 // From this size of a shard on, its segments are in huge pages: a hit in a large cache waits for
 // address translation as long as for the data.
-constexpr uint64_t kHugeShardBytes = 32 << 20;
+constexpr uint64_t kHugeShardBytes = 16 << 20;
 constexpr uint64_t kHugePageBytes = 2 << 20;
 constexpr int kSweepRoundsMax = 64;
 

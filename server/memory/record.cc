@@ -18,11 +18,6 @@
 namespace larder {
 namespace {
 
-constexpr int kFractionBits = 9;
-constexpr uint32_t kFraction = 1u << kFractionBits;
-constexpr uint32_t kExact = 2 * kFraction;
-// The greatest exponent whose counts fit into 32 bits.
-constexpr uint32_t kExponentMax = 21;
 constexpr int64_t kTimesAfterMs = 20LL * 24 * 3600 * 1000;
 
 struct Lists {
@@ -30,26 +25,6 @@ struct Lists {
   uint16_t tags;
   uint16_t depends_on;
 };
-
-uint32_t DecodeHits(uint16_t code) {
-  if (code < kExact) return code;
-  const uint32_t exponent = (code - kExact) >> kFractionBits;
-  return (kFraction + ((code - kExact) & (kFraction - 1))) << (exponent + 1);
-}
-
-uint16_t EncodeHits(uint32_t hits) {
-  if (hits < kExact) return static_cast<uint16_t>(hits);
-  const auto exponent = static_cast<uint32_t>(std::bit_width(hits)) - kFractionBits - 2;
-  if (exponent > kExponentMax) return EncodeHits(UINT32_MAX >> 1);
-  const uint32_t fraction = (hits >> (exponent + 1)) & (kFraction - 1);
-  return static_cast<uint16_t>(kExact + (exponent << kFractionBits) + fraction);
-}
-
-uint32_t ThreadRandom() {
-  static constinit thread_local uint64_t state = 0x9e3779b97f4a7c15;
-  state = state * 6364136223846793005 + 1442695040888963407;
-  return static_cast<uint32_t>(state >> 32);
-}
 
 uint32_t ListBytes(const std::vector<std::string>& list) {
   size_t bytes = 0;
@@ -71,7 +46,7 @@ char* AppendList(char* to, const std::vector<std::string>& list) {
   return to;
 }
 
-const char* ReadList(const char* from, uint8_t count, std::vector<std::string>* list) {
+const char* ReadList(const char* from, uint16_t count, std::vector<std::string>* list) {
   list->resize(count);
   for (std::string& item : *list) {
     uint16_t size;
@@ -82,16 +57,15 @@ const char* ReadList(const char* from, uint8_t count, std::vector<std::string>* 
   return from;
 }
 
-constexpr uint32_t RoundUp(uint32_t bytes) {
-  return (bytes + Record::kAlign - 1) & ~(Record::kAlign - 1);
-}
-
 }  // namespace
 
 uint8_t Record::FlagsFor(const EntryFields& fields, bool large, MonoNanos now) {
   uint8_t flags = 0;
   if (fields.negative) flags |= kNegative;
-  const bool long_lived = MsBetween(now, fields.usable_until) > kTimesAfterMs;
+  // A hit lets a sliding entry live that long from then on, however short its first time is.
+  const int64_t lives_ms =
+      std::max(MsBetween(now, fields.usable_until), MsBetween(0, fields.sliding));
+  const bool long_lived = lives_ms > kTimesAfterMs;
   if (long_lived || fields.written != 0 || fields.usable_until != fields.fresh_until)
     flags |= kTimes;
   if (fields.sliding != 0) flags |= kSliding;
@@ -173,11 +147,8 @@ T Record::Optional(Flag flag, uint32_t skip) const {
   return value;
 }
 
-uint32_t Record::bytes() const {
-  const uint32_t lists = Has(kListed) ? Optional<Lists>(kListed).bytes : 0;
-  return RoundUp(static_cast<uint32_t>(sizeof(Record)) + optional_bytes() + key_size() +
-                 value_size() + lists);
-}
+uint32_t Record::list_bytes() const { return Has(kListed) ? Optional<Lists>(kListed).bytes : 0; }
+uint64_t Record::large_size() const { return Optional<uint64_t>(kLarge, 16); }
 
 Record::Times Record::times() const { return Optional<Times>(kTimes); }
 
@@ -201,14 +172,12 @@ Encoding Record::encoding() const {
 
 uint64_t Record::block() const { return Optional<uint64_t>(kLarge); }
 uint64_t Record::block_bytes() const { return Optional<uint64_t>(kLarge, 8); }
-uint64_t Record::stored_bytes() const {
-  return Has(kLarge) ? Optional<uint64_t>(kLarge, 16) : value_size();
-}
 uint64_t Record::plain_bytes() const {
   return Has(kEncoded) ? Optional<uint32_t>(kEncoded, 4) : stored_bytes();
 }
 
 void Record::ReadOptional(uint8_t flags, Entry* entry) const {
+  ReadHeader(entry);
   if (flags & kLarge) {
     entry->shared = SharedBytes::Borrow(block());
     entry->bytes.clear();
@@ -230,20 +199,16 @@ void Record::ReadOptional(uint8_t flags, Entry* entry) const {
   }
 }
 
-uint32_t Record::FadedHits(uint16_t code, uint8_t epochs) {
-  return epochs < 32 ? DecodeHits(code) >> epochs : 0;
+uint16_t Record::EncodeHits(uint32_t hits) {
+  if (hits < 2 * kFraction) return static_cast<uint16_t>(hits);
+  const auto exponent = static_cast<uint32_t>(std::bit_width(hits)) - kFractionBits - 1;
+  const uint32_t fraction = (hits >> exponent) & (kFraction - 1);
+  return static_cast<uint16_t>((exponent + 1) << kFractionBits | fraction);
 }
 
-void Record::CountFadingHit(uint8_t epoch) {
-  uint16_t code = Atomic(hits_).load(std::memory_order_relaxed);
-  if (Atomic(hits_epoch_).load(std::memory_order_relaxed) != epoch) {
-    code = EncodeHits(Hits(epoch));
-    Atomic(hits_epoch_).store(epoch, std::memory_order_relaxed);
-  } else {
-    const uint32_t exponent = (code - kExactHits) >> kFractionBits;
-    if (exponent >= kExponentMax || (ThreadRandom() >> (31 - exponent)) != 0) return;
-  }
-  Atomic(hits_).store(static_cast<uint16_t>(code + 1), std::memory_order_relaxed);
+void Record::FadeHits(uint8_t epoch) {
+  Atomic(hits_).store(EncodeHits(Hits(epoch)), std::memory_order_relaxed);
+  Atomic(hits_epoch_).store(epoch, std::memory_order_relaxed);
 }
 
 }  // namespace larder

@@ -11,6 +11,7 @@
 #ifndef LARDER_MEMORY_RECORD_H_
 #define LARDER_MEMORY_RECORD_H_
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstring>
@@ -67,7 +68,10 @@ class Record {
   // Copies the record to `to`, as it is now.
   Record* CopyTo(char* to) const;
 
-  uint32_t bytes() const;
+  uint32_t bytes() const {
+    const uint32_t fixed = static_cast<uint32_t>(sizeof(Record)) + key_size() + value_size();
+    return RoundUp(ABSL_PREDICT_TRUE(IsPlain()) ? fixed : fixed + optional_bytes() + list_bytes());
+  }
   // The key without its namespace.
   std::string_view key() const { return {tail() + optional_bytes(), key_size()}; }
   // The value as it lies here; empty for a large one.
@@ -76,7 +80,9 @@ class Record {
   }
   uint32_t key_size() const { return sizes_ & kKeyBytesMax; }
   // Bytes of the value as stored, wherever it is.
-  uint64_t stored_bytes() const;
+  uint64_t stored_bytes() const {
+    return ABSL_PREDICT_TRUE(!Has(kLarge)) ? value_size() : large_size();
+  }
   uint64_t plain_bytes() const;
   Version version() const { return static_cast<Version>(version_high_) << 32 | version_low_; }
   uint16_t type_id() const { return type_; }
@@ -110,25 +116,32 @@ class Record {
 
   // Copies everything but hits and times to `entry`, a large value by sharing it.
   void Read(Entry* entry) const {
-    const uint8_t flags = this->flags();
-    entry->version = version();
-    entry->type_id = type_;
-    entry->namespace_id = namespace_;
-    entry->negative = (flags & kNegative) != 0;
-    if (ABSL_PREDICT_FALSE((flags & ~kNegative) != 0)) return ReadOptional(flags, entry);
+    if (IsPlain()) {
+      ReadPlain(entry);
+    } else {
+      ReadOptional(flags(), entry);
+    }
+  }
+
+  // The same for records without optional parts, which most are: what takes long elsewhere is known
+  // here. REQUIRES: IsPlain().
+  bool IsPlain() const { return (flags() & ~(kNegative | kDead)) == 0; }
+  std::string_view plain_key() const { return {tail(), key_size()}; }
+  int32_t PlainMsLeft(const Moment& at) const { return MsLeft(at); }
+  void ReadPlain(Entry* entry) const {
+    ReadHeader(entry);
     if (ABSL_PREDICT_FALSE(entry->shared)) entry->shared = SharedBytes();
     entry->encoding = kPlain;
     entry->plain_bytes = 0;
     entry->sliding = 0;
-    if (!entry->tags.empty()) entry->tags.clear();
-    if (!entry->depends_on.empty()) entry->depends_on.clear();
+    if (ABSL_PREDICT_FALSE(!entry->tags.empty())) entry->tags.clear();
+    if (ABSL_PREDICT_FALSE(!entry->depends_on.empty())) entry->depends_on.clear();
     const char* const value = tail() + key_size();
     const uint32_t size = value_size();
-    if (entry->bytes.size() < size) {
-      entry->bytes.assign(value, size);
-    } else {
+    if (entry->bytes.size() == size) {
       std::memcpy(entry->bytes.data(), value, size);
-      entry->bytes.resize(size);
+    } else {
+      entry->bytes.assign(value, size);
     }
   }
   void MarkDead() {
@@ -137,20 +150,28 @@ class Record {
 
   // Hits of late: what was counted, halved for each epoch that passed since.
   uint32_t Hits(uint8_t epoch) const {
-    const uint16_t code = Atomic(hits_).load(std::memory_order_relaxed);
-    const uint8_t counted_in = Atomic(hits_epoch_).load(std::memory_order_relaxed);
-    if (ABSL_PREDICT_TRUE(code < kExactHits && counted_in == epoch)) return code;
-    return FadedHits(code, static_cast<uint8_t>(epoch - counted_in));
+    const auto passed =
+        static_cast<uint8_t>(epoch - Atomic(hits_epoch_).load(std::memory_order_relaxed));
+    const uint32_t hits = DecodeHits(Atomic(hits_).load(std::memory_order_relaxed));
+    return passed < 32 ? hits >> passed : 0;
   }
-  // Counts one more. Exact up to 1,024, beyond that within a few in a hundred: the larger the
-  // count, the more seldom it is written, so that threads that read one entry do not keep taking
-  // its memory from each other.
-  void CountHit(uint8_t epoch) {
-    const uint16_t code = Atomic(hits_).load(std::memory_order_relaxed);
-    const bool plain =
-        code < kExactHits && Atomic(hits_epoch_).load(std::memory_order_relaxed) == epoch;
-    if (ABSL_PREDICT_FALSE(!plain)) return CountFadingHit(epoch);
-    Atomic(hits_).store(static_cast<uint16_t>(code + 1), std::memory_order_relaxed);
+  // Counts one more and returns what Hits says then. Exact up to 1,024, beyond that within a few in
+  // a hundred: the larger the count, the more seldom it is written, so that threads that read one
+  // entry do not keep taking its memory from each other.
+  uint32_t CountHit(uint8_t epoch) {
+    if (ABSL_PREDICT_FALSE(Atomic(hits_epoch_).load(std::memory_order_relaxed) != epoch))
+      FadeHits(epoch);
+    const uint32_t code = Atomic(hits_).load(std::memory_order_relaxed);
+    // No branch depends on the count: it could not be foreseen, and the processor would have to
+    // take back all that it did ahead. What is not to be counted is written elsewhere.
+    static constinit thread_local uint64_t random = 0x9e3779b97f4a7c15;
+    static constinit thread_local uint16_t elsewhere = 0;
+    random = random * 6364136223846793005 + 1442695040888963407;
+    const uint32_t seldom = (1u << std::min(HitsExponent(code), kHitsExponentMax)) - 1;
+    const uint32_t counts = (static_cast<uint32_t>(random >> 32) & seldom) == 0 ? 1 : 0;
+    uint16_t* const to = counts != 0 ? &hits_ : &elsewhere;
+    Atomic(*to).store(static_cast<uint16_t>(code + counts), std::memory_order_relaxed);
+    return DecodeHits(code + counts);
   }
 
  private:
@@ -165,13 +186,27 @@ class Record {
     return std::atomic_ref<T>(const_cast<T&>(field));
   }
 
-  // Up to here the code of a count is the count.
-  static constexpr uint16_t kExactHits = 1024;
-  static uint32_t FadedHits(uint16_t code, uint8_t epochs);
-  void CountFadingHit(uint8_t epoch);
+  // Counts are floating numbers of 16 bits: 9 bits of fraction below an exponent, the first two
+  // exponents being the count itself.
+  static constexpr int kFractionBits = 9;
+  static constexpr uint32_t kFraction = 1u << kFractionBits;
+  static constexpr uint32_t kHitsExponentMax = 22;
+  static uint32_t HitsExponent(uint32_t code) { return std::max(code >> kFractionBits, 1u) - 1; }
+  static uint32_t DecodeHits(uint32_t code) {
+    const uint32_t fraction = code < kFraction ? code : kFraction + (code & (kFraction - 1));
+    return fraction << HitsExponent(code);
+  }
+  static uint16_t EncodeHits(uint32_t hits);
+  void FadeHits(uint8_t epoch);
   int32_t MsLeft(const Moment& at) const {
     return static_cast<int32_t>(Atomic(fresh_ms_).load(std::memory_order_relaxed) -
                                 static_cast<uint32_t>(at.ms));
+  }
+  void ReadHeader(Entry* entry) const {
+    entry->version = version();
+    entry->type_id = type_;
+    entry->namespace_id = namespace_;
+    entry->negative = (flags() & kNegative) != 0;
   }
   void ReadOptional(uint8_t flags, Entry* entry) const;
   static uint8_t FlagsFor(const EntryFields& fields, bool large, MonoNanos now);
@@ -184,6 +219,9 @@ class Record {
   const char* tail() const { return reinterpret_cast<const char*>(this + 1); }
   char* tail() { return reinterpret_cast<char*>(this + 1); }
   Times times() const;
+  static constexpr uint32_t RoundUp(uint32_t bytes) { return (bytes + kAlign - 1) & ~(kAlign - 1); }
+  uint32_t list_bytes() const;
+  uint64_t large_size() const;
   // The optional part of `flag`, from `skip` bytes on.
   template <typename T>
   T Optional(Flag flag, uint32_t skip = 0) const;

@@ -7,6 +7,7 @@
 
 #include <sys/mman.h>
 
+#include <bit>
 #include <cstdlib>
 #include <new>
 #include <utility>
@@ -18,7 +19,10 @@ namespace larder {
 void SegmentPool::Free::operator()(Segment* segments) const { std::free(segments); }
 
 SegmentPool::SegmentPool(char* memory, uint32_t capacity, uint32_t segment_bytes)
-    : memory_(memory), capacity_(capacity), segment_bytes_(segment_bytes) {
+    : memory_(memory),
+      capacity_(capacity),
+      segment_bytes_(segment_bytes),
+      segment_shift_(std::countr_zero(segment_bytes)) {
   // Zeroed by the system and so not resident until used: the addresses may be for a budget that is
   // never reached. All of Segment's initial values are zero.
   void* const books = std::calloc(capacity, sizeof(Segment));

@@ -51,7 +51,7 @@ class SegmentPool {
  public:
   static constexpr uint32_t kNone = UINT32_MAX;
 
-  // `memory` is address space for `capacity` segments.
+  // `memory` is address space for `capacity` segments. REQUIRES: segment_bytes is a power of two.
   SegmentPool(char* memory, uint32_t capacity, uint32_t segment_bytes);
 
   Segment& operator[](uint32_t number) { return segments_[number]; }
@@ -60,7 +60,8 @@ class SegmentPool {
     return memory_ + static_cast<uint64_t>(number) * segment_bytes_;
   }
   uint32_t NumberOf(const void* record) const {
-    return static_cast<uint32_t>((static_cast<const char*>(record) - memory_) / segment_bytes_);
+    return static_cast<uint32_t>(
+        static_cast<uint64_t>(static_cast<const char*>(record) - memory_) >> segment_shift_);
   }
   // Segments that ever had memory have numbers below this.
   uint32_t end() const { return end_; }
@@ -93,6 +94,7 @@ class SegmentPool {
   char* const memory_;
   const uint32_t capacity_;
   const uint32_t segment_bytes_;
+  const int segment_shift_;
   std::unique_ptr<Segment[], Free> segments_;
   uint32_t end_ = 0;
   uint32_t backed_ = 0;

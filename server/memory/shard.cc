@@ -66,7 +66,8 @@ Shard::Shard(L1Common* common, char* memory, uint32_t segments_max, uint32_t seg
       index_(budget_bytes),
       policy_(PolicyOptions(budget_bytes, seed)),
       budget_(budget_bytes),
-      pool_(memory, segments_max, segment_bytes) {}
+      pool_(memory, segments_max, segment_bytes),
+      policy_bytes_(policy_.bytes()) {}
 
 Shard::~Shard() {
   MutexLock lock(&mu_);
@@ -77,10 +78,22 @@ Shard::~Shard() {
   for (const WaitingBlock& waiting : waiting_blocks_) SharedBytes::Adopt(waiting.block);
 }
 
+bool Shard::FindSpecial(Index::Slot* slot, uint64_t content, uint64_t hash, MonoNanos now,
+                        Entry* entry) {
+  Record* const record = RecordAt(Index::PlaceOf(content));
+  const Moment at(now, common_->began);
+  if (!record->LiveAt(at) || record->Has(Record::kSliding)) return false;
+  CountUse(slot, content, hash);
+  const uint8_t epoch = common_->HitsEpochOf(record->type_id());
+  record->CountHit(epoch);
+  ReadTo(*record, at, epoch, entry);
+  return true;
+}
+
 bool Shard::FindLocked(const KeyParts& key, uint64_t hash, MonoNanos now, Entry* entry,
                        MissReason* why) {
   MutexLock lock(&mu_);
-  if (policy_.Sampled(hash)) policy_.OnAccess(hash);
+  if (Watched(hash)) policy_.OnAccess(hash);
   const Found found = LookLive(key, hash, now);
   if (found.slot == nullptr) {
     *why = WhyGone(hash);
@@ -186,7 +199,7 @@ InsertResult Shard::Put(const EntryFields& fields, uint64_t hash, Found present,
   if (present.record != nullptr && present.record->version() >= fields.version) {
     return {InsertOutcome::kNewerExists, present.record->version(), 0};
   }
-  if (present.record != nullptr && policy_.Sampled(hash)) policy_.OnAccess(hash);
+  if (present.record != nullptr && Watched(hash)) policy_.OnAccess(hash);
   const bool is_large = static_cast<bool>(large);
   const uint32_t bytes = Record::BytesFor(fields, is_large, now);
   const uint64_t block_bytes = large.allocated_bytes();

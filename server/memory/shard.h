@@ -109,7 +109,7 @@ class Shard {
   bool Find(std::string_view full_key, uint64_t hash, MonoNanos now, Entry* entry,
             MissReason* why) {
     const KeyParts key(full_key);
-    if (ABSL_PREDICT_TRUE(!policy_.Sampled(hash) && FindPlain(key, hash, now, entry))) return true;
+    if (ABSL_PREDICT_TRUE(!Watched(hash) && FindPlain(key, hash, now, entry))) return true;
     return FindLocked(key, hash, now, entry, why);
   }
   bool Peek(std::string_view full_key, uint64_t hash, MonoNanos now, Entry* entry,
@@ -168,11 +168,29 @@ class Shard {
   // Finds an entry of which nothing is special, without the lock. See the top of shard.cc.
   bool FindPlain(const KeyParts& key, uint64_t hash, MonoNanos now, Entry* entry);
   bool FindLocked(const KeyParts& key, uint64_t hash, MonoNanos now, Entry* entry, MissReason* why);
-  bool Matches(const Record& record, const KeyParts& key) const {
-    if (!SameBytes(record.key(), key.key)) return false;
+  // Whether the policy wants to know of accesses to this key.
+  bool Watched(uint64_t hash) const {
+    return nearly_full_.load(std::memory_order_relaxed) && policy_.Sampled(hash);
+  }
+  // What is left of FindPlain for a record with optional parts.
+  bool FindSpecial(Index::Slot* slot, uint64_t content, uint64_t hash, MonoNanos now, Entry* entry);
+  static void CountUse(Index::Slot* slot, uint64_t content, uint64_t hash) {
+    const uint32_t uses = Index::UsesOf(content);
+    if (ABSL_PREDICT_TRUE(uses == Index::kUsesMax)) return;
+    // Losing to a writer or to another reader costs one count.
+    slot->compare_exchange_weak(content, Index::Make(hash, Index::PlaceOf(content), uses + 1),
+                                std::memory_order_relaxed);
+  }
+  bool IsIn(const Record& record, const KeyParts& key) const {
     const uint16_t id = record.namespace_id();
     return key.is_default ? id == common_->default_id.load(std::memory_order_relaxed)
                           : common_->NamespaceOf(id) == key.name_space;
+  }
+  bool MatchesPlain(const Record& record, const KeyParts& key) const {
+    return SameBytes(record.plain_key(), key.key) && IsIn(record, key);
+  }
+  bool Matches(const Record& record, const KeyParts& key) const {
+    return SameBytes(record.key(), key.key) && IsIn(record, key);
   }
   void ReadTo(const Record& record, const Moment& at, uint8_t hits_epoch, Entry* entry) const {
     record.Read(entry);
@@ -211,8 +229,17 @@ class Shard {
   void Bury(Record* record, uint64_t hash, Index::Slot* slot, Leave how, MonoNanos now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Account(const Record& record, Chain chain, int sign) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  L1Tally& TallyOf(std::vector<L1Tally>& tallies, size_t id, size_t max)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The books of one kind: a vector that knows its size without a division.
+  struct Books {
+    std::vector<L1Tally> tallies;
+    size_t count = 0;
+  };
+  L1Tally& TallyOf(Books& books, size_t id, size_t max) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    id = std::min(id, max);
+    if (ABSL_PREDICT_FALSE(id >= books.count)) GrowBooks(&books, id + 1);
+    return books.tallies[id];
+  }
+  void GrowBooks(Books* books, size_t count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   L1Tally& TypeTally(uint16_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return TallyOf(by_type_, id, common_->types_max);
   }
@@ -273,7 +300,9 @@ class Shard {
   char* const memory_;
   const uint32_t pool_bytes_;  // of a segment
   Index index_;                // Find reads it without the lock
-  EvictionPolicy policy_;      // mu_ guards it but for Sampled, which Find asks without
+  // While there is plenty of room nothing has to be learned about what should stay.
+  std::atomic<bool> nearly_full_{false};
+  EvictionPolicy policy_;  // mu_ guards it but for Sampled, which Find asks without
 
   mutable Mutex mu_;
   uint64_t budget_ ABSL_GUARDED_BY(mu_);
@@ -294,6 +323,8 @@ class Shard {
   EvictionCause cause_ ABSL_GUARDED_BY(mu_) = EvictionCause::kUnread;
   bool shrinking_ ABSL_GUARDED_BY(mu_) = false;
 
+  uint64_t policy_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t book_bytes_ ABSL_GUARDED_BY(mu_) = 0;  // of tallies and groups
   uint64_t large_bytes_ ABSL_GUARDED_BY(mu_) = 0;
   std::vector<WaitingBlock> waiting_blocks_ ABSL_GUARDED_BY(mu_);
   uint64_t waiting_block_bytes_ ABSL_GUARDED_BY(mu_) = 0;
@@ -301,37 +332,39 @@ class Shard {
   absl::flat_hash_map<std::string, FillTicket> tickets_ ABSL_GUARDED_BY(mu_);
   FillTicket last_ticket_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t ticket_bytes_ ABSL_GUARDED_BY(mu_) = 0;
-  std::vector<L1Tally> by_type_ ABSL_GUARDED_BY(mu_);
-  std::vector<L1Tally> by_namespace_ ABSL_GUARDED_BY(mu_);
+  Books by_type_ ABSL_GUARDED_BY(mu_);
+  Books by_namespace_ ABSL_GUARDED_BY(mu_);
   std::array<Departed, 512> departed_ ABSL_GUARDED_BY(mu_);
   // The newest version that left this shard without a successor.
   Version floor_ ABSL_GUARDED_BY(mu_) = kNoVersion;
 };
 
-inline bool Shard::FindPlain(const KeyParts& key, uint64_t hash, MonoNanos now, Entry* entry) {
+// Every instruction counts here: the processor works ahead on the next lookup only as far as its
+// window reaches, and that is about two lookups of this length.
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline bool Shard::FindPlain(const KeyParts& key, uint64_t hash,
+                                                          MonoNanos now, Entry* entry) {
   const Epoch::Reader reader;
   uint64_t content = 0;
-  Index::Slot* const slot = index_.Find(hash, &content, [&](uint64_t place) {
+  const auto matches = [&](uint64_t place) ABSL_ATTRIBUTE_ALWAYS_INLINE {
     const Record& record = *RecordAt(place);
     // The value comes from memory while the key is compared.
     __builtin_prefetch(reinterpret_cast<const char*>(&record) + 64);
     __builtin_prefetch(reinterpret_cast<const char*>(&record) + 128);
-    return Matches(record, key);
-  });
+    return record.IsPlain() ? MatchesPlain(record, key) : Matches(record, key);
+  };
+  Index::Slot* const slot = index_.Find(hash, &content, matches);
   if (slot == nullptr) return false;
   Record* const record = RecordAt(Index::PlaceOf(content));
+  if (ABSL_PREDICT_FALSE(!record->IsPlain())) return FindSpecial(slot, content, hash, now, entry);
   const Moment at(now, common_->began);
-  const uint8_t flags = record->flags();
-  if (!record->LiveAt(at) || (flags & Record::kSliding) != 0) return false;
-  const uint32_t uses = Index::UsesOf(content);
-  if (ABSL_PREDICT_FALSE(uses < Index::kUsesMax)) {
-    // Losing to a writer or to another reader costs one count.
-    slot->compare_exchange_weak(content, Index::Make(hash, Index::PlaceOf(content), uses + 1),
-                                std::memory_order_relaxed);
-  }
+  const int32_t left_ms = record->PlainMsLeft(at);
+  if (left_ms <= 0) return false;
+  CountUse(slot, content, hash);
   const uint8_t epoch = common_->HitsEpochOf(record->type_id());
-  record->CountHit(epoch);
-  ReadTo(*record, at, epoch, entry);
+  entry->hits = record->CountHit(epoch);
+  record->ReadPlain(entry);
+  entry->fresh_until = entry->usable_until = at.began + (at.ms + left_ms) * 1'000'000;
+  entry->written = std::min(common_->MadeAt(entry->version), now);
   return true;
 }
 

@@ -16,6 +16,8 @@ namespace {
 // Open segments may take one part in this many of the segments; beyond that, what would need a
 // further one joins a segment that is open already.
 constexpr uint32_t kOpenShare = 8;
+// A shard is nearly full when less than one part in this many is free.
+constexpr uint64_t kNearlyFullShare = 4;
 
 }  // namespace
 
@@ -44,20 +46,23 @@ Shard::Found Shard::LookAt(Record* record, uint64_t hash) const {
 }
 
 void Shard::Account(const Record& record, Chain chain, int sign) {
-  const uint64_t cost = CostOf(record);
-  const uint64_t stored = record.stored_bytes();
   const uint64_t by = static_cast<uint64_t>(sign);
-  chain_bytes_[static_cast<int>(chain)] += by * cost;
-  const bool encoded = record.Has(Record::kEncoded);
+  const bool plain = record.IsPlain();
+  const uint64_t cost = by * CostOf(record);
+  const uint64_t key = by * record.key_size();
+  const uint64_t stored = by * record.stored_bytes();
+  const uint64_t decoded = plain ? stored : by * record.plain_bytes();
+  const uint64_t encoded = plain || !record.Has(Record::kEncoded) ? 0 : stored;
+  chain_bytes_[static_cast<int>(chain)] += cost;
   for (L1Tally* tally : {&TypeTally(record.type_id()), &NamespaceTally(record.namespace_id())}) {
     tally->entries += by;
-    tally->key_bytes += by * record.key_size();
-    tally->value_bytes += by * stored;
-    tally->plain_bytes += by * record.plain_bytes();
-    if (encoded) tally->encoded_bytes += by * stored;
-    tally->overhead_bytes += by * (cost - record.key_size() - stored);
+    tally->key_bytes += key;
+    tally->value_bytes += stored;
+    tally->plain_bytes += decoded;
+    tally->encoded_bytes += encoded;
+    tally->overhead_bytes += cost - key - stored;
   }
-  if (encoded) common_->CountEncoded(record.encoding(), sign);
+  if (encoded != 0) common_->CountEncoded(record.encoding(), sign);
 }
 
 void Shard::Bury(Record* record, uint64_t hash, Index::Slot* slot, Leave how, MonoNanos now) {
@@ -98,14 +103,15 @@ void Shard::Bury(Record* record, uint64_t hash, Index::Slot* slot, Leave how, Mo
   }
 }
 
-L1Tally& Shard::TallyOf(std::vector<L1Tally>& tallies, size_t id, size_t max) {
-  id = std::min(id, max);
-  if (tallies.size() <= id) tallies.resize(id + 1);
-  return tallies[id];
+void Shard::GrowBooks(Books* books, size_t count) {
+  const size_t before = books->tallies.capacity();
+  books->tallies.resize(count);
+  books->count = count;
+  book_bytes_ += (books->tallies.capacity() - before) * sizeof(L1Tally);
 }
 
 uint64_t Shard::TypeBytes(uint16_t id) const {
-  return id < by_type_.size() ? by_type_[id].bytes() : 0;
+  return id < by_type_.count ? by_type_.tallies[id].bytes() : 0;
 }
 
 bool Shard::IsProtected(uint16_t id) const {
@@ -161,9 +167,13 @@ void Shard::ResizePolicy() {
   const uint64_t entries = index_.entries();
   if (entries == 0) return;
   const uint64_t mean = std::max<uint64_t>((chain_bytes_[0] + chain_bytes_[1]) / entries, 1);
-  const bool full = Used() + pool_.growth_bytes() > budget_;
+  // By what lives: what is dead is given back before anything is evicted.
+  const uint64_t live = chain_bytes_[0] + chain_bytes_[1];
+  const bool nearly_full = live > Capacity() / kNearlyFullShare * (kNearlyFullShare - 1);
+  nearly_full_.store(nearly_full, std::memory_order_relaxed);
   const uint64_t held = Capacity() / mean;
-  policy_.Resize(std::max<uint64_t>(full ? held : std::min(held, 2 * entries), 1));
+  policy_.Resize(std::max<uint64_t>(nearly_full ? held : std::min(held, 2 * entries), 1));
+  policy_bytes_ = policy_.bytes();
 }
 
 void Shard::Settle(Record* record, MonoNanos now) {
@@ -198,7 +208,11 @@ Record* Shard::Move(const Found& found, uint64_t hash, Chain chain, uint32_t use
 }
 
 Shard::Group& Shard::GroupOf(uint16_t number) {
-  if (groups_.size() <= number) groups_.resize(number + 1);
+  if (groups_.size() <= number) {
+    const size_t before = groups_.capacity();
+    groups_.resize(number + 1);
+    book_bytes_ += (groups_.capacity() - before) * sizeof(Group);
+  }
   return groups_[number];
 }
 
@@ -261,8 +275,8 @@ void Shard::AddTo(L1Usage* usage, MonoNanos now) const {
     if (to.size() < from.size()) to.resize(from.size());
     for (size_t i = 0; i < from.size(); ++i) to[i].Add(from[i]);
   };
-  add(usage->by_type, by_type_);
-  add(usage->by_namespace, by_namespace_);
+  add(usage->by_type, by_type_.tallies);
+  add(usage->by_namespace, by_namespace_.tallies);
 }
 
 // The walk over everything that CheckInvariants makes.
@@ -282,7 +296,7 @@ bool Shard::CheckInvariants(MonoNanos now) const {
     }
     uint32_t segment_live = 0;
     uint32_t segment_dead = 0;
-    Walk(number, 0, [&](Record* record) {
+    Walk(number, 0, [&](Record* record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
       if (record->Has(Record::kDead)) {
         segment_dead += record->bytes();
         return true;
@@ -304,7 +318,7 @@ bool Shard::CheckInvariants(MonoNanos now) const {
   uint64_t indexed = 0;
   index_.ForEach([&](uint64_t) { ++indexed; });
   uint64_t tallied = 0;
-  for (const L1Tally& tally : by_type_) tallied += tally.entries;
+  for (const L1Tally& tally : by_type_.tallies) tallied += tally.entries;
   const bool right = lost == 0 && indexed == live && index_.entries() == live && tallied == live &&
                      dead == dead_bytes_ && large == large_bytes_ && chains == chain_bytes_ &&
                      Used() <= budget_;

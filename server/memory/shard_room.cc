@@ -48,14 +48,13 @@ constexpr uint64_t kTrimTables = 64;
 }  // namespace
 
 uint64_t Shard::Used() const {
-  return sizeof(Shard) + pool_.bytes() + index_.bytes() + large_bytes_ + policy_.bytes() +
-         ticket_bytes_ + (by_type_.capacity() + by_namespace_.capacity()) * sizeof(L1Tally) +
-         groups_.capacity() * sizeof(Group);
+  return sizeof(Shard) + pool_.bytes() + index_.bytes() + large_bytes_ + policy_bytes_ +
+         ticket_bytes_ + book_bytes_;
 }
 
 uint64_t Shard::Capacity() const {
   const uint64_t used = Used();
-  return chain_bytes_[0] + chain_bytes_[1] + (budget_ > used ? budget_ - used : 0) +
+  return chain_bytes_[0] + chain_bytes_[1] + dead_bytes_ + (budget_ > used ? budget_ - used : 0) +
          static_cast<uint64_t>(pool_.ready()) * pool_.segment_bytes();
 }
 
@@ -68,13 +67,14 @@ void Shard::Reclaim() {
   const uint64_t passed = Epoch::Passed();
   pool_.Reclaim(passed);
   index_.Reclaim(passed);
-  std::erase_if(waiting_blocks_, [&](const WaitingBlock& waiting) {
-    if (waiting.stamp > passed) return false;
-    SharedBytes::Adopt(waiting.block);
-    waiting_block_bytes_ -= waiting.bytes;
-    large_bytes_ -= waiting.bytes;
-    return true;
-  });
+  std::erase_if(waiting_blocks_,
+                [&](const WaitingBlock& waiting) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+                  if (waiting.stamp > passed) return false;
+                  SharedBytes::Adopt(waiting.block);
+                  waiting_block_bytes_ -= waiting.bytes;
+                  large_bytes_ -= waiting.bytes;
+                  return true;
+                });
 }
 
 // Makes room for `bytes` beside the segments, and sees to it that there is a segment for a record
@@ -151,9 +151,9 @@ uint32_t Shard::ChooseVictim(Chain chain, bool force) const {
     const auto type = static_cast<uint16_t>(group);
     if (!force && IsProtected(type)) continue;
     double mean = 1;
-    if (group < by_type_.size() && by_type_[group].entries > 0) {
-      mean = static_cast<double>(by_type_[group].bytes()) /
-             static_cast<double>(by_type_[group].entries);
+    if (group < by_type_.count && by_type_.tallies[group].entries > 0) {
+      const L1Tally& tally = by_type_.tallies[group];
+      mean = static_cast<double>(tally.bytes()) / static_cast<double>(tally.entries);
     }
     const double price = static_cast<double>(appended_ - pool_[oldest].order) * mean;
     if (price > dearest) {
@@ -167,18 +167,19 @@ uint32_t Shard::ChooseVictim(Chain chain, bool force) const {
 bool Shard::DecideNext(Victim* victim, bool force, MonoNanos now) {
   const Segment& segment = pool_[victim->segment];
   bool decided = false;
-  victim->offset = Walk(victim->segment, victim->offset, [&](Record* record) {
-    if (record->Has(Record::kDead)) return true;
-    const uint64_t hash = HashOf(*record);
-    const Found found = LookAt(record, hash);
-    decided = true;
-    if (!record->LiveAt(At(now))) {
-      Bury(record, hash, found.slot, Leave::kExpired, now);
-    } else {
-      Decide(found, hash, segment.chain, force, now);
-    }
-    return false;
-  });
+  victim->offset =
+      Walk(victim->segment, victim->offset, [&](Record* record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+        if (record->Has(Record::kDead)) return true;
+        const uint64_t hash = HashOf(*record);
+        const Found found = LookAt(record, hash);
+        decided = true;
+        if (!record->LiveAt(At(now))) {
+          Bury(record, hash, found.slot, Leave::kExpired, now);
+        } else {
+          Decide(found, hash, segment.chain, force, now);
+        }
+        return false;
+      });
   return decided || victim->offset < segment.tail;
 }
 
@@ -265,7 +266,7 @@ void Shard::Compact(uint32_t number, MonoNanos now) {
   UnlinkFromChain(number);
   segment.state = Segment::State::kVictim;
   cause_ = segment.chain == Chain::kSmall ? EvictionCause::kUnread : EvictionCause::kCold;
-  Walk(number, 0, [&](Record* record) {
+  Walk(number, 0, [&](Record* record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     if (record->Has(Record::kDead)) return true;
     const uint64_t hash = HashOf(*record);
     const Found found = LookAt(record, hash);
@@ -310,7 +311,7 @@ void Shard::ExpireIn(uint32_t number, MonoNanos now) {
   MonoNanos last = 0;
   const uint32_t live = segment.live;
   uint32_t seen = 0;
-  Walk(number, 0, [&](Record* record) {
+  Walk(number, 0, [&](Record* record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     if (record->Has(Record::kDead)) return true;
     if (record->LiveAt(At(now))) {
       const MonoNanos until = record->UsableUntil(At(now));
