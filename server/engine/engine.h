@@ -204,7 +204,9 @@ class Engine {
   // Here and in Get: without `want_value` the value may come as it is stored, compressed.
   bool FindHit(const FullKey& key, MonoNanos now, bool want_value, Entry* entry);
 
-  Task<absl::StatusOr<ReadResult>> Get(KeyRequest request, bool want_value = true);
+  // `again`: FindHit was asked for the key just before.
+  Task<absl::StatusOr<ReadResult>> Get(KeyRequest request, bool want_value = true,
+                                       bool again = false);
   Task<absl::StatusOr<WriteResult>> Set(WriteRequest request);
   Task<absl::StatusOr<RemoveResult>> Delete(KeyRequest request);
   // Removes the cached copies of `keys`. A dry run only counts.
@@ -242,7 +244,8 @@ class Engine {
     Entry entry;
     MissReason why = MissReason::kAbsent;
   };
-  Found Find(const FullKey& full_key, MonoNanos now, bool want_value);
+  // `again`: this request has looked for the key before and was counted then.
+  Found Find(const FullKey& full_key, MonoNanos now, bool want_value, bool again);
   Found Peek(const FullKey& full_key, MonoNanos now) const;
   // The answer to a read, counted.
   ReadResult Counted(const FullKey& full_key, Found found, const Resolved& resolved, MonoNanos now);

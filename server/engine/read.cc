@@ -16,9 +16,11 @@
 
 namespace larder {
 
-Engine::Found Engine::Find(const FullKey& full_key, MonoNanos now, bool want_value) {
+Engine::Found Engine::Find(const FullKey& full_key, MonoNanos now, bool want_value, bool again) {
   Found found;
-  found.present = memory_->Find(full_key.view(), now, &found.entry, &found.why);
+  // What memory learns from one request's misses it should learn once.
+  found.present = again ? memory_->Peek(full_key.view(), now, &found.entry, &found.why)
+                        : memory_->Find(full_key.view(), now, &found.entry, &found.why);
   if (found.present && want_value && !Decode(full_key, now, &found.entry)) return Found();
   return found;
 }
@@ -84,20 +86,20 @@ ReadResult Engine::Counted(const FullKey& full_key, Found found, const Resolved&
   return {std::nullopt, MissReason::kNegative, absl::Nanoseconds(left)};
 }
 
-Task<absl::StatusOr<ReadResult>> Engine::Get(KeyRequest request, bool want_value) {
+Task<absl::StatusOr<ReadResult>> Engine::Get(KeyRequest request, bool want_value, bool again) {
   CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead(request));
   const FullKey full_key(request.name_space, request.key);
   const MonoNanos now = options_.clock->Mono();
-  co_return Counted(full_key, Find(full_key, now, want_value), resolved, now);
+  co_return Counted(full_key, Find(full_key, now, want_value, again), resolved, now);
 }
 
 Task<absl::StatusOr<LoadResult>> Engine::GetOrLoad(LoadRequest request) {
   CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead(request.key));
   const FullKey full_key(request.key.name_space, request.key.key);
   bool waited = false;
-  while (true) {
+  for (bool again = false;; again = true) {
     const MonoNanos now = options_.clock->Mono();
-    Found found = Find(full_key, now, /*want_value=*/true);
+    Found found = Find(full_key, now, /*want_value=*/true, again);
     if (found.present) {
       co_return LoadResult{Counted(full_key, std::move(found), resolved, now), std::nullopt};
     }
@@ -183,7 +185,7 @@ absl::StatusOr<std::optional<LoadResult>> Engine::TakeLease(const FullKey& full_
     return std::optional<LoadResult>();
   }
   const MonoNanos now = options_.clock->Mono();
-  Found found = Find(full_key, now, /*want_value=*/true);
+  Found found = Find(full_key, now, /*want_value=*/true, /*again=*/true);
   if (found.present) {
     memory_->EndFill(full_key.view(), lease.ticket);
     leases_.Complete(full_key.view(), token);

@@ -95,6 +95,7 @@ absl::StatusOr<InsertResult> Engine::StoreNewVersion(EntryFields* fields, Expect
         versions_.Observe(result.current);
         continue;
       case InsertOutcome::kTooLarge:
+        leases_.OnChange(fields->full_key, result.cancelled, LeaseTable::Change::kRemoved);
         return TooLarge(*fields);
       default:
         return result;

@@ -18,6 +18,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "base/random.h"
 #include "base/strings.h"
 #include "core/key.h"
@@ -29,10 +30,8 @@ namespace {
 constexpr uint64_t kShardsMax = 64;
 constexpr uint64_t kShardBytesMin = 32 << 20;
 constexpr uint64_t kSegmentsPerShard = 1024;
-constexpr uint64_t kSegmentBytesMin = 4 << 10;
+constexpr uint64_t kSegmentBytesMin = 8 << 10;
 constexpr uint64_t kSegmentBytesMax = 256 << 10;
-// A shard holds at least this many of the largest entries.
-constexpr uint64_t kLargestPerShard = 4;
 // Books of types and namespaces take at most one part in this many of a shard.
 constexpr uint64_t kTalliesShare = 16;
 // From this size of a shard on, its segments are in huge pages: a hit in a large cache waits for
@@ -40,6 +39,11 @@ constexpr uint64_t kTalliesShare = 16;
 constexpr uint64_t kHugeShardBytes = 16 << 20;
 constexpr uint64_t kHugePageBytes = 2 << 20;
 constexpr int kSweepRoundsMax = 64;
+constexpr absl::Duration kSweepPause = absl::Microseconds(50);
+// An index is made for so many times the budget at the start.
+constexpr uint64_t kGrowthForeseen = 16;
+// How far a budget may grow; beyond it the index would not fit any more.
+constexpr uint64_t kGrowthMax = 256;
 
 constexpr uint64_t RoundUp(uint64_t bytes, uint64_t to) { return (bytes + to - 1) / to * to; }
 
@@ -82,7 +86,9 @@ L1Common::L1Common(const L1::Options& options)
   Tick(began);
 }
 
-L1Common::~L1Common() { delete[] encoded.load(); }
+L1Common::~L1Common() {
+  for (std::atomic<EncodedChunk*>& chunk : encoded) delete chunk.load();
+}
 
 void L1Common::Tick(MonoNanos now) {
   wall_minus_mono.store(absl::ToUnixNanos(clock->Now()) - now, std::memory_order_relaxed);
@@ -102,13 +108,16 @@ void L1Common::Learn(uint16_t id, std::string_view name) {
 }
 
 void L1Common::CountEncoded(Encoding encoding, int64_t by) {
-  std::atomic<int64_t>* counters = encoded.load(std::memory_order_acquire);
-  if (counters == nullptr) {
-    auto made = std::make_unique<std::atomic<int64_t>[]>(1 << 16);
-    if (encoded.compare_exchange_strong(counters, made.get(), std::memory_order_acq_rel))
-      counters = made.release();
+  std::atomic<EncodedChunk*>& place = encoded[encoding / kEncodedChunk];
+  EncodedChunk* chunk = place.load(std::memory_order_acquire);
+  if (chunk == nullptr) {
+    auto made = std::make_unique<EncodedChunk>();
+    if (place.compare_exchange_strong(chunk, made.get(), std::memory_order_acq_rel)) {
+      chunk = made.release();
+      encoded_bytes.fetch_add(sizeof(EncodedChunk), std::memory_order_relaxed);
+    }
   }
-  counters[encoding].fetch_add(by, std::memory_order_relaxed);
+  (*chunk)[encoding % kEncodedChunk].fetch_add(by, std::memory_order_relaxed);
 }
 
 namespace {
@@ -131,7 +140,7 @@ class ShardedL1 : public L1 {
     const uint64_t hash = HashOf(fields.full_key);
     Shard& shard = ShardOf(hash);
     common_.Learn(fields.namespace_id, FullKey::NamespaceOf(fields.full_key));
-    return shard.Insert(fields, hash, expect, LargeValue(shard, fields), now);
+    return shard.Insert(fields, hash, expect, LargeValue(shard, fields, now), now);
   }
   EraseResult Erase(std::string_view full_key, Version version, MonoNanos now) override {
     const uint64_t hash = HashOf(full_key);
@@ -147,7 +156,7 @@ class ShardedL1 : public L1 {
     const uint64_t hash = HashOf(fields.full_key);
     Shard& shard = ShardOf(hash);
     common_.Learn(fields.namespace_id, FullKey::NamespaceOf(fields.full_key));
-    return shard.Fill(fields, hash, ticket, LargeValue(shard, fields), now);
+    return shard.Fill(fields, hash, ticket, LargeValue(shard, fields, now), now);
   }
   void EndFill(std::string_view full_key, FillTicket ticket) override {
     ShardOf(HashOf(full_key)).EndFill(full_key, ticket);
@@ -166,8 +175,10 @@ class ShardedL1 : public L1 {
   static bool IsLarge(const Shard& shard, const EntryFields& fields) {
     return fields.value.size() > shard.inline_bytes_max();
   }
-  static SharedBytes LargeValue(const Shard& shard, const EntryFields& fields) {
-    return IsLarge(shard, fields) ? SharedBytes::Copy(fields.value) : SharedBytes();
+  static SharedBytes LargeValue(Shard& shard, const EntryFields& fields, MonoNanos now) {
+    if (!IsLarge(shard, fields)) return SharedBytes();
+    shard.PrepareFor(SharedBytes::AllocatedBytesFor(fields.value.size()), now);
+    return SharedBytes::Copy(fields.value);
   }
   // What L1 takes beside its shards.
   uint64_t FixedBytes() const;
@@ -177,22 +188,26 @@ class ShardedL1 : public L1 {
   uint64_t address_bytes_ = 0;
   std::vector<std::unique_ptr<Shard>> shards_;
   std::atomic<uint64_t> budget_bytes_;
+  uint64_t budget_bytes_most_ = 0;
 };
 
 ShardedL1::ShardedL1(const Options& options)
     : common_(options), budget_bytes_(std::max(options.budget_bytes, kBudgetBytesMin)) {
   const uint64_t tallies = (options.types_max + options.namespaces_max) * sizeof(L1Tally);
   const uint64_t shard_bytes_min =
-      std::max({options.entry_bytes_max * kLargestPerShard,
+      std::max({options.entry_bytes_max * Shard::kLargestPerShard,
                 std::min<uint64_t>(tallies * kTalliesShare, 64 << 20), kShardBytesMin});
   const uint64_t count =
       std::bit_floor(std::clamp<uint64_t>(budget_bytes_ / shard_bytes_min, 1, kShardsMax));
   const uint64_t shard_bytes = (budget_bytes_ - FixedBytes()) / count;
   const uint64_t segment_bytes = std::clamp(std::bit_floor(shard_bytes / kSegmentsPerShard),
                                             kSegmentBytesMin, kSegmentBytesMax);
+  budget_bytes_most_ =
+      std::clamp(options.budget_bytes_max, budget_bytes_.load(), budget_bytes_.load() * kGrowthMax);
   const uint64_t shard_addresses =
-      RoundUp(std::max(options.budget_bytes_max, budget_bytes_.load()) / count + segment_bytes,
-              kHugePageBytes);
+      RoundUp(budget_bytes_most_ / count + segment_bytes, kHugePageBytes);
+  const uint64_t indexed_bytes =
+      std::min(budget_bytes_most_ / count, shard_bytes * kGrowthForeseen);
   address_bytes_ = shard_addresses * count + kHugePageBytes;
   void* const addresses = mmap(nullptr, address_bytes_, PROT_READ | PROT_WRITE,
                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -205,7 +220,7 @@ ShardedL1::ShardedL1(const Options& options)
     shards_.push_back(std::make_unique<Shard>(
         &common_, aligned + i * shard_addresses,
         static_cast<uint32_t>(shard_addresses / segment_bytes),
-        static_cast<uint32_t>(segment_bytes), shard_bytes,
+        static_cast<uint32_t>(segment_bytes), shard_bytes, indexed_bytes,
         options.hash_seed == 0 ? Random::System()->Next() : options.hash_seed + i));
   }
 }
@@ -218,9 +233,7 @@ ShardedL1::~ShardedL1() {
 uint64_t ShardedL1::FixedBytes() const {
   uint64_t bytes = sizeof(*this) + (common_.types_max + 1) * sizeof(L1Common::Type) +
                    common_.namespaces_max * sizeof(void*);
-  if (common_.encoded.load(std::memory_order_relaxed) != nullptr)
-    bytes += (1 << 16) * sizeof(int64_t);
-  return bytes;
+  return bytes + common_.encoded_bytes.load(std::memory_order_relaxed);
 }
 
 uint64_t ShardedL1::BytesFor(const EntryFields& fields) const {
@@ -233,13 +246,15 @@ void ShardedL1::Sweep(MonoNanos now) {
   common_.Tick(now);
   for (const std::unique_ptr<Shard>& shard : shards_) {
     for (int round = 0; round < kSweepRoundsMax && shard->SweepStep(now); ++round) {
+      // Whoever waits for the lock gets it: it is not a fair one.
+      absl::SleepFor(kSweepPause);
     }
   }
 }
 
 bool ShardedL1::SetBudget(uint64_t budget_bytes) {
-  budget_bytes = std::max(budget_bytes, kBudgetBytesMin);
-  budget_bytes = std::min(budget_bytes, address_bytes_);
+  const uint64_t least = FixedBytes() + shards_.size() * shards_[0]->budget_bytes_min();
+  budget_bytes = std::clamp(budget_bytes, std::max(least, kBudgetBytesMin), budget_bytes_most_);
   const MonoNanos now = common_.clock->Mono();
   bool reached = true;
   for (const std::unique_ptr<Shard>& shard : shards_) {
@@ -250,10 +265,11 @@ bool ShardedL1::SetBudget(uint64_t budget_bytes) {
 }
 
 uint64_t ShardedL1::EntriesEncoded(Encoding encoding) const {
-  const std::atomic<int64_t>* const counters = common_.encoded.load(std::memory_order_acquire);
-  if (counters == nullptr) return 0;
-  return static_cast<uint64_t>(
-      std::max<int64_t>(counters[encoding].load(std::memory_order_relaxed), 0));
+  const L1Common::EncodedChunk* const chunk =
+      common_.encoded[encoding / L1Common::kEncodedChunk].load(std::memory_order_acquire);
+  if (chunk == nullptr) return 0;
+  return static_cast<uint64_t>(std::max<int64_t>(
+      (*chunk)[encoding % L1Common::kEncodedChunk].load(std::memory_order_relaxed), 0));
 }
 
 L1Usage ShardedL1::Usage() const {

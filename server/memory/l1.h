@@ -43,7 +43,9 @@ enum class InsertOutcome : uint8_t {
   kConditionFailed,  // Expect did not hold
   kOutdated,         // newer versions have left this shard since: try again with a new version
   kTicketLost,       // the key was changed, or the fill given up, since BeginFill
-  kTooLarge,         // the entry alone would take more than a quarter of its shard or of its type
+  // The entry alone would take more than a quarter of its shard or of its type. Insert removes what
+  // it would have replaced.
+  kTooLarge,
 };
 
 struct InsertResult {
@@ -151,7 +153,8 @@ class L1 {
   virtual bool Peek(std::string_view full_key, MonoNanos now, Entry* entry,
                     MissReason* why) const = 0;
 
-  // Puts the entry in the place of an older version. Ends a fill of the key when it stores.
+  // Puts the entry in the place of an older version. Ends a fill of the key when it stores, or is
+  // too large to.
   virtual InsertResult Insert(const EntryFields& fields, Expect expect, MonoNanos now) = 0;
   // Removes the entry if its version is at most `version`. Ends a fill of the key.
   virtual EraseResult Erase(std::string_view full_key, Version version, MonoNanos now) = 0;
@@ -173,9 +176,11 @@ class L1 {
   // shard. To be called about ten times a second.
   virtual void Sweep(MonoNanos now) = 0;
 
-  // Changes the budget, within kBudgetBytesMin and budget_bytes_max, in steps: each call frees at
-  // most a few milliseconds' worth in each shard and returns whether the budget is reached. Until
-  // then call again; readers and writers go on meanwhile, and writers stay within what is left.
+  // Changes the budget, within budget_bytes_max and the least that its shards can work with (about
+  // a fortieth of the budget at the start; Usage says what is in force), in steps: each call frees
+  // at most a few milliseconds' worth in each shard and returns whether the budget is reached.
+  // Until then call again; readers and writers go on meanwhile, and writers stay within what is
+  // left.
   virtual bool SetBudget(uint64_t budget_bytes) = 0;
 
   // Entries that are stored in this encoding now.

@@ -65,7 +65,7 @@ uint8_t Record::FlagsFor(const EntryFields& fields, bool large, MonoNanos now) {
   // A hit lets a sliding entry live that long from then on, however short its first time is.
   const int64_t lives_ms =
       std::max(MsBetween(now, fields.usable_until), MsBetween(0, fields.sliding));
-  const bool long_lived = lives_ms > kTimesAfterMs;
+  const bool long_lived = lives_ms > kTimesAfterMs || fields.sliding / 1'000'000 > kTimesAfterMs;
   if (long_lived || fields.written != 0 || fields.usable_until != fields.fresh_until)
     flags |= kTimes;
   if (fields.sliding != 0) flags |= kSliding;

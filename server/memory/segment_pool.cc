@@ -58,6 +58,10 @@ bool SegmentPool::Unback() {
   if (ready_.empty()) return false;
   const uint32_t number = ready_.back();
   ready_.pop_back();
+  // Else the system would fill the holes up again to make huge pages.
+  if (!std::exchange(has_holes_, true)) {
+    madvise(memory_, static_cast<uint64_t>(capacity_) * segment_bytes_, MADV_NOHUGEPAGE);
+  }
   madvise(memory(number), segment_bytes_, MADV_DONTNEED);
   segments_[number].state = Segment::State::kUnbacked;
   unbacked_.push_back(number);

@@ -98,6 +98,7 @@ class SegmentPool {
   std::unique_ptr<Segment[], Free> segments_;
   uint32_t end_ = 0;
   uint32_t backed_ = 0;
+  bool has_holes_ = false;
   std::vector<uint32_t> ready_;
   std::vector<uint32_t> unbacked_;
   std::vector<uint32_t> waiting_;  // oldest first

@@ -24,8 +24,6 @@ constexpr uint64_t kTicketBytes = 96;
 // Tickets may take one part in this many of a shard.
 constexpr uint64_t kTicketShare = 8;
 constexpr size_t kTicketTableMin = 64;
-// An entry takes at most one part in this many of a shard or of its type's share.
-constexpr uint64_t kLargestPerShard = 4;
 // The eviction's experiments take at most one part in this many of a shard.
 constexpr uint64_t kMiniatureShare = 256;
 // Entries slide on in steps of this part of their time.
@@ -59,11 +57,11 @@ EvictionPolicy::Options PolicyOptions(uint64_t budget_bytes, uint64_t seed) {
 }  // namespace
 
 Shard::Shard(L1Common* common, char* memory, uint32_t segments_max, uint32_t segment_bytes,
-             uint64_t budget_bytes, uint64_t seed)
+             uint64_t budget_bytes, uint64_t indexed_bytes, uint64_t seed)
     : common_(common),
       memory_(memory),
       pool_bytes_(segment_bytes),
-      index_(budget_bytes),
+      index_(indexed_bytes),
       policy_(PolicyOptions(budget_bytes, seed)),
       budget_(budget_bytes),
       pool_(memory, segments_max, segment_bytes),
@@ -190,7 +188,19 @@ InsertResult Shard::Insert(const EntryFields& fields, uint64_t hash, Expect expe
   if (present == nullptr && fields.version <= floor_)
     return {InsertOutcome::kOutdated, kNoVersion, 0};
   InsertResult result = Put(fields, hash, found, hits, std::move(large), now);
-  if (result.outcome == InsertOutcome::kStored) result.cancelled = TakeTicket(fields.full_key);
+  if (result.outcome == InsertOutcome::kStored) {
+    result.cancelled = TakeTicket(fields.full_key);
+  } else if (result.outcome == InsertOutcome::kTooLarge) {
+    // The value is not kept, but what it replaces is out of date all the same.
+    result.cancelled = TakeTicket(fields.full_key);
+    result.current = kNoVersion;
+    floor_ = std::max(floor_, fields.version);
+    const Found older = Look(KeyParts(fields.full_key), hash);
+    if (older.record != nullptr) {
+      RememberWhy(hash, MissReason::kInvalidated);
+      Bury(older.record, hash, older.slot, Leave::kErased, now);
+    }
+  }
   return result;
 }
 

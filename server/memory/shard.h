@@ -73,8 +73,11 @@ struct L1Common {
   std::atomic<int64_t> wall_minus_mono{0};
   // The id of the default namespace, once it is known.
   std::atomic<uint32_t> default_id{UINT32_MAX};
-  // Entries by encoding, 2^16 counters, allocated when the first encoded entry comes.
-  std::atomic<std::atomic<int64_t>*> encoded{nullptr};
+  // Entries by encoding, in chunks that are allocated when the first entry of one comes.
+  static constexpr size_t kEncodedChunk = 256;
+  using EncodedChunk = std::array<std::atomic<int64_t>, kEncodedChunk>;
+  std::array<std::atomic<EncodedChunk*>, (1 << 16) / kEncodedChunk> encoded = {};
+  std::atomic<uint64_t> encoded_bytes{0};
 
   void CountEncoded(Encoding encoding, int64_t by);
   ~L1Common();
@@ -95,13 +98,21 @@ class Shard {
  public:
   // Segments that are kept ready for what moves while room is made.
   static constexpr uint32_t kReserve = 3;
+  // An entry takes at most one part in this many of a shard or of its type's share.
+  static constexpr uint64_t kLargestPerShard = 4;
   // A shard has at least so many segments.
   static constexpr uint32_t kSegmentsMin = 24;
 
-  // `memory` is address space for `segments_max` segments.
+  // `memory` is address space for `segments_max` segments. `indexed_bytes` is how large the budget
+  // may become before the index gets slower.
   Shard(L1Common* common, char* memory, uint32_t segments_max, uint32_t segment_bytes,
-        uint64_t budget_bytes, uint64_t seed);
+        uint64_t budget_bytes, uint64_t indexed_bytes, uint64_t seed);
   ~Shard();
+
+  // A budget that the shard can still work with.
+  uint64_t budget_bytes_min() const {
+    return sizeof(Shard) + static_cast<uint64_t>(kSegmentsMin) * pool_bytes_;
+  }
 
   // Values of more bytes than this have an allocation of their own.
   size_t inline_bytes_max() const { return pool_bytes_ / 8; }
@@ -117,6 +128,9 @@ class Shard {
   // `large` holds a copy of the value if it is longer than inline_bytes_max.
   InsertResult Insert(const EntryFields& fields, uint64_t hash, Expect expect, SharedBytes large,
                       MonoNanos now);
+  // Makes most of the room for a large value ahead, in turns with whoever else wants the lock: a
+  // thousand small entries may have to go for one large one.
+  void PrepareFor(uint64_t bytes, MonoNanos now);
   EraseResult Erase(std::string_view full_key, uint64_t hash, Version version, MonoNanos now);
 
   FillTicket BeginFill(std::string_view full_key, MonoNanos now);
@@ -146,6 +160,8 @@ class Shard {
   struct Victim {
     uint32_t segment = SegmentPool::kNone;
     uint32_t offset = 0;
+    // It was chosen although its type is below its minimum share, and no mercy is to be had.
+    bool force = false;
   };
   struct WaitingBlock {
     uint64_t block;
@@ -251,6 +267,8 @@ class Shard {
   // Room for a record at the end of an open segment; null when there is no segment left.
   char* Append(uint16_t group, Chain chain, uint8_t ttl_class, uint32_t bytes, MonoNanos now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  uint32_t OpenFor(uint16_t group, Chain chain, uint8_t ttl_class)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   uint32_t OpenSegment(uint16_t group, Chain chain, uint8_t ttl_class, MonoNanos now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ResizePolicy() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -279,6 +297,7 @@ class Shard {
   // What both chains together may hold.
   uint64_t Capacity() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool MakeRoom(uint64_t bytes, MonoNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool Overdraw(uint64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void MakeRoomInType(uint16_t type, uint64_t bytes, MonoNanos now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Reclaim() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -288,7 +307,7 @@ class Shard {
   uint32_t ChooseVictim(Chain chain, bool force) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Decides about the records of the victim from where the last call stopped, until one was decided
   // about; false at the end of the segment.
-  bool DecideNext(Victim* victim, bool force, MonoNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool DecideNext(Victim* victim, MonoNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Decide(const Found& found, uint64_t hash, Chain chain, bool force, MonoNanos now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool CompactMostDead(MonoNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

@@ -3,7 +3,9 @@
 // segment through OpenSegment or Retire.
 
 #include <algorithm>
+#include <climits>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "base/epoch.h"
@@ -14,7 +16,8 @@ namespace larder {
 namespace {
 
 // Open segments may take one part in this many of the segments; beyond that, what would need a
-// further one joins a segment that is open already.
+// further one joins a segment of its group that is open already. Each group may have one in each
+// chain whatever the others have, and types that come then share a group.
 constexpr uint32_t kOpenShare = 8;
 // A shard is nearly full when less than one part in this many is free.
 constexpr uint64_t kNearlyFullShare = 4;
@@ -120,10 +123,7 @@ bool Shard::IsProtected(uint16_t id) const {
 }
 
 char* Shard::Append(uint16_t group, Chain chain, uint8_t ttl_class, uint32_t bytes, MonoNanos now) {
-  uint32_t number = SegmentPool::kNone;
-  for (const uint32_t open : GroupOf(group).open) {
-    if (pool_[open].chain == chain && pool_[open].ttl_class == ttl_class) number = open;
-  }
+  uint32_t number = OpenFor(group, chain, ttl_class);
   if (number == SegmentPool::kNone || pool_[number].tail + bytes > pool_.segment_bytes()) {
     if (number != SegmentPool::kNone) Seal(number);
     number = OpenSegment(group, chain, ttl_class, now);
@@ -136,13 +136,24 @@ char* Shard::Append(uint16_t group, Chain chain, uint8_t ttl_class, uint32_t byt
   return to;
 }
 
-uint32_t Shard::OpenSegment(uint16_t group, Chain chain, uint8_t ttl_class, MonoNanos now) {
-  const uint32_t most = std::max(pool_.backed(), kSegmentsMin) / kOpenShare;
-  if (open_segments_ >= most) {
-    // The oldest of the group's open segments makes place for this one.
-    std::vector<uint32_t>& open = GroupOf(group).open;
-    if (!open.empty()) Seal(open.front());
+// The open segment for such records, if there is one. While fewer may be open than would be needed,
+// the one whose class is nearest: the entries' own times stay exact, only the segment ends later.
+uint32_t Shard::OpenFor(uint16_t group, Chain chain, uint8_t ttl_class) {
+  const bool may_open = open_segments_ < std::max(pool_.backed(), kSegmentsMin) / kOpenShare;
+  uint32_t nearest = SegmentPool::kNone;
+  int nearest_distance = may_open ? 1 : INT_MAX;
+  for (const uint32_t open : GroupOf(group).open) {
+    if (pool_[open].chain != chain) continue;
+    const int distance = std::abs(pool_[open].ttl_class - ttl_class);
+    if (distance < nearest_distance) {
+      nearest = open;
+      nearest_distance = distance;
+    }
   }
+  return nearest;
+}
+
+uint32_t Shard::OpenSegment(uint16_t group, Chain chain, uint8_t ttl_class, MonoNanos now) {
   const uint32_t number = pool_.Take();
   if (number == SegmentPool::kNone) return number;
   ResizePolicy();

@@ -32,17 +32,24 @@ constexpr uint64_t kDeadShare = 8;
 // Evicting for large values goes on by this part of the budget, so that what waits for readers is
 // waited for together.
 constexpr uint64_t kAheadShare = 256;
+constexpr uint64_t kAheadMax = 64 << 10;
 // Tables that the index outgrew may wait until there are so many bytes of them, also while there is
 // room.
 constexpr uint64_t kIndexWaitsMax = 256 << 10;
-constexpr int kYieldsMax = 100'000;
+constexpr int kYieldsMax = 64;
+// What waits for readers that do not come may be overdrawn up to one part in this many of the
+// budget.
+constexpr uint64_t kOverdraftShare = 64;
 // One sweep step looks at so many segments and into so many.
 constexpr uint32_t kSweepLooks = 256;
-constexpr int kSweepWalks = 4;
+constexpr int kSweepWalks = 1;
 // Part of a segment's time in which its records end that has to be over before they are looked
 // for.
 constexpr double kEndedShare = 0.25;
 constexpr int kBudgetSteps = 256;
+// Room for a large value is made in turns of so many steps.
+constexpr int kPrepareSteps = 256;
+constexpr int kPrepareTurnsMax = 1000;
 constexpr uint64_t kTrimTables = 64;
 
 }  // namespace
@@ -90,20 +97,39 @@ bool Shard::MakeRoom(uint64_t bytes, MonoNanos now) {
     if (!fits && pool_.ready() > kReserve + 1 && pool_.Unback()) continue;
     const uint64_t waiting = Waiting();
     const bool enough_waits =
-        fits ? pool_.waiting() > 0 : Used() + bytes + budget_ / kAheadShare <= budget_ + waiting;
+        fits ? pool_.waiting() > 0
+             : Used() + bytes + std::min(budget_ / kAheadShare, kAheadMax) <= budget_ + waiting;
     if (waiting > 0 && enough_waits) {
       Reclaim();
       if (Waiting() < waiting) continue;
-      // A reader holds everything back, most likely because it lost its processor.
-      if (++yields > kYieldsMax) return false;
+      // A reader holds everything back, most likely because it lost its processor. It will not hold
+      // up the writers as well: for as long, a little more than the budget is used.
+      if (++yields > kYieldsMax) return Overdraw(bytes);
       sched_yield();
       continue;
     }
     if (EvictStep(now)) continue;
-    if (waiting == 0 || ++yields > kYieldsMax) return false;
+    if (waiting == 0) return false;
     Reclaim();
-    if (Waiting() == waiting) sched_yield();
+    if (Waiting() < waiting) continue;
+    if (++yields > kYieldsMax) return false;
+    sched_yield();
   }
+}
+
+void Shard::PrepareFor(uint64_t bytes, MonoNanos now) {
+  for (int turn = 0; turn < kPrepareTurnsMax; ++turn) {
+    MutexLock lock(&mu_);
+    if (bytes > budget_ / kLargestPerShard) return;
+    for (int step = 0; step < kPrepareSteps; ++step) {
+      if (Used() + bytes <= budget_ + Waiting() || !EvictStep(now)) return;
+    }
+  }
+}
+
+bool Shard::Overdraw(uint64_t bytes) {
+  if (Used() + bytes > budget_ + budget_ / kOverdraftShare) return false;
+  return pool_.ready() > kReserve || pool_.Back();
 }
 
 bool Shard::EvictStep(MonoNanos now) {
@@ -126,6 +152,7 @@ bool Shard::EvictFrom(Chain chain, bool force, MonoNanos now) {
     victim.segment = ChooseVictim(chain, force);
     if (victim.segment == SegmentPool::kNone) return false;
     victim.offset = 0;
+    victim.force = force;
     Segment& segment = pool_[victim.segment];
     if (segment.state == Segment::State::kOpen) {
       std::erase(GroupOf(segment.group).open, victim.segment);
@@ -135,7 +162,7 @@ bool Shard::EvictFrom(Chain chain, bool force, MonoNanos now) {
     if (most_dead_ == victim.segment) most_dead_ = SegmentPool::kNone;
     segment.state = Segment::State::kVictim;
   }
-  if (!DecideNext(&victim, force, now)) {
+  if (!DecideNext(&victim, now)) {
     Retire(victim.segment);
     victim = Victim();
   }
@@ -145,12 +172,15 @@ bool Shard::EvictFrom(Chain chain, bool force, MonoNanos now) {
 uint32_t Shard::ChooseVictim(Chain chain, bool force) const {
   uint32_t chosen = SegmentPool::kNone;
   double dearest = -1;
+  // For mixed segments.
+  const double mean_of_all = static_cast<double>(chain_bytes_[0] + chain_bytes_[1]) /
+                             static_cast<double>(std::max<uint64_t>(index_.entries(), 1));
   for (size_t group = 0; group < groups_.size(); ++group) {
     const uint32_t oldest = groups_[group].chains[static_cast<int>(chain)].oldest;
     if (oldest == SegmentPool::kNone) continue;
     const auto type = static_cast<uint16_t>(group);
     if (!force && IsProtected(type)) continue;
-    double mean = 1;
+    double mean = mean_of_all;
     if (group < by_type_.count && by_type_.tallies[group].entries > 0) {
       const L1Tally& tally = by_type_.tallies[group];
       mean = static_cast<double>(tally.bytes()) / static_cast<double>(tally.entries);
@@ -164,7 +194,7 @@ uint32_t Shard::ChooseVictim(Chain chain, bool force) const {
   return chosen;
 }
 
-bool Shard::DecideNext(Victim* victim, bool force, MonoNanos now) {
+bool Shard::DecideNext(Victim* victim, MonoNanos now) {
   const Segment& segment = pool_[victim->segment];
   bool decided = false;
   victim->offset =
@@ -176,7 +206,7 @@ bool Shard::DecideNext(Victim* victim, bool force, MonoNanos now) {
         if (!record->LiveAt(At(now))) {
           Bury(record, hash, found.slot, Leave::kExpired, now);
         } else {
-          Decide(found, hash, segment.chain, force, now);
+          Decide(found, hash, segment.chain, victim->force, now);
         }
         return false;
       });
@@ -218,8 +248,8 @@ void Shard::MakeRoomInType(uint16_t type, uint64_t bytes, MonoNanos now) {
     pool_[number].state = Segment::State::kVictim;
     const Chain chain = pool_[number].chain;
     cause_ = EvictionCause::kTypeFull;
-    Victim victim{number, 0};
-    while (TypeBytes(type) + bytes > most && DecideNext(&victim, true, now)) {
+    Victim victim{number, 0, true};
+    while (TypeBytes(type) + bytes > most && DecideNext(&victim, now)) {
     }
     if (victim.offset >= pool_[number].tail || pool_[number].live == 0) {
       Retire(number);
@@ -356,14 +386,17 @@ bool Shard::SweepStep(MonoNanos now) {
 
 bool Shard::BudgetStep(uint64_t budget_bytes, MonoNanos now) {
   MutexLock lock(&mu_);
-  budget_bytes = std::max<uint64_t>(
-      budget_bytes, sizeof(Shard) + static_cast<uint64_t>(kSegmentsMin) * pool_.segment_bytes());
+  budget_bytes = std::max(budget_bytes, budget_bytes_min());
   if (budget_bytes >= budget_) {
     budget_ = budget_bytes;
     return true;
   }
   shrinking_ = true;
   index_.Trim(kTrimTables);
+  // What the eviction remembers shrinks with what there will be.
+  policy_.Resize(
+      std::max<uint64_t>(index_.entries() * budget_bytes / std::max(Used(), uint64_t{1}), 1));
+  policy_bytes_ = policy_.bytes();
   for (int step = 0; step < kBudgetSteps && Used() > budget_bytes; ++step) {
     if (pool_.ready() > kReserve && pool_.Unback()) continue;
     if (Waiting() > budget_ / kAheadShare || Used() <= budget_bytes + Waiting()) {
@@ -375,6 +408,7 @@ bool Shard::BudgetStep(uint64_t budget_bytes, MonoNanos now) {
     if (!EvictStep(now)) break;
   }
   shrinking_ = false;
+  ResizePolicy();
   budget_ = std::max(budget_bytes, std::min(budget_, Used()));
   return budget_ == budget_bytes;
 }

@@ -113,7 +113,7 @@ Task<absl::Status> CacheHandlers::Get(CallContext* context, const v1::GetRequest
                                       v1::GetResponse* response) {
   CO_ASSIGN_OR_RETURN(ReadResult read, co_await engine_->Get(
                                            {request->namespace_(), request->key(), request->type()},
-                                           !request->metadata_only()));
+                                           !request->metadata_only(), /*again=*/true));
   FillReadResult(std::move(read), Now(), request->metadata_only(), context, response);
   co_return absl::OkStatus();
 }
@@ -152,7 +152,8 @@ Task<absl::Status> CacheHandlers::BatchGet(CallContext*, const v1::BatchGetReque
     if (result->has_hit()) continue;
     CO_ASSIGN_OR_RETURN(ReadResult read, co_await engine_->Get({request->namespace_(),
                                                                 request->keys(i), request->type()},
-                                                               !request->metadata_only()));
+                                                               !request->metadata_only(),
+                                                               /*again=*/true));
     if (read.entry && !request->metadata_only()) bytes += read.entry->value_bytes();
     CO_RETURN_IF_ERROR(CheckReplySize(bytes, options_.limits));
     FillReadResult(std::move(read), Now(), request->metadata_only(), nullptr, result);

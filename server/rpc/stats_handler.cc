@@ -126,8 +126,14 @@ void FillLeases(const LeaseTotals& totals, v1::LeaseStats* to) {
 using Names = google::protobuf::RepeatedPtrField<std::string>;
 
 // Whether `wanted` names it; empty = all.
+// An empty name among the namespaces stands for the default one.
+std::string_view NameOf(const std::string& name) {
+  return name.empty() ? kDefaultNamespace : std::string_view(name);
+}
+
 bool Wants(const Names& wanted, std::string_view name) {
-  return wanted.empty() || std::find(wanted.begin(), wanted.end(), name) != wanted.end();
+  return wanted.empty() || std::any_of(wanted.begin(), wanted.end(),
+                                       [name](const auto& one) { return NameOf(one) == name; });
 }
 
 // The keys with the most hits in one window, of the namespaces and types that the request wants.
@@ -136,8 +142,10 @@ std::vector<HotKeys::Row> BusiestKeys(const Engine& engine, const v1::StatsReque
   const TypeTable& types = *engine.options().types;
   HotKeys::Query query{.window = window, .limit = HotKeys::kLimitMax};
   // Of one type or namespace the ranking itself tells all; of several, what is among its first.
-  if (request.types_size() == 1) query.type_id = types.Find(request.types(0))->id;
-  if (request.namespaces_size() == 1) query.name_space = request.namespaces(0);
+  if (request.types_size() == 1) {
+    if (const TypePolicy* const type = types.Find(request.types(0))) query.type_id = type->id;
+  }
+  if (request.namespaces_size() == 1) query.name_space = NameOf(request.namespaces(0));
   std::vector<HotKeys::Row> rows = engine.hot_keys().Top(query);
   rows.erase(std::remove_if(rows.begin(), rows.end(),
                             [&](const HotKeys::Row& row) {
@@ -170,6 +178,8 @@ Task<absl::Status> CacheHandlers::Stats(CallContext*, const v1::StatsRequest* re
                                         v1::StatsResponse* response) {
   for (const std::string& name : request->namespaces()) CO_RETURN_IF_ERROR(CheckNamespace(name));
   for (const std::string& type : request->types()) {
+    if (type.empty())
+      CO_RETURN_IF_ERROR(FieldError(Reason::kREQUEST_INVALID, "types", "a type has a name"));
     CO_RETURN_IF_ERROR(CheckType(type));
   }
   EngineStats stats = engine_->Stats();

@@ -143,7 +143,8 @@ class L1ModelTest : public testing::TestWithParam<Model> {
     if (outcome == InsertOutcome::kStored) {
       model_[key] = held;
     } else if (outcome == InsertOutcome::kTooLarge) {
-      // What was there may have been evicted, but is not served in an older version than it had.
+      // What it would have replaced is out of date and gone.
+      model_.erase(key);
       may_forget_ = true;
     } else {
       ASSERT_EQ(outcome, InsertOutcome::kConditionFailed);

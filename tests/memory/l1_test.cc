@@ -27,7 +27,7 @@ class L1Test : public testing::Test {
   }
 
   // `full_key` and `value` are what the fields refer to.
-  EntryFields Fields(const std::string& full_key, const std::string& value, Version version,
+  EntryFields Fields(std::string_view full_key, std::string_view value, Version version,
                      absl::Duration ttl = absl::Minutes(1)) {
     EntryFields fields;
     fields.full_key = full_key;
@@ -404,6 +404,77 @@ TEST_F(L1Test, KeysChosenToCollideElsewhereAreSpreadHere) {
   // Evenly filled tables are what the index needs 9 bytes an entry for; chains of collisions would
   // need more.
   EXPECT_LT(l1_->Usage().index_bytes, 1'600'000u);
+}
+
+// Live bytes as a part of the budget after a flood of `types` types, each with TTLs of its own.
+double LiveShare(uint64_t budget, int types, size_t value_bytes) {
+  ManualClock clock;
+  L1::Options options;
+  options.budget_bytes = budget;
+  options.entry_bytes_max = 64 << 10;
+  options.clock = &clock;
+  const std::unique_ptr<L1> l1 = L1::New(options);
+  std::mt19937_64 random(11);
+  const std::string value(value_bytes, 'x');
+  const uint64_t entries = 3 * budget / (value_bytes + 60);
+  for (uint64_t i = 0; i < entries; ++i) {
+    const uint64_t type = random() % static_cast<uint64_t>(types);
+    const std::string full_key = Full("k" + std::to_string(i));
+    EntryFields fields;
+    fields.full_key = full_key;
+    fields.value = value;
+    fields.version = i + 1;
+    fields.type_id = static_cast<uint16_t>(type);
+    const absl::Duration ttl =
+        absl::Minutes(1 + 7 * (type % 57)) * (0.9 + 0.002 * (random() % 100));
+    fields.fresh_until = fields.usable_until = MonoAfter(clock.Mono(), ttl);
+    EXPECT_EQ(l1->Insert(fields, {}, clock.Mono()).outcome, InsertOutcome::kStored);
+  }
+  EXPECT_TRUE(l1->CheckInvariants());
+  return static_cast<double>(l1->Usage().total.bytes()) / static_cast<double>(budget);
+}
+
+TEST(L1FillTest, ManyTypesAndTtlsLeaveMostOfTheBudgetToEntries) {
+  for (const uint64_t budget : {uint64_t{1} << 20, uint64_t{4} << 20, uint64_t{64} << 20}) {
+    for (const int types : {1, 16, 40, 300}) {
+      EXPECT_GT(LiveShare(budget, types, 300), 0.65) << budget << " bytes, " << types << " types";
+    }
+  }
+}
+
+TEST_F(L1Test, ServesOnAfterADeepShrink) {
+  Make(64 << 20);
+  const std::string value(8, 'x');
+  for (int i = 0; i < 1'500'000; ++i) Insert("k" + std::to_string(i), value, 10 + i);
+  SetBudget(4 << 20);
+  EXPECT_LE(l1_->Usage().bytes, l1_->Usage().budget_bytes);
+  for (int i = 0; i < 2000; ++i)
+    ASSERT_EQ(Insert("after" + std::to_string(i), value, 2'000'000 + i), InsertOutcome::kStored);
+  EXPECT_GT(l1_->Usage().total.entries, 10'000u);
+}
+
+TEST_F(L1Test, MinimumSharesThatTakeEverythingStillEvict) {
+  L1::Options options;
+  options.budget_bytes = 4 << 20;
+  options.entry_bytes_max = 64 << 10;
+  options.clock = &clock_;
+  options.types.resize(2);
+  options.types[0].share_min = 0.5;
+  options.types[1].share_min = 0.5;
+  l1_ = L1::New(options);
+  const std::string value(100, 'x');
+  for (int i = 0; i < 200'000; ++i)
+    ASSERT_EQ(InsertAs(i % 2, "k" + std::to_string(i), value), InsertOutcome::kStored);
+  EXPECT_GT(TypeTally(0).bytes(), 1u << 20);
+  EXPECT_GT(TypeTally(1).bytes(), 1u << 20);
+}
+
+TEST_F(L1Test, AValueTooLargeToKeepTakesTheOneItReplacesWithIt) {
+  Insert("a", "old", 10);
+  const FillTicket ticket = l1_->BeginFill(Full("a"));
+  EXPECT_EQ(Insert("a", std::string(3 << 20, 'x'), 11), InsertOutcome::kTooLarge);
+  EXPECT_EQ(Value("a"), "(none)");
+  EXPECT_EQ(Fill("a", "stale", 9, ticket), InsertOutcome::kTicketLost);
 }
 
 }  // namespace
