@@ -47,14 +47,14 @@ class Index {
   Index& operator=(const Index&) = delete;
 
   // The slot of the record for whose place `matches(place)` holds, and its content; null when there
-  // is none, or when a reader overlooked it. Looks at two cache lines at most.
+  // is none, or when a reader overlooked it. Looks at a few cache lines at most.
   template <typename Matches>
   ABSL_ATTRIBUTE_ALWAYS_INLINE Slot* Find(uint64_t hash, uint64_t* content,
                                           Matches&& matches) const {
     const uint64_t table = TableOf(hash).load(std::memory_order_acquire);
     const uint64_t count = CountOf(table);
     uint64_t line = HomeOf(hash, count);
-    for (int probe = 0; probe < 2; ++probe) {
+    for (int probe = 0; probe < kProbesOfReaders; ++probe) {
       Slot* const slots = LinesOf(table)[line].slots;
       uint32_t candidates = Candidates(slots, hash);
       for (; candidates != 0; candidates &= candidates - 1) {
@@ -120,6 +120,7 @@ class Index {
  private:
   static constexpr uint64_t kTagMask = (1ull << kTagBits) - 1;
   static constexpr int kLineSlots = 8;
+  static constexpr int kProbesOfReaders = 4;
   // A table is one number, so that a reader gets its lines and their count together:
   // | count: 16 bits | address of the lines: 48 bits |
   static constexpr int kAddressBits = 48;

@@ -167,7 +167,7 @@ class Record {
     static constinit thread_local uint64_t random = 0x9e3779b97f4a7c15;
     static constinit thread_local uint16_t elsewhere = 0;
     random = random * 6364136223846793005 + 1442695040888963407;
-    const uint32_t seldom = (1u << std::min(HitsExponent(code), kHitsExponentMax)) - 1;
+    const uint32_t seldom = (1u << HitsExponent(code)) - 1;
     const uint32_t counts = (static_cast<uint32_t>(random >> 32) & seldom) == 0 ? 1 : 0;
     uint16_t* const to = counts != 0 ? &hits_ : &elsewhere;
     Atomic(*to).store(static_cast<uint16_t>(code + counts), std::memory_order_relaxed);
@@ -191,7 +191,9 @@ class Record {
   static constexpr int kFractionBits = 9;
   static constexpr uint32_t kFraction = 1u << kFractionBits;
   static constexpr uint32_t kHitsExponentMax = 22;
-  static uint32_t HitsExponent(uint32_t code) { return std::max(code >> kFractionBits, 1u) - 1; }
+  static uint32_t HitsExponent(uint32_t code) {
+    return std::min(std::max(code >> kFractionBits, 1u) - 1, kHitsExponentMax);
+  }
   static uint32_t DecodeHits(uint32_t code) {
     const uint32_t fraction = code < kFraction ? code : kFraction + (code & (kFraction - 1));
     return fraction << HitsExponent(code);

@@ -187,6 +187,22 @@ TEST_F(BadInputTest, SelectorsModesAndLeases) {
                 grpc::StatusCode::INVALID_ARGUMENT, "LEASE_TOKEN_INVALID", "lease_token");
 }
 
+TEST_F(BadInputTest, StatsOfNoTypeOrAnUnknownOne) {
+  for (const auto& [type, reason] :
+       {std::pair("", "REQUEST_INVALID"), std::pair("usr", "TYPE_UNKNOWN")}) {
+    v1::StatsRequest request;
+    request.add_types(type);
+    v1::StatsResponse response;
+    const grpc::Status status = cache_->Stats(Within(5).get(), request, &response);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_EQ(ReasonOf(status), reason);
+  }
+  v1::StatsRequest request;
+  request.add_namespaces("");  // stands for `default`
+  v1::StatsResponse response;
+  EXPECT_TRUE(cache_->Stats(Within(5).get(), request, &response).ok());
+}
+
 TEST_F(BadInputTest, MalformedMessagesAndUnknownMethods) {
   for (const std::string& bytes : {std::string("\xff\xff\xff\xff"),
                                    std::string("\x12\x7f"
