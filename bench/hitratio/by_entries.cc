@@ -68,7 +68,8 @@ ByEntries ReplayByEntries(const Trace& trace, double fraction, const ReplayOptio
       fields.full_key = key.view();
       fields.version = versions.Next();
       fields.fresh_until = fields.usable_until = now + kTtl;
-      l1->Insert(fields, Expect{}, now);
+      // What is too large once is too large always: all entries are of one size.
+      if (l1->Insert(fields, Expect{}, now).outcome == InsertOutcome::kTooLarge) return result;
     }
     clock.Advance(kBetweenRequests);
     if (++since_sweep == kSweepEvery) {

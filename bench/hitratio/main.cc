@@ -73,6 +73,7 @@ void ReportByBytes(const std::string& name, const ByBytes& result) {
   line("lru_bytes", static_cast<double>(result.lru_bytes), "bytes");
   line("budget_bytes", static_cast<double>(result.budget_bytes), "bytes");
   line("lru_hit_ratio", result.lru_hit_ratio, "");
+  line("half_lru_hit_ratio", result.half_lru_hit_ratio, "");
   line("hit_ratio", result.hit_ratio, "");
   line("expired_mean", 100 * result.expired_mean, "%");
   line("expired_most", 100 * result.expired_most, "%");

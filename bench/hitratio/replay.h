@@ -32,6 +32,7 @@ struct ByBytes {
   uint64_t lru_bytes = 0;
   uint64_t budget_bytes = 0;
   double lru_hit_ratio = 0;
+  double half_lru_hit_ratio = 0;  // of an LRU with no more than L1 has
   double hit_ratio = 0;
   // Parts of the budget: entries past their time that were still held, counted from outside, and
   // everything dead that L1 itself knows of.

@@ -1,9 +1,9 @@
-// The index is many small hash tables, by the middle bits of the hash, of a few hundred slots each.
-// A table that is full is rebuilt a step larger by itself, in microseconds: so the index always
-// fits the number of entries (seven eighths full on average, 9 bytes an entry), there is no moment
-// at which everything is rehashed, and never more than one small table exists twice. The steps are
-// the size classes of common allocators, four to a doubling, so that none of it is lost to
-// rounding.
+// The index is many small hash tables, by the middle bits of the hash, of a few thousand slots
+// each. A table that is full is rebuilt a step larger by itself, in some ten microseconds: so the
+// index always fits the number of entries (seven eighths full on average, 9 bytes an entry), there
+// is no moment at which everything is rehashed, and never more than one small table exists twice.
+// The steps are the size classes of common allocators, four to a doubling, so that none of it is
+// lost to rounding.
 //
 // Inside a table a tag has a home line, in proportion to its value, so that a rebuild needs the
 // slots alone and no record. A record goes to the first line with room from its home on: whoever
@@ -19,16 +19,16 @@
 #include <algorithm>
 #include <bit>
 #include <cassert>
-#include <cstdlib>
 #include <new>
 
+#include "base/blocks.h"
 #include "base/epoch.h"
 
 namespace larder {
 namespace {
 
 // One table for so many bytes of the shard.
-constexpr uint64_t kShardBytesPerTable = 64 << 10;
+constexpr uint64_t kShardBytesPerTable = 512 << 10;
 constexpr uint64_t kTablesMax = 1 << 22;
 
 }  // namespace
@@ -49,7 +49,7 @@ Index::~Index() {
   Reclaim(UINT64_MAX);
   for (uint64_t i = 0; i < table_count_; ++i) {
     Line* const lines = LinesOf(tables_[i].load());
-    if (lines != &no_lines_) std::free(lines);
+    if (lines != &no_lines_) FreeBlock(lines, CountOf(tables_[i].load()) * sizeof(Line));
   }
 }
 
@@ -63,8 +63,7 @@ uint64_t Index::Smaller(uint64_t count) {
 }
 
 uint64_t Index::NewTable(uint64_t count) {
-  void* const memory = std::aligned_alloc(alignof(Line), count * sizeof(Line));
-  if (memory == nullptr) std::abort();
+  void* const memory = AllocateBlock(count * sizeof(Line));
   Line* const lines = new (memory) Line[count]();
   return count << kAddressBits | reinterpret_cast<uint64_t>(lines);
 }
@@ -125,7 +124,7 @@ void Index::Rebuild(uint64_t number, uint64_t count) {
 void Index::Reclaim(uint64_t passed) {
   std::erase_if(waiting_, [&](const Waiting& waiting) {
     if (waiting.stamp > passed) return false;
-    std::free(waiting.lines);
+    FreeBlock(waiting.lines, waiting.bytes);
     waiting_bytes_ -= waiting.bytes;
     bytes_ -= waiting.bytes;
     return true;

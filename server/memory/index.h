@@ -190,7 +190,7 @@ class Index {
 
   static uint64_t Larger(uint64_t count);
   static uint64_t Smaller(uint64_t count);
-  static uint64_t LimitOf(uint64_t count) { return count * kLineSlots * 15 / 16; }
+  static uint64_t LimitOf(uint64_t count) { return count * kLineSlots * 31 / 32; }
   static uint64_t NewTable(uint64_t count);
   static void Place(uint64_t table, uint64_t content);
   void Rebuild(uint64_t number, uint64_t count);

@@ -2,9 +2,10 @@
 // one by the hash of its key, and adds up what they hold.
 //
 // Shards. One lock is enough for a small cache, and a whole budget in one piece is the best that an
-// eviction can have; many writers want many locks. So a shard has 32 MiB at least, and there are 64
-// at most. Segments are a thousandth of a shard, within 4 KiB and 256 KiB: small enough that open
-// and half evicted ones hardly count, large enough that what is done once a segment hardly costs.
+// eviction can have; many writers want many locks. So a shard has 32 MiB at least, more than four
+// of them 512 MiB each (the last huge page of each is half empty), and there are 64 at most.
+// Segments are a thousandth of a shard, within 4 KiB and 256 KiB: small enough that open and half
+// evicted ones hardly count, large enough that what is done once a segment hardly costs.
 //
 // The budget is divided evenly. Keys are placed by a keyed hash, so no client can make one shard
 // fuller than the others.
@@ -29,6 +30,9 @@ namespace {
 
 constexpr uint64_t kShardsMax = 64;
 constexpr uint64_t kShardBytesMin = 32 << 20;
+// Up to so many shards; beyond it, one for so many bytes.
+constexpr uint64_t kShardsFew = 4;
+constexpr uint64_t kShardBytesMany = 512 << 20;
 constexpr uint64_t kSegmentsPerShard = 1024;
 constexpr uint64_t kSegmentBytesMin = 8 << 10;
 constexpr uint64_t kSegmentBytesMax = 256 << 10;
@@ -197,8 +201,9 @@ ShardedL1::ShardedL1(const Options& options)
   const uint64_t shard_bytes_min =
       std::max({options.entry_bytes_max * Shard::kLargestPerShard,
                 std::min<uint64_t>(tallies * kTalliesShare, 64 << 20), kShardBytesMin});
+  const uint64_t count_max = std::clamp(budget_bytes_ / kShardBytesMany, kShardsFew, kShardsMax);
   const uint64_t count =
-      std::bit_floor(std::clamp<uint64_t>(budget_bytes_ / shard_bytes_min, 1, kShardsMax));
+      std::bit_floor(std::clamp<uint64_t>(budget_bytes_ / shard_bytes_min, 1, count_max));
   const uint64_t shard_bytes = (budget_bytes_ - FixedBytes()) / count;
   const uint64_t segment_bytes = std::clamp(std::bit_floor(shard_bytes / kSegmentsPerShard),
                                             kSegmentBytesMin, kSegmentBytesMax);

@@ -21,6 +21,8 @@ namespace {
 constexpr uint32_t kOpenShare = 8;
 // A shard is nearly full when less than one part in this many is free.
 constexpr uint64_t kNearlyFullShare = 4;
+// What the policy is made for until then: it takes four bytes an entry.
+constexpr uint64_t kEntriesUnlearned = 1024;
 
 }  // namespace
 
@@ -183,7 +185,7 @@ void Shard::ResizePolicy() {
   const bool nearly_full = live > Capacity() / kNearlyFullShare * (kNearlyFullShare - 1);
   nearly_full_.store(nearly_full, std::memory_order_relaxed);
   const uint64_t held = Capacity() / mean;
-  policy_.Resize(std::max<uint64_t>(nearly_full ? held : std::min(held, 2 * entries), 1));
+  policy_.Resize(std::max<uint64_t>(nearly_full ? held : std::min(held, kEntriesUnlearned), 1));
   policy_bytes_ = policy_.bytes();
 }
 

@@ -21,7 +21,7 @@ TEST(SharedBytesTest, HoldsACopyOfAnySize) {
     EXPECT_EQ(bytes.view(), before);
     EXPECT_EQ(bytes.allocated_bytes(), SharedBytes::AllocatedBytesFor(size));
     EXPECT_GT(bytes.allocated_bytes(), size);
-    EXPECT_LE(bytes.allocated_bytes(), size + size / 4 + 64);
+    EXPECT_LE(bytes.allocated_bytes(), size + size / 4 + 80);
   }
 }
 

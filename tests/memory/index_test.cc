@@ -23,7 +23,7 @@ namespace larder {
 namespace {
 
 constexpr uint64_t kTagMask = (1 << Index::kTagBits) - 1;
-constexpr uint64_t kBytesPerTable = 64 << 10;
+constexpr uint64_t kBytesPerTable = 512 << 10;
 constexpr uint64_t kLineBytes = 64;
 
 // What hashes the keys of a test have.
