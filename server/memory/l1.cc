@@ -2,8 +2,8 @@
 // one by the hash of its key, and adds up what they hold.
 //
 // Shards. One lock is enough for a small cache, and a whole budget in one piece is the best that an
-// eviction can have; many writers want many locks. So a shard has 32 MiB at least, more than four
-// of them 512 MiB each (the last huge page of each is half empty), and there are 64 at most.
+// eviction can have; many writers want many locks. So a shard has 32 MiB at least, more than eight
+// of them 256 MiB each (the last huge page of each is half empty), and there are 64 at most.
 // Segments are a thousandth of a shard, within 4 KiB and 256 KiB: small enough that open and half
 // evicted ones hardly count, large enough that what is done once a segment hardly costs.
 //
@@ -31,8 +31,8 @@ namespace {
 constexpr uint64_t kShardsMax = 64;
 constexpr uint64_t kShardBytesMin = 32 << 20;
 // Up to so many shards; beyond it, one for so many bytes.
-constexpr uint64_t kShardsFew = 4;
-constexpr uint64_t kShardBytesMany = 512 << 20;
+constexpr uint64_t kShardsFew = 8;
+constexpr uint64_t kShardBytesMany = 256 << 20;
 constexpr uint64_t kSegmentsPerShard = 1024;
 constexpr uint64_t kSegmentBytesMin = 8 << 10;
 constexpr uint64_t kSegmentBytesMax = 256 << 10;
@@ -96,6 +96,8 @@ L1Common::~L1Common() {
 
 void L1Common::Tick(MonoNanos now) {
   wall_minus_mono.store(absl::ToUnixNanos(clock->Now()) - now, std::memory_order_relaxed);
+  if (now < next_epochs && now != began) return;
+  next_epochs = now + absl::ToInt64Nanoseconds(absl::Seconds(1));
   for (size_t id = 0; id <= types_max; ++id) {
     types[id].hits_epoch.store(static_cast<uint8_t>((now - began) / types[id].hits_half_life),
                                std::memory_order_relaxed);

@@ -71,6 +71,7 @@ struct L1Common {
   Mutex learn_mu;
   std::vector<std::unique_ptr<const std::string>> names ABSL_GUARDED_BY(learn_mu);
   std::atomic<int64_t> wall_minus_mono{0};
+  std::atomic<MonoNanos> next_epochs{0};  // when Tick looks at the half-lives again
   // The id of the default namespace, once it is known.
   std::atomic<uint32_t> default_id{UINT32_MAX};
   // Entries by encoding, in chunks that are allocated when the first entry of one comes.
