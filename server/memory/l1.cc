@@ -4,7 +4,7 @@
 // Shards. One lock is enough for a small cache, and a whole budget in one piece is the best that an
 // eviction can have; many writers want many locks. So a shard has 32 MiB at least, more than eight
 // of them 256 MiB each (the last huge page of each is half empty), and there are 64 at most.
-// Segments are a thousandth of a shard, within 4 KiB and 256 KiB: small enough that open and half
+// Segments are a thousandth of a shard, within 8 KiB and 256 KiB: small enough that open and half
 // evicted ones hardly count, large enough that what is done once a segment hardly costs.
 //
 // The budget is divided evenly. Keys are placed by a keyed hash, so no client can make one shard

@@ -127,9 +127,9 @@ bool CacheHandlers::TryBatchGet(CallContext*, const v1::BatchGetRequest& request
   bool all = true;
   uint64_t bytes = 0;
   response->mutable_results()->Reserve(request.keys_size());
+  Entry entry;
   for (const std::string& key : request.keys()) {
     v1::GetResult* const result = response->add_results();
-    Entry entry;
     if (engine_->FindHit(FullKey(request.namespace_(), key), now, !request.metadata_only(),
                          &entry)) {
       bytes += request.metadata_only() ? 0 : entry.value_bytes();

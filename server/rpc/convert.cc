@@ -139,7 +139,7 @@ v1::MissReason ToProto(MissReason reason) {
   return v1::MISS_REASON_UNSPECIFIED;
 }
 
-void FillHit(Entry entry, MonoNanos now, bool metadata_only, CallContext* context, v1::Hit* hit) {
+void FillHit(Entry&& entry, MonoNanos now, bool metadata_only, CallContext* context, v1::Hit* hit) {
   hit->set_value_bytes(entry.value_bytes());
   hit->set_version(entry.version);
   ToProto(absl::Nanoseconds(std::max<MonoNanos>(now - entry.written, 0)), hit->mutable_age());

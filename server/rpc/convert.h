@@ -52,7 +52,7 @@ v1::MissReason ToProto(MissReason reason);
 
 // Moves the value into `hit`. `context` set: a shared value is attached to the call instead (see
 // CallContext::AttachValue); null: it is copied. REQUIRES: the value is plain, or metadata_only.
-void FillHit(Entry entry, MonoNanos now, bool metadata_only, CallContext* context, v1::Hit* hit);
+void FillHit(Entry&& entry, MonoNanos now, bool metadata_only, CallContext* context, v1::Hit* hit);
 void FillMiss(const ReadResult& read, v1::Miss* miss);
 void FillHotKey(const HotKeys::Row& row, const TypeTable& types, v1::HotKey* to);
 
