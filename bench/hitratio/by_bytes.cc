@@ -111,7 +111,8 @@ class Replay {
       const MonoNanos next = std::min(time_ + step, time);
       clock_.Advance(absl::Nanoseconds(next - time_));
       time_ = next;
-      l1_->Sweep(clock_.Mono());
+      while (l1_->Sweep(clock_.Mono())) {
+      }
     }
   }
 

@@ -73,7 +73,8 @@ ByEntries ReplayByEntries(const Trace& trace, double fraction, const ReplayOptio
     }
     clock.Advance(kBetweenRequests);
     if (++since_sweep == kSweepEvery) {
-      l1->Sweep(clock.Mono());
+      while (l1->Sweep(clock.Mono())) {
+      }
       since_sweep = 0;
     }
   }

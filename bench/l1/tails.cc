@@ -118,7 +118,7 @@ class Disturbance {
   void Keep() {
     PinTo(1);
     for (int tick = 0; !stop_; ++tick) {
-      l1_->Sweep(Clock::System()->Mono());
+      while (!stop_ && l1_->Sweep(Clock::System()->Mono())) std::this_thread::yield();
       if (tick % 5 == 4) {
         const uint64_t budget = resizes_ % 2 == 0 ? kBudget / 2 : kBudget;
         while (!stop_ && !l1_->SetBudget(budget)) {

@@ -98,7 +98,8 @@ class Churn {
 
   void EndTick() {
     clock_.Advance(absl::Milliseconds(100));
-    l1_->Sweep(clock_.Mono());
+    while (l1_->Sweep(clock_.Mono())) {
+    }
     const uint64_t resident = ResidentBytes();
     ++tick_;
     if (tick_ < kTicks) {

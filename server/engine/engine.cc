@@ -13,6 +13,7 @@ namespace larder {
 namespace {
 
 constexpr absl::Duration kSweepInterval = absl::Milliseconds(100);
+constexpr absl::Duration kSweepStepInterval = absl::Milliseconds(1);
 constexpr absl::Duration kTrainInterval = absl::Seconds(1);
 // Between the steps of one training, so that other work comes in between.
 constexpr absl::Duration kTrainStepInterval = absl::Milliseconds(20);
@@ -107,8 +108,9 @@ void Engine::TrainAndReschedule() {
 
 void Engine::SweepAndReschedule() {
   hot_keys_.Tick();
-  memory_->Sweep(options_.clock->Mono());
-  options_.executor->After(kSweepInterval, [this] { SweepAndReschedule(); });
+  const bool more = memory_->Sweep(options_.clock->Mono());
+  options_.executor->After(more ? kSweepStepInterval : kSweepInterval,
+                           [this] { SweepAndReschedule(); });
 }
 
 void Engine::Drain() { leases_.Drain(); }

@@ -19,7 +19,6 @@
 #include <cstdlib>
 #include <utility>
 
-#include "absl/time/clock.h"
 #include "base/random.h"
 #include "base/strings.h"
 #include "core/key.h"
@@ -36,14 +35,13 @@ constexpr uint64_t kShardBytesMany = 256 << 20;
 constexpr uint64_t kSegmentsPerShard = 1024;
 constexpr uint64_t kSegmentBytesMin = 8 << 10;
 constexpr uint64_t kSegmentBytesMax = 256 << 10;
-// Books of types and namespaces take at most one part in this many of a shard.
+// Books of types and namespaces take at most one part in this many of a shard, unless there may be
+// tens of thousands of them.
 constexpr uint64_t kTalliesShare = 16;
 // From this size of a shard on, its segments are in huge pages: a hit in a large cache waits for
 // address translation as long as for the data.
 constexpr uint64_t kHugeShardBytes = 16 << 20;
 constexpr uint64_t kHugePageBytes = 2 << 20;
-constexpr int kSweepRoundsMax = 64;
-constexpr absl::Duration kSweepPause = absl::Microseconds(50);
 // An index is made for so many times the budget at the start.
 constexpr uint64_t kGrowthForeseen = 16;
 // How far a budget may grow; beyond it the index would not fit any more.
@@ -168,7 +166,7 @@ class ShardedL1 : public L1 {
     ShardOf(HashOf(full_key)).EndFill(full_key, ticket);
   }
   uint64_t BytesFor(const EntryFields& fields) const override;
-  void Sweep(MonoNanos now) override;
+  bool Sweep(MonoNanos now) override;
   bool SetBudget(uint64_t budget_bytes) override;
   uint64_t EntriesEncoded(Encoding encoding) const override;
   L1Usage Usage() const override;
@@ -249,14 +247,13 @@ uint64_t ShardedL1::BytesFor(const EntryFields& fields) const {
          (large ? SharedBytes::AllocatedBytesFor(fields.value.size()) : 0);
 }
 
-void ShardedL1::Sweep(MonoNanos now) {
+bool ShardedL1::Sweep(MonoNanos now) {
   common_.Tick(now);
+  bool more = false;
   for (const std::unique_ptr<Shard>& shard : shards_) {
-    for (int round = 0; round < kSweepRoundsMax && shard->SweepStep(now); ++round) {
-      // Whoever waits for the lock gets it: it is not a fair one.
-      absl::SleepFor(kSweepPause);
-    }
+    if (shard->SweepStep(now)) more = true;
   }
+  return more;
 }
 
 bool ShardedL1::SetBudget(uint64_t budget_bytes) {
@@ -283,17 +280,14 @@ L1Usage ShardedL1::Usage() const {
   L1Usage usage;
   usage.budget_bytes = budget_bytes_.load();
   usage.bytes = FixedBytes();
-  const MonoNanos now = common_.clock->Mono();
-  for (const std::unique_ptr<Shard>& shard : shards_) shard->AddTo(&usage, now);
+  for (const std::unique_ptr<Shard>& shard : shards_) shard->AddTo(&usage);
   usage.newcomer_share /= static_cast<double>(shards_.size());
   for (const L1Tally& tally : usage.by_type) usage.total.Add(tally);
   return usage;
 }
 
 bool ShardedL1::CheckInvariants() const {
-  const MonoNanos now = common_.clock->Mono();
-  return std::ranges::all_of(shards_,
-                             [now](const auto& shard) { return shard->CheckInvariants(now); });
+  return std::ranges::all_of(shards_, [](const auto& shard) { return shard->CheckInvariants(); });
 }
 
 }  // namespace

@@ -2,7 +2,8 @@
 // version of a key this replica serves. Thread safety: any method, any thread. A hit takes no lock;
 // everything else blocks at most for one shard's lock, which is never held across I/O or a
 // callback. Errors: none; a lookup that finds nothing says why as far as L1 remembers. Never holds
-// more than its budget, index and bookkeeping included. Never calls another tier.
+// more than its budget, index and bookkeeping included; while a reader that lost its processor
+// holds memory back, at most a sixty-fourth more. Never calls another tier.
 //
 // Fills. A load takes time, and what it brings back may be out of date when it lands. BeginFill
 // leaves a ticket for the key; whatever changes the key afterwards (Insert, Erase) takes the ticket
@@ -172,9 +173,10 @@ class L1 {
   // Bytes that an entry with these fields takes, its part of the index included.
   virtual uint64_t BytesFor(const EntryFields& fields) const = 0;
 
-  // Gives the memory of expired entries back and goes on with what is due: a bounded step for each
-  // shard. To be called about ten times a second.
-  virtual void Sweep(MonoNanos now) = 0;
+  // Gives the memory of expired entries back and goes on with what is due: one segment's worth in
+  // each shard. To be called about ten times a second, and again in a millisecond when it returns
+  // that more is due.
+  virtual bool Sweep(MonoNanos now) = 0;
 
   // Changes the budget, within budget_bytes_max and the least that its shards can work with (about
   // a fortieth of the budget at the start; Usage says what is in force), in steps: each call frees

@@ -145,8 +145,8 @@ class Shard {
   // Goes towards `budget_bytes`, for about a millisecond. True when it is reached.
   bool BudgetStep(uint64_t budget_bytes, MonoNanos now);
 
-  void AddTo(L1Usage* usage, MonoNanos now) const;
-  bool CheckInvariants(MonoNanos now) const;
+  void AddTo(L1Usage* usage) const;
+  bool CheckInvariants() const;
 
  private:
   // Open segments of one group, and its chains by age.

@@ -273,8 +273,7 @@ void Shard::Retire(uint32_t number) {
   pool_.Retire(number);
 }
 
-void Shard::AddTo(L1Usage* usage, MonoNanos now) const {
-  (void)now;
+void Shard::AddTo(L1Usage* usage) const {
   MutexLock lock(&mu_);
   usage->bytes += Used();
   usage->segment_bytes += pool_.bytes();
@@ -293,8 +292,7 @@ void Shard::AddTo(L1Usage* usage, MonoNanos now) const {
 }
 
 // The walk over everything that CheckInvariants makes.
-bool Shard::CheckInvariants(MonoNanos now) const {
-  (void)now;
+bool Shard::CheckInvariants() const {
   MutexLock lock(&mu_);
   uint64_t live = 0;
   uint64_t dead = 0;

@@ -40,9 +40,8 @@ constexpr int kYieldsMax = 64;
 // What waits for readers that do not come may be overdrawn up to one part in this many of the
 // budget.
 constexpr uint64_t kOverdraftShare = 64;
-// One sweep step looks at so many segments and into so many.
+// One sweep step looks at so many segments, and into the first that is due.
 constexpr uint32_t kSweepLooks = 256;
-constexpr int kSweepWalks = 1;
 // Part of a segment's time in which its records end that has to be over before they are looked
 // for.
 constexpr double kEndedShare = 0.25;
@@ -364,9 +363,7 @@ bool Shard::SweepStep(MonoNanos now) {
   MutexLock lock(&mu_);
   index_.Trim(kTrimTables);
   if (Waiting() > 0) Reclaim();
-  int walks = 0;
-  uint32_t looks = 0;
-  for (; looks < std::min(kSweepLooks, pool_.end()) && walks < kSweepWalks; ++looks) {
+  for (uint32_t looks = 0; looks < std::min(kSweepLooks, pool_.end()); ++looks) {
     const uint32_t number = sweep_next_++ % pool_.end();
     const Segment& segment = pool_[number];
     if (segment.state != Segment::State::kOpen && segment.state != Segment::State::kSealed)
@@ -375,13 +372,13 @@ bool Shard::SweepStep(MonoNanos now) {
     const double span = static_cast<double>(segment.last_expiry - segment.first_expiry);
     const double over = static_cast<double>(now - segment.first_expiry);
     if (segment.last_expiry > now && over < kEndedShare * span) continue;
-    ++walks;
     ExpireIn(number, now);
     const bool worth = segment.state == Segment::State::kSealed &&
                        segment.dead >= pool_.segment_bytes() * kEndedShare;
     if (worth && pool_.ready() > 0) Compact(number, now);
+    return true;
   }
-  return walks == kSweepWalks;
+  return false;
 }
 
 bool Shard::BudgetStep(uint64_t budget_bytes, MonoNanos now) {

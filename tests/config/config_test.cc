@@ -17,10 +17,6 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-Machine SomeMachine() {
-  return {.hostname = "larder-7", .memory = MemoryOf(uint64_t{8} << 30), .cpus = 4};
-}
-
 Config Load(const ConfigSource& source, const Machine& machine = SomeMachine()) {
   auto config = LoadConfig(source, machine);
   EXPECT_TRUE(config.ok()) << config.status().message();

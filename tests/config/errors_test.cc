@@ -6,33 +6,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "config/config.h"
-#include "tests/config/some_machine.h"
+#include "tests/config/problems.h"
 
 namespace larder {
 namespace {
 
 using testing::ElementsAre;
-
-Machine SomeMachine() {
-  return {.hostname = "larder-7", .memory = MemoryOf(uint64_t{8} << 30), .cpus = 4};
-}
-
-std::vector<std::string> ProblemsOf(const std::string& text) {
-  const auto config = LoadConfig({.file_name = "f", .text = text}, SomeMachine());
-  if (config.ok()) return {};
-  EXPECT_EQ(config.status().code(), absl::StatusCode::kInvalidArgument);
-  return absl::StrSplit(std::string(config.status().message()), '\n');
-}
-
-struct Row {
-  std::string text;
-  std::string problem;
-};
-
-void ExpectEach(const std::vector<Row>& rows) {
-  for (const Row& row : rows)
-    EXPECT_THAT(ProblemsOf(row.text), ElementsAre(row.problem)) << row.text;
-}
 
 TEST(ConfigErrorsTest, NamesOfFields) {
   ExpectEach({

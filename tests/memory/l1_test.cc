@@ -219,7 +219,8 @@ TEST_F(L1Test, SweepFreesWhatExpiredUntouched) {
   Insert("long", "x", 9999);
   const uint64_t before = l1_->Usage().bytes;
   clock_.Advance(absl::Seconds(2));
-  for (int i = 0; i < 20; ++i) l1_->Sweep(clock_.Mono());
+  while (l1_->Sweep(clock_.Mono())) {
+  }
   EXPECT_EQ(l1_->Usage().total.entries, 1u);
   EXPECT_EQ(l1_->Usage().total.expirations, 5000u);
   EXPECT_LT(l1_->Usage().dead_bytes, before / 20);
@@ -232,14 +233,16 @@ TEST_F(L1Test, HitsFadeByHalfEachHalfLifeAndLiveOnInTheNextVersion) {
   Peek("a");
   EXPECT_EQ(entry_.hits, 40u);
   clock_.Advance(absl::Minutes(10));
-  l1_->Sweep(clock_.Mono());
+  while (l1_->Sweep(clock_.Mono())) {
+  }
   Peek("a");
   EXPECT_EQ(entry_.hits, 20u);
   EXPECT_EQ(Insert("a", "2", 11, {}, absl::Minutes(15)), InsertOutcome::kStored);
   Peek("a");
   EXPECT_EQ(entry_.hits, 20u);
   clock_.Advance(absl::Minutes(10));
-  l1_->Sweep(clock_.Mono());
+  while (l1_->Sweep(clock_.Mono())) {
+  }
   Find("a");
   EXPECT_EQ(entry_.hits, 11u);
   // Also after it expired, while it is remembered.
@@ -267,7 +270,8 @@ TEST_F(L1Test, SlidingEntriesLiveOnWithEachHitAndEndWithoutOne) {
     ASSERT_EQ(l1_->Insert(fields, {}, clock_.Mono()).outcome, InsertOutcome::kStored);
     for (int i = 0; i < 10; ++i) {
       clock_.Advance(ttl * 0.9);
-      l1_->Sweep(clock_.Mono());
+      while (l1_->Sweep(clock_.Mono())) {
+      }
       ASSERT_EQ(Value("s"), "session");
       EXPECT_EQ(entry_.usable_until, clock_.Mono() + fields.sliding);
     }
