@@ -22,7 +22,7 @@ needs_build() {
   command_from ninja-build ninja
   command_from ccache ccache
   packages g++ pkgconf protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libgrpc++-dev libabsl-dev \
-    libyaml-cpp-dev libcli11-dev libfmt-dev libjemalloc-dev libzstd-dev liblz4-dev
+    libyaml-cpp-dev libcli11-dev libfmt-dev libjemalloc-dev libzstd-dev liblz4-dev librocksdb-dev libhiredis-dev
 }
 
 needs_python() {
@@ -36,6 +36,8 @@ needs_node() {
 
 needs_test() {
   packages libgtest-dev libgmock-dev ca-certificates
+  command_from redis-server redis-server
+  command_from redis-sentinel redis-sentinel
   command_from shellcheck shellcheck
   needs_python
   needs_node
@@ -46,6 +48,9 @@ needs_test() {
 }
 
 needs_bench() {
+  command_from rocksdb-tools db_bench
+  command_from redis-server redis-server
+  command_from redis-tools redis-benchmark
   command_from nghttp2-client h2load
   command_from curl curl
   command_from python3 python3

@@ -19,15 +19,19 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "base/data_dir.h"
 #include "base/executor.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "below.h"
 #include "config/auto.h"
+#include "config/l2.h"
 #include "core/version.h"
 #include "engine/engine.h"
 #include "engine/request_ids.h"
+#include "engine/warm.h"
 #include "larder/config/v1/config.pb.h"
 #include "memory/memory_watch.h"
 #include "rpc/admin_handlers.h"
@@ -41,6 +45,10 @@ namespace {
 
 // A request id with what it answered: most answers are small, those of batches are not.
 constexpr uint64_t kRequestIdBytes = 512;
+// How long calls of the second tier that are under way may hold up the end, and the last messages
+// to the other replicas.
+constexpr absl::Duration kStopMost = absl::Seconds(5);
+constexpr absl::Duration kGoodbyeMost = absl::Seconds(1);
 constexpr char kVersionFile[] = "version";
 constexpr absl::Duration kVersionsAhead = absl::Minutes(1);
 // While versions are ahead of the wall clock they grow by counting, four million to the second.
@@ -76,9 +84,13 @@ LogOptions LogOptionsFrom(const config::v1::Log& log) {
 }
 
 Engine::Options EngineOptionsFrom(const Config& config, const MemoryWatch& memory,
-                                  Executor* executor, Version floor) {
+                                  const Below& below, Executor* executor, Version floor) {
   const config::v1::Config& proto = *config.proto;
   Engine::Options options;
+  options.tier = below.tier.get();
+  options.bus = below.bus.get();
+  options.fleet_leases = below.fleet_leases.get();
+  options.serve_suspect = below.bus_options.serve_suspect;
   options.executor = executor;
   options.types = config.types;
   options.node_id = proto.node().id();
@@ -92,6 +104,21 @@ Engine::Options EngineOptionsFrom(const Config& config, const MemoryWatch& memor
   options.waiters_per_key_max = proto.limits().waiters_per_key();
   options.lease_ttl = FromProto(proto.leases().ttl());
   options.lease_ttl_max = FromProto(proto.leases().max());
+  return options;
+}
+
+Warmer::Options WarmerOptionsFrom(const config::v1::Config& proto, DataDir* data_dir,
+                                  Engine* engine, Executor* executor, Executor* disk) {
+  const WarmOptions warm = WarmOptionsOf(proto);
+  Warmer::Options options;
+  options.engine = engine;
+  options.data_dir = data_dir;
+  options.executor = executor;
+  options.disk = disk;
+  options.limit = warm.limit;
+  options.before_ready = warm.before_ready;
+  options.rate = warm.rate;
+  options.save_interval = warm.save;
   return options;
 }
 
@@ -159,6 +186,17 @@ class VersionKeeper {
   DataDir* const dir_;
 };
 
+// The other replicas need not find out by themselves that this one is gone.
+void SayGoodbye(Bus* bus) {
+  const auto said = std::make_shared<absl::Notification>();
+  Spawn(bus->Stop(MonoAfter(Clock::System()->Mono(), kGoodbyeMost)),
+        [said](const absl::Status& status) {
+          if (!status.ok()) LogWarning("bus_not_drained", {{"error", status}});
+          said->Notify();
+        });
+  said->WaitForNotificationWithTimeout(2 * kGoodbyeMost);
+}
+
 sigset_t ShutdownSignals() {
   sigset_t signals;
   sigemptyset(&signals);
@@ -197,8 +235,11 @@ absl::Status Serve(const Config& config, const std::string& version) {
 
   const std::unique_ptr<ThreadPool> pool =
       ThreadPool::New({static_cast<int>(proto.workers().threads()), proto.limits().queue()});
+  // For what waits for the disk.
+  const std::unique_ptr<ThreadPool> disk_pool = ThreadPool::New({1, proto.limits().queue()});
+  ASSIGN_OR_RETURN(const Below below, NewBelow(config, pool.get()));
   MemoryWatch memory({.governor = MemoryOptionsOf(proto), .executor = pool.get()});
-  Engine engine(EngineOptionsFrom(config, memory, pool.get(), floor));
+  Engine engine(EngineOptionsFrom(config, memory, below, pool.get(), floor));
   RequestIds request_ids({.ids_max = proto.limits().request_ids(),
                           .bytes_max = proto.limits().request_ids() * kRequestIdBytes,
                           .remember = FromProto(proto.limits().request_id_ttl())});
@@ -206,16 +247,25 @@ absl::Status Serve(const Config& config, const std::string& version) {
   const RequestLimits limits{proto.limits().value_bytes(),
                              static_cast<int>(proto.limits().batch_keys()),
                              proto.limits().message_bytes()};
-  CacheHandlers cache({limits, proto.node().name()}, &engine, &request_ids, &methods);
+  CacheHandlers cache({limits, proto.node().name(), below.bus_options.fleet_wait}, &engine,
+                      &request_ids, &methods);
   AdminHandlers admin({version, proto.node().name(), limits, absl::Now()}, &engine, &methods);
   Dispatcher dispatcher(Clock::System(), pool.get());
+
+  Warmer warmer(WarmerOptionsFrom(proto, data_dir.get(), &engine, pool.get(), disk_pool.get()));
 
   // Work that is still running uses what was made above, so the workers stop first, whichever way
   // this function ends.
   struct StopWorkers {
     ThreadPool* pool;
-    ~StopWorkers() { pool->Shutdown(); }
-  } stop_workers{pool.get()};
+    ThreadPool* disk_pool;
+    Engine* engine;
+    ~StopWorkers() {
+      engine->Stop(kStopMost);
+      disk_pool->Shutdown();
+      pool->Shutdown();
+    }
+  } stop_workers{pool.get(), disk_pool.get(), &engine};
 
   RETURN_IF_ERROR(version_keeper.Save(engine.versions()));
   ASSIGN_OR_RETURN(const std::unique_ptr<ReferenceLane> lane,
@@ -224,7 +274,9 @@ absl::Status Serve(const Config& config, const std::string& version) {
   memory.Start({.held_bytes = [&engine] { return engine.memory().Usage().bytes; },
                 .set_budget = [&engine](uint64_t bytes) { engine.SetMemoryBudget(bytes); }});
   version_keeper.SaveRegularly(&engine.versions(), pool.get());
+  warmer.Start();
   LogInfo("lane_listening", {{"lane", "reference"}, {"address", lane->address()}});
+  warmer.WaitUntilReady();
   lane->SetReady(true);
   LogInfo("ready", {{"memory_bytes", memory.Status().budget_bytes},
                     {"types", static_cast<uint64_t>(config.types->size())},
@@ -239,6 +291,10 @@ absl::Status Serve(const Config& config, const std::string& version) {
   absl::SleepFor(FromProto(proto.shutdown().delay()));
   engine.Drain();
   lane->Drain(FromProto(proto.shutdown().drain()));
+  warmer.Stop();
+  if (!engine.Stop(kStopMost)) LogWarning("stopped_with_work_under_way", {});
+  if (below.bus != nullptr) SayGoodbye(below.bus.get());
+  disk_pool->Shutdown();
   pool->Shutdown();
   RETURN_IF_ERROR(version_keeper.Save(engine.versions()));
   LogInfo("stopped", {{"uptime", absl::Nanoseconds(Clock::System()->Mono() - begun)}});

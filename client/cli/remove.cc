@@ -84,10 +84,17 @@ void AddInvalidate(CLI::App* app, Session* session) {
                                         result->estimated_entries, result->version,
                                         result->replicas_acknowledged, result->replicas_total));
         }
-        return kOk;
+        const bool all = result->replicas_acknowledged >= result->replicas_total;
+        return all || flags->options.dry_run || !flags->options.fleet ? kOk : kUnavailable;
       });
   AddKeys(command, &flags->keys);
   command->add_flag("--dry-run", flags->options.dry_run, "Change nothing, only estimate");
+  CLI::Option* const fleet = command->add_flag(
+      "--fleet", flags->options.fleet,
+      "Wait until every live replica has done it; exit 5 if one has not said so in time");
+  AddDuration(command, "--wait", &flags->options.wait,
+              "How long to wait for them; default 2s, at most 30s")
+      ->needs(fleet);
 }
 
 }  // namespace larder::cli

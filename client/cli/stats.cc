@@ -118,6 +118,53 @@ Json LeasesJson(const LeaseStats& leases) {
   return object;
 }
 
+void AddTier(const TierStats& tier, Json* object) {
+  object->Field("tier", Name(tier.tier));
+  object->Field("kind", tier.kind);
+  object->Field("state", tier.state);
+  object->Field("hits", tier.hits);
+  object->Field("misses", tier.misses);
+  object->Field("errors", tier.errors);
+  object->Field("timeouts", tier.timeouts);
+  object->Field("rejected", tier.rejected);
+  object->Field("retries", tier.retries);
+  object->Field("damaged", tier.damaged);
+  object->Field("outdated", tier.outdated);
+  object->Field("skipped", tier.skipped);
+  object->Field("evictions", tier.evictions);
+  object->Field("entries", tier.entries);
+  object->Field("bytes", tier.bytes);
+  object->Field("bytes_max", tier.bytes_max);
+  object->Field("memory_bytes", tier.memory_bytes);
+  object->Field("owed", tier.owed);
+  object->Field("owed_total", tier.owed_total);
+  object->Field("settled", tier.settled);
+}
+
+Json FleetJson(const FleetStats& fleet) {
+  Json object;
+  object.Field("state", fleet.state);
+  object.Field("replicas", fleet.replicas);
+  object.Field("published", fleet.published);
+  object.Field("publish_failed", fleet.publish_failed);
+  object.Field("received", fleet.received);
+  object.Field("queued", fleet.queued);
+  object.Field("gaps", fleet.gaps);
+  object.Field("lag_seconds", fleet.lag);
+  object.Field("lag_p99_seconds", fleet.lag_p99);
+  object.Field("suspect", fleet.suspect);
+  object.Field("changes", fleet.changes);
+  object.Field("dropped", fleet.dropped);
+  object.Field("confirmed", fleet.confirmed);
+  object.Field("refuted", fleet.refuted);
+  object.Field("served_suspect", fleet.served_suspect);
+  object.Field("leases_granted", fleet.leases_granted);
+  object.Field("leases_refused", fleet.leases_refused);
+  object.Field("leases_lost", fleet.leases_lost);
+  object.Field("leases_without", fleet.leases_without);
+  return object;
+}
+
 Json StatsJson(const StatsResult& stats) {
   Json answer;
   answer.Field("node", stats.node);
@@ -128,16 +175,7 @@ Json StatsJson(const StatsResult& stats) {
   answer.Array("namespaces", stats.namespaces, AddNamed);
   answer.Array("types", stats.types, AddType);
   answer.Object("memory", MemoryJson(stats.memory));
-  answer.Array("tiers", stats.tiers, [](const TierStats& tier, Json* object) {
-    object->Field("tier", Name(tier.tier));
-    object->Field("kind", tier.kind);
-    object->Field("hits", tier.hits);
-    object->Field("misses", tier.misses);
-    object->Field("errors", tier.errors);
-    object->Field("entries", tier.entries);
-    object->Field("bytes", tier.bytes);
-    object->Field("bytes_max", tier.bytes_max);
-  });
+  answer.Array("tiers", stats.tiers, AddTier);
   answer.Array("latencies", stats.latencies, [](const LatencyStats& latency, Json* object) {
     object->Field("rpc", latency.rpc);
     object->Field("count", latency.count);
@@ -163,6 +201,7 @@ Json StatsJson(const StatsResult& stats) {
     object->Field("opened", breaker.opened);
     object->Field("reason", breaker.reason);
   });
+  if (stats.fleet.has_value()) answer.Object("fleet", FleetJson(*stats.fleet));
   answer.Array("hot_keys", stats.hot_keys, AddHotKey);
   return answer;
 }

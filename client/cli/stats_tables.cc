@@ -137,6 +137,27 @@ void PrintUsage(const StatsResult& stats, Output* out) {
              usage);
 }
 
+// Nothing for a tier that is well and up to date.
+void PrintTrouble(const TierStats& tier, Output* out) {
+  const std::string name(Name(tier.tier));
+  // A server that knows no states says nothing.
+  if (!tier.state.empty() && tier.state != "ok") {
+    out->Line(fmt::format("{}: {}", name, Shown(tier.state)));
+  }
+  if (tier.errors + tier.damaged > 0) {
+    out->Line(
+        fmt::format("{}: of {} errors {} ran out of time, {} were refused at once; "
+                    "{} calls repeated, {} damaged entries",
+                    name, tier.errors, tier.timeouts, tier.rejected, tier.retries, tier.damaged));
+  }
+  if (tier.owed_total > 0) {
+    out->Line(
+        fmt::format("{}: behind on {} keys; of {} writes that it did not take, {} were made "
+                    "good",
+                    name, tier.owed, tier.owed_total, tier.settled));
+  }
+}
+
 void PrintTiers(const StatsResult& stats, Output* out) {
   std::vector<Row> tiers;
   for (const TierStats& tier : stats.tiers) {
@@ -147,6 +168,29 @@ void PrintTiers(const StatsResult& stats, Output* out) {
   }
   out->Line("");
   out->Table({"TIER", "KIND", ">HITS", ">MISSES", ">ERRORS", ">ENTRIES", ">BYTES", ">OF"}, tiers);
+  for (const TierStats& tier : stats.tiers) PrintTrouble(tier, out);
+}
+
+void PrintBreaker(const BreakerStats& breaker, Output* out) {
+  std::string line = fmt::format("breaker {}: {}, opened {} times", breaker.name,
+                                 Name(breaker.state), breaker.opened);
+  if (!breaker.reason.empty()) absl::StrAppend(&line, ", last because ", Shown(breaker.reason));
+  out->Line(line);
+}
+
+void PrintFleet(const FleetStats& fleet, Output* out) {
+  out->Line(fmt::format(
+      "fleet: {}, {} other replicas; behind by {}, 99% of messages by {} or less; {} gaps{}",
+      Shown(fleet.state), fleet.replicas, Shown(fleet.lag), Shown(fleet.lag_p99), fleet.gaps,
+      fleet.suspect ? "; checks what is in memory against the shared tier" : ""));
+  out->Line(fmt::format(
+      "       {} messages sent, {} given up, {} wait; {} received, {} copies dropped; "
+      "leases: {} got, {} held by others, {} lost, {} loads without",
+      fleet.published, fleet.publish_failed, fleet.queued, fleet.received, fleet.dropped,
+      fleet.leases_granted, fleet.leases_refused, fleet.leases_lost, fleet.leases_without));
+  if (fleet.confirmed + fleet.refuted + fleet.served_suspect == 0) return;
+  out->Line(fmt::format("       of suspect copies {} were true, {} went, {} were served unchecked",
+                        fleet.confirmed, fleet.refuted, fleet.served_suspect));
 }
 
 void PrintLatencies(const StatsResult& stats, Output* out) {
@@ -195,10 +239,8 @@ void PrintStats(const StatsResult& stats, Output* out) {
                           stats.journal->depth, ShownBytes(stats.journal->bytes),
                           Shown(stats.journal->oldest_age), stats.journal->dead_letters));
   }
-  for (const BreakerStats& breaker : stats.breakers) {
-    out->Line(fmt::format("breaker {}: {}, opened {} times {}", breaker.name, Name(breaker.state),
-                          breaker.opened, breaker.reason));
-  }
+  for (const BreakerStats& breaker : stats.breakers) PrintBreaker(breaker, out);
+  if (stats.fleet.has_value()) PrintFleet(*stats.fleet, out);
   if (stats.hot_keys.empty()) return;
   out->Line("");
   PrintKeys(stats.hot_keys, out);

@@ -102,8 +102,52 @@ HotKey From(const v1::HotKey& proto) {
 }
 
 TierStats From(const v1::TierStats& proto) {
-  return {From(proto.tier()), proto.kind(),    proto.hits(),  proto.misses(),
-          proto.errors(),     proto.entries(), proto.bytes(), proto.bytes_max()};
+  TierStats stats;
+  stats.tier = From(proto.tier());
+  stats.kind = proto.kind();
+  stats.hits = proto.hits();
+  stats.misses = proto.misses();
+  stats.errors = proto.errors();
+  stats.entries = proto.entries();
+  stats.bytes = proto.bytes();
+  stats.bytes_max = proto.bytes_max();
+  stats.state = proto.state();
+  stats.timeouts = proto.timeouts();
+  stats.rejected = proto.rejected();
+  stats.retries = proto.retries();
+  stats.damaged = proto.damaged();
+  stats.outdated = proto.outdated();
+  stats.skipped = proto.skipped();
+  stats.evictions = proto.evictions();
+  stats.memory_bytes = proto.memory_bytes();
+  stats.owed = proto.owed();
+  stats.owed_total = proto.owed_total();
+  stats.settled = proto.settled();
+  return stats;
+}
+
+FleetStats From(const v1::FleetStats& proto) {
+  FleetStats stats;
+  stats.state = proto.state();
+  stats.replicas = proto.replicas();
+  stats.published = proto.published();
+  stats.publish_failed = proto.publish_failed();
+  stats.received = proto.received();
+  stats.queued = proto.queued();
+  stats.gaps = proto.gaps();
+  stats.lag = FromProto(proto.lag());
+  stats.lag_p99 = FromProto(proto.lag_p99());
+  stats.suspect = proto.suspect();
+  stats.changes = proto.changes();
+  stats.dropped = proto.dropped();
+  stats.confirmed = proto.confirmed();
+  stats.refuted = proto.refuted();
+  stats.served_suspect = proto.served_suspect();
+  stats.leases_granted = proto.leases_granted();
+  stats.leases_refused = proto.leases_refused();
+  stats.leases_lost = proto.leases_lost();
+  stats.leases_without = proto.leases_without();
+  return stats;
 }
 
 LatencyStats From(const v1::LatencyStats& proto) {
@@ -184,6 +228,7 @@ absl::StatusOr<StatsResult> From(v1::StatsResponse* response) {
   for (const auto& proto : response->breakers()) {
     stats.breakers.push_back({proto.name(), From(proto.state()), proto.opened(), proto.reason()});
   }
+  if (response->has_fleet()) stats.fleet = From(response->fleet());
   for (const auto& proto : response->hot_keys()) stats.hot_keys.push_back(From(proto));
   return stats;
 }

@@ -87,8 +87,15 @@ StatsResult FakeStore::Stats(const StatsOptions& options) const {
     }
   }
   Finish(&stats.total);
-  stats.tiers = {{Tier::kL1, "memory", stats.total.hits, stats.total.misses, 0, stats.total.entries,
-                  stats.total.bytes, 0}};
+  TierStats memory;
+  memory.tier = Tier::kL1;
+  memory.kind = "memory";
+  memory.hits = stats.total.hits;
+  memory.misses = stats.total.misses;
+  memory.entries = stats.total.entries;
+  memory.bytes = stats.total.bytes;
+  memory.state = "ok";
+  stats.tiers = {memory};
   stats.leases = lease_stats_;
   stats.leases.held = leases_.size();
   for (const auto& [key, lease] : leases_) stats.leases.waiting += lease.line.size();

@@ -49,6 +49,9 @@ using Method = void (Service::*)(grpc::ClientContext*, const Request*, Response*
 
 enum class Repeat { kNever, kAlways };
 
+// How long servers wait for the fleet unless they are asked or configured otherwise.
+constexpr absl::Duration kFleetWait = absl::Seconds(2);
+
 // A server and what speaks to it.
 struct Target {
   explicit Target(const std::shared_ptr<grpc::Channel>& channel)
@@ -148,8 +151,16 @@ class GrpcClient : public Client {
     v1::InvalidateRequest request;
     request.mutable_keys()->mutable_keys()->Assign(keys.begin(), keys.end());
     request.set_dry_run(options.dry_run);
+    if (options.fleet) request.set_wait(v1::INVALIDATE_WAIT_FLEET);
+    // So that a replica that does not answer shows in the result and not as a DEADLINE_EXCEEDED.
+    auto set_wait = [fleet = options.fleet, wait = options.wait](absl::Duration remaining,
+                                                                 v1::InvalidateRequest* attempt) {
+      const absl::Duration most = internal::WaitFor(remaining);
+      if (fleet && (wait.has_value() || most < kFleetWait))
+        internal::ToProto(std::min(wait.value_or(most), most), attempt->mutable_wait_timeout());
+    };
     Start(CheckKeys("keys.keys", keys), options.call, Repeat::kAlways, std::move(request),
-          &CacheAsync::Invalidate, std::move(done));
+          &CacheAsync::Invalidate, std::move(done), std::move(set_wait));
   }
 
   void GetOrLeaseAsync(std::string_view key, const LoadOptions& options,

@@ -9,8 +9,9 @@
 //   }
 //
 // A task starts when it is awaited or spawned, and must run to its end: whoever holds a Signal that
-// a task awaits sets it sooner or later. No coroutine lambdas with captures: the lambda dies before
-// the coroutine does.
+// a task awaits sets it sooner or later. Await in a statement of its own, never in the condition of
+// an if or a loop: g++ 12 then makes nothing of the coroutine. No coroutine lambdas with captures:
+// the lambda dies before the coroutine does.
 
 #ifndef LARDER_BASE_TASK_H_
 #define LARDER_BASE_TASK_H_

@@ -6,6 +6,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "config/units.h"
 #include "memory/l1.h"
 
 namespace larder {
@@ -16,6 +17,8 @@ constexpr uint64_t kValuesInMemory = 8;
 constexpr uint32_t kNodeIds = 1024;
 constexpr int kThreadsLeast = 2;
 constexpr int kThreadsMost = 256;
+constexpr uint64_t kL2MemoryLeast = uint64_t{8} << 20;
+constexpr uint64_t kL2MemoryMost = uint64_t{512} << 20;
 
 // Host names are not always host names: whatever the kernel allows may stand there.
 AutoValue HostName(const Machine& machine) {
@@ -25,6 +28,20 @@ AutoValue HostName(const Machine& machine) {
   }
   if (name.empty()) return {"larder", "the machine has no host name"};
   return {name, "host name"};
+}
+
+AutoValue EmbeddedTier(const config::v1::Config& so_far) {
+  if (so_far.l2().none()) return {"false", "l2.none is true"};
+  if (so_far.l2().redis().enabled()) return {"false", "l2.redis is the second tier"};
+  if (so_far.data().path().empty()) return {"false", "data.path is empty"};
+  return {"true", "data.path is set"};
+}
+
+AutoValue EmbeddedMemory(const Machine& machine) {
+  const BudgetPlan left = PlanBudget({}, machine.memory, 0);
+  const uint64_t bytes = std::clamp(left.bytes / 8 >> 20 << 20, kL2MemoryLeast, kL2MemoryMost);
+  return {WriteBytes(bytes),
+          absl::StrCat("an eighth of what the limits leave, 8MiB to 512MiB: ", left.why)};
 }
 
 uint64_t Fnv1a(const std::string& text) {
@@ -58,6 +75,10 @@ AutoValue ResolveAuto(config::v1::Auto from, const Machine& machine,
     case config::v1::AUTO_CPUS:
       return {absl::StrCat(std::clamp(machine.cpus, kThreadsLeast, kThreadsMost)),
               absl::StrCat(machine.cpus, machine.cpus == 1 ? " CPU, at least 2 threads" : " CPUs")};
+    case config::v1::AUTO_L2_EMBEDDED:
+      return EmbeddedTier(so_far);
+    case config::v1::AUTO_L2_MEMORY:
+      return EmbeddedMemory(machine);
     default:
       return {};
   }
@@ -65,11 +86,13 @@ AutoValue ResolveAuto(config::v1::Auto from, const Machine& machine,
 
 GovernorOptions MemoryOptionsOf(const config::v1::Config& config) {
   const config::v1::Memory& memory = config.memory();
+  const config::v1::RocksTier& embedded = config.l2().rocksdb();
   return {.fixed_bytes = memory.l1(),
           .min_bytes = memory.min(),
           .max_bytes = memory.max(),
           .floor_bytes = std::max<uint64_t>(kValuesInMemory * config.limits().value_bytes(),
-                                            L1::kBudgetBytesMin)};
+                                            L1::kBudgetBytesMin),
+          .beside_bytes = embedded.enabled() ? embedded.memory() : 0};
 }
 
 std::string MemoryNow(const config::v1::Config& config, const Machine& machine) {

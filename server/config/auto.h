@@ -28,7 +28,7 @@ AutoValue ResolveAuto(config::v1::Auto from, const Machine& machine,
 // range, which is the same in every process and version. `why` says which.
 AutoValue NodeIdOf(const std::string& name);
 
-// How the size of L1 is decided.
+// How the size of L1 is decided; the memory of an embedded second tier is kept for that one.
 GovernorOptions MemoryOptionsOf(const config::v1::Config& config);
 
 // What `memory.l1: auto` means on this machine now: `now 3.5GiB: cgroup v2 limit 4GiB, ...`. Empty

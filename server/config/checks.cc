@@ -15,9 +15,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "config/auto.h"
+#include "config/l2.h"
+#include "config/redis_url.h"
 #include "config/units.h"
 #include "config/value.h"
 #include "policy/pattern.h"
+#include "tier/redis_key.h"
 
 namespace larder {
 namespace {
@@ -40,6 +43,8 @@ class Checks {
     NotAbove("leases.ttl", D(c.leases().ttl()), "leases.max", D(c.leases().max()));
     CheckSizes(c);
     CheckMemory(c);
+    CheckL2(c);
+    CheckBusAndWarm(c);
     for (const std::string& name : reading_.type_names) {
       const config::v1::Type& type = c.types().at(name);
       const std::string path = absl::StrCat("types.", name);
@@ -48,6 +53,7 @@ class Checks {
       CheckAccess(type.ttl().adapt().access(), path + ".ttl.adapt.access");
       CheckSize(type.ttl().adapt().size(), path + ".ttl.adapt.size");
       CheckShare(type.share(), path + ".share");
+      CheckTiers(type.tiers(), path + ".tiers");
     }
   }
 
@@ -105,6 +111,112 @@ class Checks {
     if (!Chosen(chosen)) return;
     Add({chosen}, absl::StrCat(chosen, " needs a memory of ", WriteBytes(least),
                                ", which does not fit into the ", tightest->Name()));
+  }
+
+  void CheckL2(const config::v1::Config& c) {
+    const config::v1::L2& l2 = c.l2();
+    NotAbove("l2.breaker.open_min", D(l2.breaker().open_min()), "l2.breaker.open_max",
+             D(l2.breaker().open_max()));
+    const std::string rocks = "l2.rocksdb", redis = "l2.redis", none = "l2.none";
+    const auto both = [&](bool a, const std::string& a_path, bool b, const std::string& b_path) {
+      if (a && b) {
+        Add({b_path, a_path},
+            absl::StrCat(a_path, " and ", b_path, " exclude each other; there is one second tier"));
+      }
+    };
+    both(l2.redis().enabled(), redis, l2.rocksdb().enabled(), rocks);
+    both(l2.none(), none, l2.rocksdb().enabled(), rocks);
+    both(l2.none(), none, l2.redis().enabled(), redis);
+    if (l2.rocksdb().enabled()) CheckRocks(c);
+    if (l2.redis().enabled()) CheckRedis(l2.redis());
+    if (L2KindOf(c) == L2Options::Kind::kNone) {
+      const std::string why = "there is no second tier";
+      for (const char* const field :
+           {"l2.read_timeout", "l2.write_timeout", "l2.calls", "l2.breaker.", "l2.retry_budget."}) {
+        NoEffect(field, why);
+      }
+    }
+  }
+
+  void CheckRocks(const config::v1::Config& c) {
+    const config::v1::RocksTier& rocks = c.l2().rocksdb();
+    if (rocks.path().empty() && c.data().path().empty()) {
+      Add({"l2.rocksdb", "l2.rocksdb.path", "data.path"},
+          "l2.rocksdb has no place on the disk; set data.path or l2.rocksdb.path");
+    }
+    if (rocks.entry_min() > rocks.entry_max()) {
+      Add({"l2.rocksdb.entry_min", "l2.rocksdb.entry_max"},
+          absl::StrCat("l2.rocksdb.entry_min is ", WriteBytes(rocks.entry_min()),
+                       ", more than l2.rocksdb.entry_max, which is ",
+                       WriteBytes(rocks.entry_max())));
+    }
+    const MemoryLevel* const tightest = machine_.memory.Tightest();
+    if (Chosen("l2.rocksdb.memory") && tightest != nullptr &&
+        rocks.memory() >= tightest->limit_bytes) {
+      Add({"l2.rocksdb.memory"}, absl::StrCat("l2.rocksdb.memory is ", WriteBytes(rocks.memory()),
+                                              ", which does not fit into the ", tightest->Name()));
+    }
+  }
+
+  void CheckRedis(const config::v1::RedisTier& redis) {
+    const std::string url_path = "l2.redis.url";
+    if (redis.url().empty() && redis.url_file().empty()) {
+      Add({"l2.redis", url_path, "l2.redis.url_file"},
+          "l2.redis needs l2.redis.url or l2.redis.url_file");
+    }
+    if (!redis.url().empty() && !redis.url_file().empty()) {
+      Add({"l2.redis.url_file", url_path}, "l2.redis.url and l2.redis.url_file exclude each other");
+    }
+    if (const absl::Status prefix = RedisKeys::CheckPrefix(redis.prefix()); !prefix.ok()) {
+      Add({"l2.redis.prefix"}, absl::StrCat("l2.redis.prefix: ", std::string(prefix.message())));
+    }
+    const config::v1::RedisTls& tls = redis.tls();
+    if (tls.cert_file().empty() != tls.key_file().empty()) {
+      Add({"l2.redis.tls.cert_file", "l2.redis.tls.key_file"},
+          "l2.redis.tls.cert_file and l2.redis.tls.key_file belong together");
+    }
+    if (redis.url().empty()) return;
+    const absl::StatusOr<RedisUrl> url = ParseRedisUrl(redis.url());
+    if (!url.ok()) {
+      return Add({url_path}, absl::StrCat(url_path, ": ", std::string(url.status().message())));
+    }
+    if (!url->user.empty() && !redis.user().empty()) {
+      Add({"l2.redis.user", url_path}, "l2.redis.user is there, and l2.redis.url has a user too");
+    }
+    if (url->topology != Redis::Topology::kSentinel) {
+      NoEffect("l2.redis.sentinel_password_file", "l2.redis.url names no Sentinels");
+    }
+    if (!url->tls) return NoEffect("l2.redis.tls.", "l2.redis.url does not begin with rediss");
+    if (const absl::Status build = RedisTlsOfThisBuild(); !build.ok()) {
+      Add({url_path}, absl::StrCat(url_path, ": ", std::string(build.message())));
+    }
+  }
+
+  void CheckBusAndWarm(const config::v1::Config& c) {
+    if (L2KindOf(c) != L2Options::Kind::kRedis) {
+      NoEffect("bus.", "the second tier is not l2.redis, which replicas would share");
+    }
+    const absl::Duration beats = 3 * D(c.bus().heartbeat());
+    if (D(c.bus().trust()) < beats) {
+      Add({"bus.trust", "bus.heartbeat"},
+          absl::StrCat("bus.trust is ", WriteDuration(D(c.bus().trust())),
+                       "; with a bus.heartbeat of ", WriteDuration(D(c.bus().heartbeat())),
+                       " it needs at least ", WriteDuration(beats)));
+    }
+    if (L2KindOf(c) == L2Options::Kind::kNone) {
+      NoEffect("warm.", "there is no second tier");
+    } else if (c.data().path().empty()) {
+      NoEffect("warm.", "data.path is empty");
+    }
+  }
+
+  void CheckTiers(const config::v1::Tiers& tiers, const std::string& path) {
+    if (tiers.l2()) return;
+    NoEffect(path + ".l1_ttl_max", absl::StrCat(path, ".l2 is false"));
+    if (tiers.require_l2()) {
+      Add({path + ".require_l2", path + ".l2"},
+          absl::StrCat(path, ".require_l2 is true, but ", path, ".l2 is false"));
+    }
   }
 
   // Patterns that match the same keys: the later would never match.
@@ -199,6 +311,15 @@ class Checks {
     if (low <= high) return;
     Add({low_path, high_path}, absl::StrCat(low_path, " is ", WriteDuration(low), ", more than ",
                                             high_path, ", which is ", WriteDuration(high)));
+  }
+
+  // Reports every value that somebody chose at `path`, or below it where it ends in a dot.
+  void NoEffect(const std::string& path, const std::string& why) {
+    for (auto at = reading_.chosen.lower_bound(path);
+         at != reading_.chosen.end() && at->starts_with(path); ++at) {
+      if (!path.ends_with('.') && *at != path) continue;
+      Add({*at}, absl::StrCat(*at, " has no effect, because ", why));
+    }
   }
 
   // Reports a rule between `paths` at the first of them that is written. Says nothing when one of

@@ -133,21 +133,24 @@ class Reader {
   }
 
   // `access: true` is short for `access: {enabled: true}`, and a section that is written out is
-  // enabled.
+  // enabled. With a word of its own, as in `l2: none`, only that word is short for anything.
   std::optional<Node> SpellOut(const FieldDescriptor* field, const Node* node) {
     const std::string& name = RulesOf(field).shorthand_for();
     if (node == nullptr || name.empty()) return std::nullopt;
+    const std::string& word = RulesOf(field).word_for_shorthand();
+    const Node yes(Node::Kind::kScalar, node->at, "true");
     Node section = *node;
     if (node->kind == Node::Kind::kScalar) {
+      if (!word.empty() && (node->quoted || node->text != word)) return std::nullopt;
       section = Node(Node::Kind::kMap, node->at);
-      section.members.push_back({name, node->at, *node});
+      section.members.push_back({name, node->at, word.empty() ? *node : yes});
       return section;
     }
-    if (node->kind != Node::Kind::kMap) return std::nullopt;
+    if (node->kind != Node::Kind::kMap || !word.empty()) return std::nullopt;
     for (const Node::Member& member : node->members) {
       if (member.name == name) return std::nullopt;
     }
-    section.members.push_back({name, node->at, Node(Node::Kind::kScalar, node->at, "true")});
+    section.members.push_back({name, node->at, yes});
     return section;
   }
 

@@ -77,6 +77,9 @@ absl::StatusOr<std::shared_ptr<const TypeTable>> MakeTypeTable(
     type.share_min = configured.share().min();
     type.share_max = configured.share().max();
     type.second_tier = configured.tiers().l2();
+    const absl::Duration l1_ttl_max = D(configured.tiers().l1_ttl_max());
+    if (l1_ttl_max > absl::ZeroDuration()) type.l1_ttl_max = l1_ttl_max;
+    type.require_l2 = configured.tiers().require_l2();
     types.push_back(std::move(type));
   }
   return TypeTable::Make(std::move(types));

@@ -60,6 +60,8 @@ struct Entry {
   MonoNanos fresh_until = 0;
   MonoNanos usable_until = 0;
   MonoNanos sliding = 0;
+  // What fresh_until was before this read moved it; 0 when it did not.
+  MonoNanos slid_from = 0;
   uint16_t type_id = 0;
   uint16_t namespace_id = 0;
   // Hits of late, those of the versions before it included; they fade with time.

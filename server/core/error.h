@@ -43,6 +43,7 @@ namespace larder {
   X(CONTENTION, kAborted)                  \
   X(REQUEST_IN_PROGRESS, kAborted)         \
   X(DRAINING, kUnavailable)                \
+  X(TIER_UNAVAILABLE, kUnavailable)        \
   X(DEADLINE_EXCEEDED, kDeadlineExceeded)  \
   X(CALL_CANCELLED, kCancelled)            \
   X(NOT_IN_THIS_VERSION, kUnimplemented)   \

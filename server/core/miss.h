@@ -13,6 +13,7 @@ enum class MissReason : uint8_t {
   kInvalidated,  // deleted or invalidated
   kNegative,     // the origin has no such key
   kLoading,      // another caller loads it and the allowed wait is over
+  kTierFailed,   // a tier that may hold it did not answer
 };
 
 }  // namespace larder

@@ -20,6 +20,10 @@ constexpr absl::Duration kTrainStepInterval = absl::Milliseconds(20);
 constexpr absl::Duration kRetireInterval = absl::Seconds(5);
 // Between two steps towards another memory budget, so that other work comes in between.
 constexpr absl::Duration kBudgetStepInterval = absl::Milliseconds(1);
+// How often writes that the lower tier did not take are made good, so many at a time.
+constexpr absl::Duration kSettleInterval = absl::Milliseconds(200);
+constexpr absl::Duration kSettleStepInterval = absl::Milliseconds(5);
+constexpr size_t kSettleBatch = 256;
 // What an entry takes beside its key, value, tags and dependencies, with room to spare.
 constexpr uint64_t kEntryOverheadBytes = 256;
 
@@ -72,6 +76,22 @@ LeaseTable::Options LeaseOptions(const Engine::Options& options) {
           options.random};
 }
 
+Coherence::Options CoherenceOptions(const Engine::Options& options, L1* memory, LeaseTable* leases,
+                                    LowerTier* lower, VersionClock* versions,
+                                    InFlight* background) {
+  Coherence::Options coherence;
+  coherence.bus = options.bus;
+  coherence.memory = memory;
+  coherence.leases = leases;
+  coherence.lower = lower;
+  coherence.versions = versions;
+  coherence.types = options.types.get();
+  coherence.clock = options.clock;
+  coherence.executor = options.executor;
+  coherence.background = background;
+  return coherence;
+}
+
 void AddCounts(UsageTotals& to, const UsageTotals& from) {
   for (size_t i = 0; i < kUsageCount; ++i) to[i] += from[i];
 }
@@ -87,12 +107,33 @@ Engine::Engine(const Options& options)
       hot_keys_(HotKeysOptions(options)),
       compressor_(Compressor::New(CompressorOptions(options))),
       leases_(LeaseOptions(options)),
+      lower_({options.tier, options.clock, options.owed_max}),
+      coherence_(
+          CoherenceOptions(options, memory_.get(), &leases_, &lower_, &versions_, &background_)),
       since_(options.clock->Now()),
       budget_bytes_(options.memory_bytes) {}
 
 void Engine::Start() {
   options_.executor->After(kSweepInterval, [this] { SweepAndReschedule(); });
   options_.executor->After(kTrainInterval, [this] { TrainAndReschedule(); });
+  if (lower_.exists()) options_.executor->After(kSettleInterval, [this] { SettleAndReschedule(); });
+  coherence_.Start();
+}
+
+void Engine::SettleAndReschedule() {
+  if (!background_.TryEnter()) return;
+  if (options_.serve_suspect && !coherence_.alone())
+    serve_unchecked_.store(lower_.OfTier().breaker == "open", std::memory_order_relaxed);
+  const auto current = [this](const std::string& full_key, Version version) {
+    return CurrentPut(full_key, version);
+  };
+  Spawn(lower_.Settle(kSettleBatch, current), [this](LowerTier::Settled settled) {
+    // The others may have read from the tier what it should not have had any more.
+    coherence_.Changed(std::move(settled.full_keys), settled.newest);
+    background_.Leave();
+    options_.executor->After(settled.count == kSettleBatch ? kSettleStepInterval : kSettleInterval,
+                             [this] { SettleAndReschedule(); });
+  });
 }
 
 void Engine::TrainAndReschedule() {
@@ -113,7 +154,12 @@ void Engine::SweepAndReschedule() {
                            [this] { SweepAndReschedule(); });
 }
 
-void Engine::Drain() { leases_.Drain(); }
+bool Engine::Stop(absl::Duration most) { return background_.Close(most); }
+
+void Engine::Drain() {
+  leases_.Drain();
+  coherence_.Drain();
+}
 
 absl::StatusOr<Engine::Resolved> Engine::ResolveForRead(const KeyRequest& request) const {
   ASSIGN_OR_RETURN(const TypeMatch match, options_.types->Resolve(request.key, request.type));
@@ -168,8 +214,8 @@ absl::Duration Engine::SetExpiry(EntryFields* fields, const TypePolicy& type, Tt
   return ttl;
 }
 
-absl::StatusOr<Explanation> Engine::Explain(const KeyRequest& request, uint64_t value_bytes) const {
-  ASSIGN_OR_RETURN(const TypeMatch match, options_.types->Resolve(request.key, request.type));
+Task<absl::StatusOr<Explanation>> Engine::Explain(KeyRequest request, uint64_t value_bytes) {
+  CO_ASSIGN_OR_RETURN(const TypeMatch match, options_.types->Resolve(request.key, request.type));
   const FullKey full_key(request.name_space, request.key);
   Found found = Peek(full_key, options_.clock->Mono());
 
@@ -190,7 +236,14 @@ absl::StatusOr<Explanation> Engine::Explain(const KeyRequest& request, uint64_t 
   if (found.present) explanation.entry = std::move(found.entry);
   explanation.miss = found.why;
   explanation.lease_held = leases_.IsHeld(full_key.view(), &explanation.lease_waiters);
-  return explanation;
+  if (lower_.Has(*match.type)) {
+    std::vector<std::string> keys(1, std::string(full_key.view()));
+    std::vector<LowerTier::Read> reads = co_await lower_.Get(std::move(keys), INT64_MAX);
+    Found below = Promote(std::string(full_key.view()), *match.type, std::move(reads[0]),
+                          /*ticket=*/0, /*want_value=*/false);
+    if (below.present) explanation.below = std::move(below.entry);
+  }
+  co_return explanation;
 }
 
 EngineStats Engine::Stats() const {
@@ -200,6 +253,11 @@ EngineStats Engine::Stats() const {
   stats.dictionary_bytes = compressor_->bytes();
   stats.hot_keys_bytes = hot_keys_.bytes();
   stats.leases = leases_.Totals();
+  if (lower_.exists()) stats.tier = lower_.OfTier();
+  stats.lower = lower_.Stats();
+  if (options_.bus != nullptr) stats.bus = options_.bus->Stats();
+  stats.coherence = coherence_.Stats();
+  if (options_.fleet_leases != nullptr) stats.fleet_leases = options_.fleet_leases->Stats();
   const std::vector<CompressionStats> compression = compressor_->Stats();
   const auto tally = [](const std::vector<L1Tally>& tallies, size_t id) {
     return id < tallies.size() ? tallies[id] : L1Tally();

@@ -19,20 +19,27 @@
 #include "base/cancellation.h"
 #include "base/clock.h"
 #include "base/executor.h"
+#include "base/in_flight.h"
 #include "base/mutex.h"
 #include "base/random.h"
 #include "base/task.h"
+#include "bus/bus.h"
 #include "core/entry.h"
 #include "core/key.h"
 #include "core/miss.h"
 #include "core/version.h"
+#include "engine/coherence.h"
+#include "engine/hot_list.h"
 #include "engine/lease_table.h"
+#include "engine/lower_tier.h"
 #include "engine/namespaces.h"
 #include "engine/usage.h"
 #include "memory/l1.h"
 #include "policy/compressor.h"
 #include "policy/hot_keys.h"
 #include "policy/type_table.h"
+#include "tier/fleet_lease.h"
+#include "tier/tier.h"
 
 namespace larder {
 
@@ -49,16 +56,18 @@ struct ReadResult {
   MissReason miss = MissReason::kAbsent;
   // For kNegative: how long the cache goes on saying so.
   absl::Duration miss_remaining;
+  // The entry came from the tier below memory.
+  bool below = false;
 };
 
 struct WriteRequest {
   KeyRequest key;
   std::string_view value;
   bool absent = false;
-  std::optional<absl::Duration> ttl;
+  std::optional<absl::Duration> ttl = std::nullopt;
   std::vector<std::string> tags;
   std::vector<std::string> depends_on;
-  Expect condition;
+  Expect condition = {};
   std::string_view lease_token;
 };
 
@@ -76,9 +85,19 @@ struct RemoveResult {
   Version version = kNoVersion;
 };
 
+struct InvalidateRequest {
+  std::string_view name_space;
+  std::vector<std::string_view> keys;
+  bool dry_run = false;
+  // Set: wait until the other replicas have done the same, but no longer than this.
+  std::optional<MonoNanos> fleet_until = std::nullopt;
+};
+
 struct InvalidateResult {
   Version version = kNoVersion;
   uint64_t entries = 0;
+  // Others, and those of them that have said that they did it.
+  FleetAck fleet;
 };
 
 struct LoadRequest {
@@ -106,7 +125,7 @@ enum class TouchMode : uint8_t { kSet, kExtendOnly, kShortenOnly };
 
 struct TouchRequest {
   KeyRequest key;
-  std::optional<absl::Duration> ttl;
+  std::optional<absl::Duration> ttl = std::nullopt;
   TouchMode mode = TouchMode::kSet;
 };
 
@@ -123,7 +142,7 @@ struct IncrementRequest {
   KeyRequest key;
   int64_t delta = 0;
   int64_t initial = 0;
-  std::optional<absl::Duration> ttl;
+  std::optional<absl::Duration> ttl = std::nullopt;
   bool extend = false;
 };
 
@@ -134,11 +153,22 @@ struct IncrementResult {
   MonoNanos fresh_until = 0;
 };
 
+// What became of keys that were to come back from the lower tier.
+struct RefillResult {
+  size_t loaded = 0;
+  size_t present = 0;   // in memory already, or being loaded
+  size_t missing = 0;   // no longer in the tier
+  size_t outdated = 0;  // the tier has an older version than memory had
+  // The tier did not answer, or changes may have been missed: ask again.
+  bool again = false;
+};
+
 struct Explanation {
   TypeMatch match;
   std::vector<std::pair<std::string, std::string>> captures;
   std::vector<TtlStep> ttl;
   std::optional<Entry> entry;  // null when it is not in memory; may be negative
+  std::optional<Entry> below;  // the lower tier's
   MissReason miss = MissReason::kAbsent;
   bool lease_held = false;
   size_t lease_waiters = 0;
@@ -161,7 +191,16 @@ struct EngineStats {
   uint64_t dictionary_bytes = 0;
   uint64_t hot_keys_bytes = 0;
   LeaseTotals leases;
+  // Unset where there is none.
+  std::optional<TierStats> tier;
+  LowerTierStats lower;
+  std::optional<BusStats> bus;
+  CoherenceStats coherence;
+  std::optional<FleetLeaseStats> fleet_leases;
 };
+
+// The key changes faster than a call can.
+absl::Status Contention();
 
 class Engine {
  public:
@@ -184,16 +223,30 @@ class Engine {
     size_t waiters_per_key_max = 20'000;
     absl::Duration lease_ttl = absl::Seconds(10);
     absl::Duration lease_ttl_max = absl::Minutes(5);
+    // The tier below memory, the way to the other replicas, and the leases of the fleet; null:
+    // there is none. They outlive the engine's calls. A bus and fleet leases need a shared tier.
+    Tier* tier = nullptr;
+    Bus* bus = nullptr;
+    FleetLease* fleet_leases = nullptr;
+    // Writes that the tier did not take and that are remembered key by key.
+    size_t owed_max = 100'000;
+    // What a hit in memory does while nobody can tell whether it is still true: be served, or be a
+    // miss.
+    bool serve_suspect = true;
   };
 
   explicit Engine(const Options& options);
 
   // Begins what goes on beside the calls: the sweep of expired entries, the training of
-  // dictionaries.
+  // dictionaries, following the other replicas, making good what the lower tier missed.
   void Start();
 
   // Ends every wait with DRAINING and refuses new ones. Reads and writes go on.
   void Drain();
+
+  // Ends what goes on beside the calls, as far as it uses the tier below. Blocks until it has
+  // ended; false when that takes longer than `most`. To be called before the executor shuts down.
+  bool Stop(absl::Duration most);
 
   // Changes the budget, cut to L1::kBudgetBytesMin and memory_bytes_max, step by step on the
   // executor. Returns at once; a later call overrides an earlier one.
@@ -209,18 +262,30 @@ class Engine {
                                        bool again = false);
   Task<absl::StatusOr<WriteResult>> Set(WriteRequest request);
   Task<absl::StatusOr<RemoveResult>> Delete(KeyRequest request);
-  // Removes the cached copies of `keys`. A dry run only counts.
-  Task<absl::StatusOr<InvalidateResult>> InvalidateKeys(std::string_view name_space,
-                                                        std::vector<std::string_view> keys,
-                                                        bool dry_run);
+  // One answer each, in order; the lower tier is asked once.
+  Task<absl::StatusOr<std::vector<ReadResult>>> BatchGet(std::string_view name_space,
+                                                         std::vector<std::string_view> keys,
+                                                         std::string_view type, bool want_value);
+  Task<std::vector<absl::StatusOr<WriteResult>>> BatchSet(std::vector<WriteRequest> requests);
+  Task<absl::StatusOr<std::vector<RemoveResult>>> BatchDelete(std::string_view name_space,
+                                                              std::vector<std::string_view> keys,
+                                                              std::string_view type);
+  // Removes the cached copies of the keys. A dry run only counts.
+  Task<absl::StatusOr<InvalidateResult>> InvalidateKeys(InvalidateRequest request);
   Task<absl::StatusOr<LoadResult>> GetOrLoad(LoadRequest request);
   // False when the token is not the holder's.
   bool ReleaseLease(const KeyRequest& request, std::string_view token);
   Task<absl::StatusOr<TouchResult>> Touch(TouchRequest request);
   Task<absl::StatusOr<IncrementResult>> Increment(IncrementRequest request);
 
+  // Whether there is a lower tier that can be relied on now.
+  bool CanRefill() const;
+  // Fetches the keys from the lower tier into memory, those that are not there. `keys` outlives the
+  // task.
+  Task<RefillResult> Refill(const std::vector<HotKey>* keys);
+
   // `value_bytes` 0: of the cached value.
-  absl::StatusOr<Explanation> Explain(const KeyRequest& request, uint64_t value_bytes) const;
+  Task<absl::StatusOr<Explanation>> Explain(KeyRequest request, uint64_t value_bytes);
   EngineStats Stats() const;
   const HotKeys& hot_keys() const { return hot_keys_; }
 
@@ -228,25 +293,59 @@ class Engine {
   VersionClock& versions() { return versions_; }
   // For tests.
   L1& memory() { return *memory_; }
+  const LowerTier& lower() const { return lower_; }
+  const Coherence& coherence() const { return coherence_; }
 
  private:
   struct Resolved {
     const TypePolicy* type;
     std::optional<uint16_t> name_space;
   };
-
-  absl::StatusOr<Resolved> ResolveForRead(const KeyRequest& request) const;
-  absl::StatusOr<Resolved> ResolveForWrite(const KeyRequest& request);
   // What a lookup found: a value, a negative entry, or nothing.
   struct Found {
     bool live() const { return present && !entry.negative; }
     bool present = false;
+    bool below = false;  // it came from the lower tier
     Entry entry;
     MissReason why = MissReason::kAbsent;
+    Version seen_below = kNoVersion;  // see LowerTier::Read
   };
+  // What became of a store in all tiers.
+  struct Stored {
+    bool stored = false;
+    // Of the entry; or of what is there instead, as far as that is known.
+    Version version = kNoVersion;
+  };
+  // One entry on its way to the tiers. What it points to outlives the store.
+  struct Storing {
+    EntryFields fields;
+    // The value as callers see it.
+    std::string_view plain;
+    const TypePolicy* type;
+    Expect expect;
+  };
+
+  absl::StatusOr<Resolved> ResolveForRead(const KeyRequest& request) const;
+  absl::StatusOr<Resolved> ResolveForWrite(const KeyRequest& request);
+
+  // read.cc: lookups.
   // `again`: this request has looked for the key before and was counted then.
   Found Find(const FullKey& full_key, MonoNanos now, bool want_value, bool again);
   Found Peek(const FullKey& full_key, MonoNanos now) const;
+  bool Trusts(const FullKey& full_key, const Found& found, MonoNanos now) const {
+    return !found.present || coherence_.Trusts(full_key.view(), found.entry, now);
+  }
+  // Memory's copy, checked if it is suspect, else the lower tier's.
+  Task<Found> FindAnywhere(const FullKey* full_key, Resolved resolved, bool want_value, bool again);
+  // What the lower tier has, one answer each; it goes to memory too. `why`: what memory said.
+  Task<std::vector<Found>> FindBelow(std::vector<std::string> full_keys,
+                                     std::vector<const TypePolicy*> types, bool want_value);
+  Task<Found> FindOneBelow(const FullKey* full_key, const TypePolicy* type, bool want_value);
+  Found Promote(const std::string& full_key, const TypePolicy& type, LowerTier::Read read,
+                FillTicket ticket, bool want_value);
+  // The suspect `found` if the lower tier confirms it, else what is true instead.
+  Task<Found> Checked(const FullKey* full_key, const TypePolicy* type, Found found,
+                      bool want_value);
   // The answer to a read, counted.
   ReadResult Counted(const FullKey& full_key, Found found, const Resolved& resolved, MonoNanos now);
   void CountHit(const FullKey& full_key, const Entry& entry);
@@ -254,29 +353,91 @@ class Engine {
   // Gives `fields` the stored form of their value. `stored` may come to hold it.
   void Encode(EntryFields* fields, std::string* stored);
   // Makes the value plain. False when that cannot be; the entry is then gone.
-  bool Decode(const FullKey& full_key, MonoNanos now, Entry* entry);
-  absl::StatusOr<std::optional<LoadResult>> TakeLease(const FullKey& full_key,
-                                                      const LoadRequest& request,
-                                                      const Resolved& resolved, std::string token);
+  bool Decode(std::string_view full_key, Entry* entry);
+  // A hit has made a sliding entry live longer: from time to time the lower tier learns of it.
+  void SlideBelow(const FullKey& full_key, const Entry& entry, MonoNanos now);
+  Task<bool> ExtendBelow(std::string full_key);
+  // Memory's entry of exactly this version as the lower tier would keep it.
+  std::optional<TierPut> CurrentPut(const std::string& full_key, Version version);
+
+  // refill.cc: what one read of a Refill brought.
+  void RefillOne(const HotKey& key, const TypePolicy& type, LowerTier::Read read, FillTicket ticket,
+                 RefillResult* result);
+
+  // load.cc: leases.
+  // What the holder of a lease knows of the lower tier and of the fleet.
+  struct Below {
+    Version seen_below = kNoVersion;
+    bool look_below = false;  // what was seen may be out of date
+    std::shared_ptr<void> fleet = nullptr;
+  };
+  Task<absl::StatusOr<std::optional<LoadResult>>> TakeLease(const FullKey* full_key,
+                                                            LoadRequest request, Resolved resolved,
+                                                            std::string token, Below below);
+  // The fleet's turn: the lease, if there is one to be had, and whether to go on; else why not.
+  struct FleetTurn {
+    LeaseTurn::Kind kind = LeaseTurn::Kind::kGranted;
+    std::shared_ptr<void> lease;
+  };
+  Task<FleetTurn> WaitForFleet(const FullKey* full_key, MonoNanos until,
+                               Cancellation* cancellation);
+  std::shared_ptr<void> OwnFleetLease(std::shared_ptr<HeldFleetLease> lease);
   Task<LeaseTurn> WaitInLine(std::shared_ptr<LeaseWaiter> waiter, MonoNanos until,
                              Cancellation* cancellation);
   void ExpireLease(const std::string& full_key, const std::string& token, FillTicket ticket,
                    Resolved resolved);
+  Task<absl::StatusOr<WriteResult>> Fulfil(const WriteRequest* request, const FullKey* full_key,
+                                           Resolved resolved, Storing storing);
 
+  // write.cc and store.cc: changes.
   // Entry fields that a write shares with every attempt to store it.
   EntryFields NewFields(const WriteRequest& request, const FullKey& full_key,
                         const Resolved& resolved) const;
   // Works the TTL out, writes what follows from it into `fields`, and returns it.
   absl::Duration SetExpiry(EntryFields* fields, const TypePolicy& type, TtlInput input,
                            MonoNanos now) const;
-  absl::StatusOr<WriteResult> Fulfil(const WriteRequest& request, const FullKey& full_key,
-                                     const Resolved& resolved, EntryFields fields, MonoNanos now);
-  // Stores `fields` under a new version, which it leaves there; again under a newer one where
-  // versions ran past it.
-  absl::StatusOr<InsertResult> StoreNewVersion(EntryFields* fields, Expect expect, MonoNanos now);
+  // Stores in every tier that the type has, in the order that keeps "read your writes".
+  Task<absl::StatusOr<Stored>> Store(Storing storing);
+  Task<absl::StatusOr<Stored>> StoreThrough(Storing storing);
+  Task<absl::StatusOr<Stored>> StoreIfShared(Storing storing);
+  Task<absl::StatusOr<Stored>> StoreIfAlone(Storing storing);
+  Task<absl::StatusOr<Stored>> StoreWithoutTier(Storing storing, absl::Status why);
+  // Stores in memory under a new version, which it leaves in `fields`; again under a newer one
+  // where versions ran past it. The lower tier, where the type has it, then knows that the write of
+  // that version is under way, and is to be told of its end.
+  absl::StatusOr<InsertResult> StoreNewVersion(Storing* storing);
+  // Calls `insert` while `fields` has the times that memory may keep an entry of `type` for.
+  template <typename Insert>
+  InsertResult InsertCapped(EntryFields* fields, const TypePolicy& type, Insert&& insert) {
+    const MonoNanos fresh = fields->fresh_until, usable = fields->usable_until;
+    const MonoNanos most =
+        lower_.Has(type) ? MonoAfter(options_.clock->Mono(), type.l1_ttl_max) : INT64_MAX;
+    fields->fresh_until = std::min(fresh, most);
+    fields->usable_until = std::min(usable, most);
+    const InsertResult result = insert();
+    fields->fresh_until = fresh;
+    fields->usable_until = usable;
+    return result;
+  }
+  // Memory's copy of what the lower tier has accepted. `round`: of before it was asked.
+  void FollowBelow(Storing* storing, uint64_t round);
+  void DropOlder(std::string_view full_key, Version version, LeaseTable::Change change);
+  // The same entry again; its lists move over.
+  static EntryFields FieldsOf(std::string_view full_key, Entry& entry);
+  struct Removing {
+    std::vector<std::string> full_keys;
+    std::vector<const TypePolicy*> types;
+  };
+  // Removes the keys everywhere and says which were there. Does not tell the bus.
+  // `settled`: the tier has taken it, or need not.
+  Task<absl::StatusOr<std::vector<bool>>> Remove(Removing removing, Version* version,
+                                                 bool* settled);
   absl::Status TooLarge(const EntryFields& fields) const;
+  absl::Status TierAway(const absl::Status& why) const;
+
   void SweepAndReschedule();
   void TrainAndReschedule();
+  void SettleAndReschedule();
   void StepMemoryBudget();
 
   const Options options_;
@@ -288,6 +449,11 @@ class Engine {
   const std::unique_ptr<Compressor> compressor_;
   MonoNanos retire_next_ = 0;  // of the training task alone
   LeaseTable leases_;
+  InFlight background_;
+  // Suspect hits are served without a question, because the tier is known to be away.
+  std::atomic<bool> serve_unchecked_{false};
+  LowerTier lower_;
+  Coherence coherence_;
   const absl::Time since_;
 
   Mutex budget_mu_;

@@ -60,6 +60,12 @@ struct ArmedLease {
   FillTicket ticket = 0;
   // Taken when the load began: whatever changed the key since has a larger one.
   Version version = kNoVersion;
+  // What the lower tier held when the load began.
+  Version seen_below = kNoVersion;
+  // Coherence::round() when the load began.
+  uint64_t round = 0;
+  // The fleet's lease, where there is one: given back when the last copy of this goes.
+  std::shared_ptr<void> fleet = nullptr;
 };
 
 struct LeaseTotals {

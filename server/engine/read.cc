@@ -1,11 +1,11 @@
-// The read path: Get, and GetOrLoad over leases.
+// The read path: memory, then the tier below.
 //
-// GetOrLoad on a miss joins the key's lease. Whoever is first gets the lease and an answer at once:
-// "load it". The others wait in line without a thread, and wake when the holder's Set lands (or
-// anybody's Set), or with the lease when the holder gives it back, lets it run out, or loses it to
-// a Delete or an Invalidate. Whoever wakes looks in memory once more, because a value may have
-// landed, or have gone, between its miss and its turn.
+// What the lower tier has goes to memory under a fill ticket, as a load's value does: whatever
+// changes the key between the question and the answer takes the ticket away, and the answer is
+// given to the caller who asked, but not kept. Tickets of loads come first: a copy from below never
+// takes the place of one.
 
+#include <algorithm>
 #include <utility>
 
 #include "base/log.h"
@@ -15,13 +15,28 @@
 #include "engine/engine.h"
 
 namespace larder {
+namespace {
+
+// The lower tier learns of a sliding entry's new life so many times in each.
+constexpr int64_t kSlidesBelow = 8;
+
+// Versions and clocks are not finer than this.
+constexpr MonoNanos kWrittenSlack = 2'000'000;
+
+// When an entry from the lower tier was written: by its version, if nothing else is said.
+MonoNanos WrittenAt(const Entry& entry, const Clock& clock) {
+  if (entry.written != 0) return entry.written;
+  return clock.Mono() - absl::ToInt64Nanoseconds(clock.Now() - VersionTime(entry.version));
+}
+
+}  // namespace
 
 Engine::Found Engine::Find(const FullKey& full_key, MonoNanos now, bool want_value, bool again) {
   Found found;
   // What memory learns from one request's misses it should learn once.
   found.present = again ? memory_->Peek(full_key.view(), now, &found.entry, &found.why)
                         : memory_->Find(full_key.view(), now, &found.entry, &found.why);
-  if (found.present && want_value && !Decode(full_key, now, &found.entry)) return Found();
+  if (found.present && want_value && !Decode(full_key.view(), &found.entry)) return Found();
   return found;
 }
 
@@ -31,7 +46,7 @@ Engine::Found Engine::Peek(const FullKey& full_key, MonoNanos now) const {
   return found;
 }
 
-bool Engine::Decode(const FullKey& full_key, MonoNanos now, Entry* entry) {
+bool Engine::Decode(std::string_view full_key, Entry* entry) {
   if (entry->encoding == kPlain) return true;
   std::string plain;
   const absl::Status decoded = compressor_->Decode(entry->type_id, entry->encoding, entry->stored(),
@@ -40,8 +55,7 @@ bool Engine::Decode(const FullKey& full_key, MonoNanos now, Entry* entry) {
     LogError("value_lost", {{"type", options_.types->Get(entry->type_id).name},
                             {"encoding", entry->encoding},
                             {"error", decoded}});
-    const EraseResult erased = memory_->Erase(full_key.view(), entry->version, now);
-    leases_.OnChange(full_key.view(), erased.cancelled, LeaseTable::Change::kRemoved);
+    DropOlder(full_key, entry->version, LeaseTable::Change::kRemoved);
     return false;
   }
   entry->bytes = std::move(plain);
@@ -68,16 +82,71 @@ void Engine::CountMiss(const FullKey& full_key, const Resolved& resolved) {
 bool Engine::FindHit(const FullKey& key, MonoNanos now, bool want_value, Entry* entry) {
   MissReason why;
   if (!memory_->Find(key.view(), now, entry, &why) || entry->negative) return false;
-  if (want_value && !Decode(key, now, entry)) return false;
+  if (!coherence_.Trusts(key.view(), *entry, now)) {
+    // Who could tell is known to be away: what Checked would say in the end.
+    if (!serve_unchecked_.load(std::memory_order_relaxed)) return false;
+    coherence_.CountServedSuspect();
+  }
+  if (want_value && !Decode(key.view(), entry)) return false;
+  SlideBelow(key, *entry, now);
   CountHit(key, *entry);
   return true;
+}
+
+void Engine::SlideBelow(const FullKey& full_key, const Entry& entry, MonoNanos now) {
+  if (ABSL_PREDICT_TRUE(entry.sliding == 0) || entry.slid_from == 0) return;
+  if (!lower_.Has(options_.types->Get(entry.type_id))) return;
+  const MonoNanos step = std::max<MonoNanos>(entry.sliding / kSlidesBelow, 1);
+  if ((entry.slid_from - entry.sliding) / step == now / step) return;
+  // Dropped when there is too much to do: the entry then lives shorter below.
+  (void)options_.executor->TryPost([this, key = std::string(full_key.view())] {
+    if (!background_.TryEnter()) return;
+    Spawn(ExtendBelow(key), [this](bool) { background_.Leave(); });
+  });
+}
+
+Task<bool> Engine::ExtendBelow(std::string full_key) {
+  Entry entry;
+  MissReason why;
+  if (!memory_->Peek(full_key, options_.clock->Mono(), &entry, &why)) co_return false;
+  // What was served for want of an answer must not be what the fleet has, once it has answers.
+  if (!coherence_.Trusts(full_key, entry, options_.clock->Mono())) co_return false;
+  std::optional<TierPut> put = CurrentPut(full_key, entry.version);
+  if (!put.has_value()) co_return false;
+  put->expect = {Expect::Kind::kUnchanged, entry.version};
+  std::vector<TierPut> puts;
+  puts.push_back(*std::move(put));
+  const auto changes = co_await lower_.Put(std::move(puts), INT64_MAX);
+  co_return changes.ok();
+}
+
+std::optional<TierPut> Engine::CurrentPut(const std::string& full_key, Version version) {
+  Entry entry;
+  MissReason why;
+  if (!memory_->Peek(full_key, options_.clock->Mono(), &entry, &why)) return std::nullopt;
+  if (entry.version != version || !Decode(full_key, &entry)) return std::nullopt;
+  EntryFields fields = FieldsOf(full_key, entry);
+  fields.negative = entry.negative;
+  fields.version = entry.version;
+  fields.fresh_until = entry.fresh_until;
+  fields.usable_until = entry.usable_until;
+  fields.sliding = entry.sliding;
+  // Memory always says when; only what the version does not say takes room below.
+  const MonoNanos written = std::exchange(entry.written, 0);
+  if (std::abs(written - WrittenAt(entry, *options_.clock)) < kWrittenSlack) fields.written = 0;
+  return lower_.PutOf(fields, fields.value, options_.types->Get(entry.type_id), {});
 }
 
 ReadResult Engine::Counted(const FullKey& full_key, Found found, const Resolved& resolved,
                            MonoNanos now) {
   if (found.live()) {
     CountHit(full_key, found.entry);
-    return {std::move(found.entry), MissReason::kAbsent, absl::ZeroDuration()};
+    if (found.below) {
+      usage_.Count(Usage::kHitsBelow, found.entry.type_id, found.entry.namespace_id);
+    } else {
+      SlideBelow(full_key, found.entry, now);
+    }
+    return {std::move(found.entry), MissReason::kAbsent, absl::ZeroDuration(), found.below};
   }
   CountMiss(full_key, resolved);
   if (!found.present) return {std::nullopt, found.why, absl::ZeroDuration()};
@@ -89,140 +158,160 @@ ReadResult Engine::Counted(const FullKey& full_key, Found found, const Resolved&
 Task<absl::StatusOr<ReadResult>> Engine::Get(KeyRequest request, bool want_value, bool again) {
   CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead(request));
   const FullKey full_key(request.name_space, request.key);
+  Found found = co_await FindAnywhere(&full_key, resolved, want_value, again);
+  co_return Counted(full_key, std::move(found), resolved, options_.clock->Mono());
+}
+
+Task<absl::StatusOr<std::vector<ReadResult>>> Engine::BatchGet(std::string_view name_space,
+                                                               std::vector<std::string_view> keys,
+                                                               std::string_view type,
+                                                               bool want_value) {
+  std::vector<ReadResult> results(keys.size());
+  std::vector<size_t> missing;
+  std::vector<std::string> full_keys;
+  std::vector<const TypePolicy*> types;
   const MonoNanos now = options_.clock->Mono();
-  co_return Counted(full_key, Find(full_key, now, want_value, again), resolved, now);
+  for (size_t i = 0; i < keys.size(); ++i) {
+    const KeyRequest request{name_space, keys[i], type};
+    CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead(request));
+    const FullKey full_key(name_space, keys[i]);
+    Found found = Find(full_key, now, want_value, /*again=*/true);
+    if (!Trusts(full_key, found, now)) {
+      found = co_await Checked(&full_key, resolved.type, std::move(found), want_value);
+    } else if (!found.present && lower_.Has(*resolved.type)) {
+      missing.push_back(i);
+      full_keys.emplace_back(full_key.view());
+      types.push_back(resolved.type);
+      results[i].miss = found.why;
+      continue;
+    }
+    results[i] = Counted(full_key, std::move(found), resolved, now);
+  }
+  if (missing.empty()) co_return results;
+
+  std::vector<Found> below = co_await FindBelow(std::move(full_keys), std::move(types), want_value);
+  for (size_t at = 0; at < missing.size(); ++at) {
+    const KeyRequest request{name_space, keys[missing[at]], type};
+    CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead(request));
+    ReadResult& result = results[missing[at]];
+    if (!below[at].present && below[at].why == MissReason::kAbsent) below[at].why = result.miss;
+    result = Counted(FullKey(name_space, request.key), std::move(below[at]), resolved,
+                     options_.clock->Mono());
+  }
+  co_return results;
 }
 
-Task<absl::StatusOr<LoadResult>> Engine::GetOrLoad(LoadRequest request) {
-  CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead(request.key));
-  const FullKey full_key(request.key.name_space, request.key.key);
-  bool waited = false;
-  for (bool again = false;; again = true) {
-    const MonoNanos now = options_.clock->Mono();
-    Found found = Find(full_key, now, /*want_value=*/true, again);
-    if (found.present) {
-      co_return LoadResult{Counted(full_key, std::move(found), resolved, now), std::nullopt};
-    }
-
-    const MonoNanos until = std::min(request.wait_until, request.deadline);
-    const bool may_wait = until > now;
-    CO_ASSIGN_OR_RETURN(LeaseTable::Place place, leases_.Join(full_key.view(), may_wait));
-    std::string token = std::move(place.token);
-    LeaseTurn turn{place.busy ? LeaseTurn::Kind::kTimeout : LeaseTurn::Kind::kGranted};
-    if (place.waiter != nullptr) {
-      if (!std::exchange(waited, true)) {
-        usage_.Count(Usage::kLoadsCoalesced, resolved.type->id, resolved.name_space);
-      }
-      turn = co_await WaitInLine(std::move(place.waiter), until, request.cancellation);
-      token = std::move(turn.token);
-    }
-    switch (turn.kind) {
-      case LeaseTurn::Kind::kGranted: {
-        CO_ASSIGN_OR_RETURN(std::optional<LoadResult> result,
-                            TakeLease(full_key, request, resolved, std::move(token)));
-        if (result.has_value()) co_return *std::move(result);
-        break;  // lost before it began: try again
-      }
-      case LeaseTurn::Kind::kStored:
-        // Not the value itself is handed over: by the time a waiter runs, it may have expired, or
-        // been deleted by a call that was answered before this one began.
-        break;
-      case LeaseTurn::Kind::kTimeout:
-        if (options_.clock->Mono() >= request.deadline) {
-          co_return Error(Reason::kDEADLINE_EXCEEDED,
-                          "the deadline passed while another caller was loading the key");
-        }
-        CountMiss(full_key, resolved);
-        co_return LoadResult{ReadResult{std::nullopt, MissReason::kLoading, absl::ZeroDuration()},
-                             std::nullopt};
-      case LeaseTurn::Kind::kCancelled:
-        co_return Error(Reason::kCALL_CANCELLED, "the caller cancelled the call");
-      case LeaseTurn::Kind::kDraining:
-        co_return RetryableError(Reason::kDRAINING, absl::Milliseconds(100),
-                                 "the server is shutting down");
-    }
-  }
-}
-
-Task<LeaseTurn> Engine::WaitInLine(std::shared_ptr<LeaseWaiter> waiter, MonoNanos until,
-                                   Cancellation* cancellation) {
-  TimerId timer = 0;
-  if (until != INT64_MAX) {
-    const absl::Duration left = absl::Nanoseconds(until - options_.clock->Mono());
-    timer = options_.executor->After(
-        left, [waiter] { waiter->turn.TrySet({LeaseTurn::Kind::kTimeout}); });
-  }
-  if (cancellation != nullptr) {
-    cancellation->OnCancel([waiter] { waiter->turn.TrySet({LeaseTurn::Kind::kCancelled}); });
-  }
-  LeaseTurn turn = co_await waiter->turn;
-  if (cancellation != nullptr) cancellation->OnCancel(nullptr);
-  if (timer != 0) options_.executor->Cancel(timer);
-  leases_.Leave(waiter);
-  co_return turn;
-}
-
-// The caller is the holder by `token`. Null: the lease was lost before its fill began.
-absl::StatusOr<std::optional<LoadResult>> Engine::TakeLease(const FullKey& full_key,
-                                                            const LoadRequest& request,
-                                                            const Resolved& resolved,
-                                                            std::string token) {
-  // 1: A misses.  2: B is given the lease, loads and lands.  3: A joins, finds no lease out and is
-  // given one. So the fill begins and the lease is armed first, and then A looks in memory again:
-  // whatever lands or is removed from here on ends the fill and is told to the lease table.
-  const ArmedLease lease{memory_->BeginFill(full_key.view()), versions_.Next()};
-  if (lease.ticket == 0) {
-    leases_.PassOn(full_key.view(), token, LeaseTable::Lost::kReleased);
-    return RetryableError(Reason::kOVERLOADED, absl::Seconds(1),
-                          "too many loads are running for the memory budget");
-  }
-  const TimerId timer = options_.executor->After(
-      request.lease_ttl, [this, key = std::string(full_key.view()), token, ticket = lease.ticket,
-                          resolved] { ExpireLease(key, token, ticket, resolved); });
-  if (!leases_.Arm(full_key.view(), token, lease, timer)) {
-    options_.executor->Cancel(timer);
-    memory_->EndFill(full_key.view(), lease.ticket);
-    return std::optional<LoadResult>();
-  }
+Task<Engine::Found> Engine::FindAnywhere(const FullKey* full_key, Resolved resolved,
+                                         bool want_value, bool again) {
   const MonoNanos now = options_.clock->Mono();
-  Found found = Find(full_key, now, /*want_value=*/true, /*again=*/true);
-  if (found.present) {
-    memory_->EndFill(full_key.view(), lease.ticket);
-    leases_.Complete(full_key.view(), token);
-    return std::optional<LoadResult>(
-        LoadResult{Counted(full_key, std::move(found), resolved, now), std::nullopt});
+  Found found = Find(*full_key, now, want_value, again);
+  if (!Trusts(*full_key, found, now)) {
+    co_return co_await Checked(full_key, resolved.type, std::move(found), want_value);
   }
-  // A change between BeginFill and Arm found no armed lease to tell.
-  if (!memory_->HasFill(full_key.view(), lease.ticket)) {
-    leases_.PassOn(full_key.view(), token, LeaseTable::Lost::kRevoked);
-    return std::optional<LoadResult>();
-  }
-  CountMiss(full_key, resolved);
-  usage_.Count(Usage::kLoads, resolved.type->id, resolved.name_space);
-  return std::optional<LoadResult>(
-      LoadResult{ReadResult{std::nullopt, found.why, absl::ZeroDuration()},
-                 GrantedLease{std::move(token), request.lease_ttl}});
+  if (found.present || !lower_.Has(*resolved.type)) co_return found;
+  Found below = co_await FindOneBelow(full_key, resolved.type, want_value);
+  if (!below.present && below.why == MissReason::kAbsent) below.why = found.why;
+  co_return below;
 }
 
-void Engine::ExpireLease(const std::string& full_key, const std::string& token, FillTicket ticket,
-                         Resolved resolved) {
-  // The fill ends first: once the next caller may begin, the late Set of this one must not be
-  // stored.
-  memory_->EndFill(full_key, ticket);
-  if (leases_.PassOn(full_key, token, LeaseTable::Lost::kExpired)) {
-    usage_.Count(Usage::kLoadsFailed, resolved.type->id, resolved.name_space);
-  }
+Task<Engine::Found> Engine::FindOneBelow(const FullKey* full_key, const TypePolicy* type,
+                                         bool want_value) {
+  std::vector<std::string> full_keys(1, std::string(full_key->view()));
+  std::vector<const TypePolicy*> types(1, type);
+  std::vector<Found> found = co_await FindBelow(std::move(full_keys), std::move(types), want_value);
+  co_return std::move(found[0]);
 }
 
-bool Engine::ReleaseLease(const KeyRequest& request, std::string_view token) {
-  const FullKey full_key(request.name_space, request.key);
-  ArmedLease lease;
-  if (!leases_.Find(full_key.view(), token, &lease)) return false;
-  memory_->EndFill(full_key.view(), lease.ticket);
-  if (!leases_.PassOn(full_key.view(), token, LeaseTable::Lost::kReleased)) return false;
-  const absl::StatusOr<Resolved> resolved = ResolveForRead(request);
-  if (resolved.ok()) usage_.Count(Usage::kLoadsFailed, resolved->type->id, resolved->name_space);
-  return true;
+Task<std::vector<Engine::Found>> Engine::FindBelow(std::vector<std::string> full_keys,
+                                                   std::vector<const TypePolicy*> types,
+                                                   bool want_value) {
+  const uint64_t round = coherence_.round();
+  std::vector<FillTicket> tickets;
+  tickets.reserve(full_keys.size());
+  for (const std::string& full_key : full_keys) tickets.push_back(memory_->TryBeginFill(full_key));
+  std::vector<LowerTier::Read> reads = co_await lower_.Get(full_keys, INT64_MAX);
+  const bool same_round = round == coherence_.round();
+  std::vector<Found> found;
+  found.reserve(reads.size());
+  for (size_t i = 0; i < reads.size(); ++i) {
+    if (!same_round && tickets[i] != 0)
+      memory_->EndFill(full_keys[i], std::exchange(tickets[i], 0));
+    found.push_back(Promote(full_keys[i], *types[i], std::move(reads[i]), tickets[i], want_value));
+    // Harmless when the fill has ended.
+    if (tickets[i] != 0) memory_->EndFill(full_keys[i], tickets[i]);
+  }
+  co_return found;
+}
+
+// Makes what the lower tier said an answer, and memory's if `ticket` is still good for it.
+Engine::Found Engine::Promote(const std::string& full_key, const TypePolicy& type,
+                              LowerTier::Read read, FillTicket ticket, bool want_value) {
+  Found found;
+  found.seen_below = read.seen;
+  if (read.seen != kNoVersion) versions_.Observe(read.seen);
+  if (read.failed) {
+    found.why = MissReason::kTierFailed;
+    return found;
+  }
+  if (!read.entry.has_value()) {
+    if (read.seen != kNoVersion) found.why = MissReason::kInvalidated;
+    return found;
+  }
+  found.present = found.below = true;
+  found.entry = *std::move(read.entry);
+  const TypePolicy* const stored_as = options_.types->Find(read.type);
+  const TypePolicy& as = stored_as != nullptr ? *stored_as : type;
+  found.entry.type_id = as.id;
+  const absl::StatusOr<uint16_t> name_space = namespaces_.Intern(FullKey::NamespaceOf(full_key));
+  found.entry.namespace_id = name_space.ok() ? *name_space : 0;
+  const MonoNanos now = options_.clock->Mono();
+  // Without an id of its own the namespace cannot be told apart in memory; and what a type's
+  // entries do not go below for must not come from there.
+  if (ticket != 0 && name_space.ok() && as.second_tier) {
+    Entry copy = found.entry;
+    EntryFields fields = FieldsOf(full_key, copy);
+    fields.negative = found.entry.negative;
+    fields.version = found.entry.version;
+    fields.sliding = found.entry.sliding;
+    const MonoNanos most = MonoAfter(now, as.l1_ttl_max);
+    fields.fresh_until = std::min(found.entry.fresh_until, most);
+    fields.usable_until = std::min(found.entry.usable_until, most);
+    memory_->Fill(fields, ticket, now);
+  }
+  found.entry.written = WrittenAt(found.entry, *options_.clock);
+  if (want_value && !Decode(full_key, &found.entry)) {
+    Found lost;
+    lost.seen_below = found.seen_below;
+    return lost;
+  }
+  return found;
+}
+
+// A copy that this replica cannot vouch for is compared with the lower tier. Where nobody can tell,
+// the configuration says what a hit is worth.
+Task<Engine::Found> Engine::Checked(const FullKey* full_key, const TypePolicy* type, Found found,
+                                    bool want_value) {
+  const MonoNanos began = options_.clock->Mono();
+  const TypePolicy& of_entry = options_.types->Get(found.entry.type_id);
+  if (lower_.Has(of_entry)) {
+    std::vector<std::string> keys(1, std::string(full_key->view()));
+    std::vector<LowerTier::Read> reads = co_await lower_.Get(std::move(keys), INT64_MAX);
+    if (!reads[0].failed) {
+      if (reads[0].seen == found.entry.version) {
+        coherence_.Confirm(full_key->view(), found.entry.version, began);
+        co_return found;
+      }
+      coherence_.Refute(full_key->view(), found.entry.version);
+      co_return co_await FindOneBelow(full_key, type, want_value);
+    }
+  }
+  if (options_.serve_suspect) {
+    coherence_.CountServedSuspect();
+    co_return found;
+  }
+  Found unknown;
+  unknown.why = MissReason::kTierFailed;
+  co_return unknown;
 }
 
 }  // namespace larder

@@ -26,8 +26,9 @@ enum class Usage : uint8_t {
   kLoads,
   kLoadsFailed,
   kLoadsCoalesced,
+  kHitsBelow,  // the part of kHits that the lower tier answered
 };
-inline constexpr size_t kUsageCount = 10;
+inline constexpr size_t kUsageCount = 11;
 
 using UsageTotals = std::array<uint64_t, kUsageCount>;
 

@@ -1,10 +1,14 @@
-// The write path over memory alone: Set, Delete, Invalidate by keys, Touch, Increment.
+// The write path: Set, Delete, Invalidate by keys, Touch, Increment. How a change reaches every
+// tier is in store.cc.
 //
-// Every change takes a new version and then goes to memory, which decides under one lock. The
-// change ends a fill of its key in that same step, and only then is the lease table told, so that
-// whoever holds the lease has lost it before anybody can learn of the change.
+// A change ends a fill of its key in the step in which it becomes visible, and only then is the
+// lease table told, so that whoever holds the lease has lost it before anybody can learn of the
+// change.
 
+#include <algorithm>
+#include <atomic>
 #include <charconv>
+#include <memory>
 #include <utility>
 
 #include "base/status.h"
@@ -15,14 +19,8 @@
 namespace larder {
 namespace {
 
-// Each further attempt means that another change of the same key, or a removal in the same shard,
-// came in between.
+// Each further attempt means that another change of the same key came in between.
 constexpr int kAttemptsMax = 100;
-
-absl::Status Contention() {
-  return RetryableError(Reason::kCONTENTION, absl::Milliseconds(10),
-                        "the key changes faster than this call can");
-}
 
 absl::StatusOr<int64_t> ParseCounter(std::string_view value) {
   int64_t parsed;
@@ -31,21 +29,6 @@ absl::StatusOr<int64_t> ParseCounter(std::string_view value) {
     return Error(Reason::kNOT_A_COUNTER, "the value is not a whole decimal number of 64 bits");
   }
   return parsed;
-}
-
-// The same entry again; its lists move over.
-EntryFields FieldsOf(const FullKey& full_key, Entry& entry) {
-  EntryFields fields;
-  fields.full_key = full_key.view();
-  fields.value = entry.stored();
-  fields.encoding = entry.encoding;
-  fields.plain_bytes = entry.plain_bytes;
-  fields.written = entry.written;
-  fields.type_id = entry.type_id;
-  fields.namespace_id = entry.namespace_id;
-  fields.tags = std::move(entry.tags);
-  fields.depends_on = std::move(entry.depends_on);
-  return fields;
 }
 
 }  // namespace
@@ -73,63 +56,32 @@ void Engine::Encode(EntryFields* fields, std::string* stored) {
   fields->value = *stored;
 }
 
-absl::Status Engine::TooLarge(const EntryFields& fields) const {
-  return Error(Reason::kMEMORY_FULL,
-               StrCat("the entry takes ", memory_->BytesFor(fields),
-                      " bytes, too many for the memory budget (memory.l1) or its type's share"));
-}
-
-absl::StatusOr<InsertResult> Engine::StoreNewVersion(EntryFields* fields, Expect expect,
-                                                     MonoNanos now) {
-  for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
-    fields->version = versions_.Next();
-    const InsertResult result = memory_->Insert(*fields, expect, now);
-    switch (result.outcome) {
-      case InsertOutcome::kOutdated:
-        continue;
-      case InsertOutcome::kNewerExists:
-        // Without a condition the newer write simply came after this one. A condition held for an
-        // entry that is newer than our version, so it has to be tried with a version that is newer
-        // still.
-        if (expect.kind == Expect::Kind::kAny) return result;
-        versions_.Observe(result.current);
-        continue;
-      case InsertOutcome::kTooLarge:
-        leases_.OnChange(fields->full_key, result.cancelled, LeaseTable::Change::kRemoved);
-        return TooLarge(*fields);
-      default:
-        return result;
-    }
-  }
-  return Contention();
-}
-
 Task<absl::StatusOr<WriteResult>> Engine::Set(WriteRequest request) {
   CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForWrite(request.key));
   const FullKey full_key(request.key.name_space, request.key.key);
-  const MonoNanos now = options_.clock->Mono();
   TtlInput input;
   input.value_bytes = request.value.size();
   input.absent = request.absent;
   input.requested = request.ttl;
-  EntryFields fields = NewFields(request, full_key, resolved);
-  const absl::Duration ttl = SetExpiry(&fields, *resolved.type, input, now);
+  Storing storing{NewFields(request, full_key, resolved), request.value, resolved.type,
+                  request.condition};
+  const absl::Duration ttl =
+      SetExpiry(&storing.fields, *resolved.type, input, options_.clock->Mono());
   if (const uint32_t weight = hot_keys_.Sampled(); weight != 0) {
-    hot_keys_.Record(fields.type_id, fields.full_key, HotKeys::Event::kWrite, fields.value.size(),
-                     weight);
+    hot_keys_.Record(storing.fields.type_id, full_key.view(), HotKeys::Event::kWrite,
+                     request.value.size(), weight);
   }
   std::string stored;
-  Encode(&fields, &stored);
+  Encode(&storing.fields, &stored);
 
   WriteResult written;
   if (!request.lease_token.empty()) {
-    CO_ASSIGN_OR_RETURN(written, Fulfil(request, full_key, resolved, std::move(fields), now));
+    CO_ASSIGN_OR_RETURN(written,
+                        co_await Fulfil(&request, &full_key, resolved, std::move(storing)));
   } else {
-    CO_ASSIGN_OR_RETURN(const InsertResult result,
-                        StoreNewVersion(&fields, request.condition, now));
-    written.stored = result.outcome != InsertOutcome::kConditionFailed;
-    written.version = written.stored ? fields.version : result.current;
-    leases_.OnChange(full_key.view(), result.cancelled, LeaseTable::Change::kStored);
+    CO_ASSIGN_OR_RETURN(const Stored result, co_await Store(std::move(storing)));
+    written.stored = result.stored;
+    written.version = result.version;
   }
   written.ttl = ttl;
   usage_.Count(written.stored ? Usage::kSets : Usage::kSetsRefused, resolved.type->id,
@@ -137,66 +89,86 @@ Task<absl::StatusOr<WriteResult>> Engine::Set(WriteRequest request) {
   co_return written;
 }
 
-// Stores the value of a lease's holder, under the version of the moment when its load began.
-absl::StatusOr<WriteResult> Engine::Fulfil(const WriteRequest& request, const FullKey& full_key,
-                                           const Resolved& resolved, EntryFields fields,
-                                           MonoNanos now) {
-  WriteResult written;
-  written.reason = NotStored::kLeaseLost;
-  ArmedLease lease;
-  if (!leases_.Find(full_key.view(), request.lease_token, &lease)) {
-    const Found found = Peek(full_key, now);
-    written.version = found.present ? found.entry.version : kNoVersion;
-    return written;
+// Items go their way a hundred at a time, so that the lower tier takes them in few steps.
+Task<std::vector<absl::StatusOr<WriteResult>>> Engine::BatchSet(
+    std::vector<WriteRequest> requests) {
+  constexpr size_t kTogether = 100;
+  struct Wave {
+    explicit Wave(Executor* executor, size_t count) : open(count), done(executor) {}
+    std::atomic<size_t> open;
+    Signal<bool> done;
+  };
+  std::vector<absl::StatusOr<WriteResult>> results(requests.size(), absl::UnknownError(""));
+  for (size_t first = 0; first < requests.size(); first += kTogether) {
+    const size_t last = std::min(first + kTogether, requests.size());
+    const auto wave = std::make_shared<Wave>(options_.executor, last - first);
+    for (size_t i = first; i < last; ++i) {
+      Spawn(Set(std::move(requests[i])),
+            [wave, result = &results[i]](absl::StatusOr<WriteResult> written) {
+              *result = std::move(written);
+              if (wave->open.fetch_sub(1, std::memory_order_acq_rel) == 1) wave->done.TrySet(true);
+            });
+    }
+    co_await wave->done;
   }
-  fields.version = lease.version;
-  const InsertResult result = memory_->Fill(fields, lease.ticket, now);
-  switch (result.outcome) {
-    case InsertOutcome::kStored:
-      written.stored = true;
-      written.version = lease.version;
-      leases_.Complete(full_key.view(), request.lease_token);
-      return written;
-    case InsertOutcome::kTooLarge:
-      leases_.PassOn(full_key.view(), request.lease_token, LeaseTable::Lost::kReleased);
-      usage_.Count(Usage::kLoadsFailed, resolved.type->id, resolved.name_space);
-      return TooLarge(fields);
-    default:
-      // The change that ended the fill also passes the lease on; its caller may be slower than we
-      // are.
-      written.version = result.current;
-      leases_.PassOn(full_key.view(), request.lease_token, LeaseTable::Lost::kRevoked);
-      return written;
-  }
+  co_return results;
 }
 
 Task<absl::StatusOr<RemoveResult>> Engine::Delete(KeyRequest request) {
-  CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead(request));
-  const FullKey full_key(request.name_space, request.key);
-  const Version version = versions_.Next();
-  const EraseResult erased = memory_->Erase(full_key.view(), version, options_.clock->Mono());
-  leases_.OnChange(full_key.view(), erased.cancelled, LeaseTable::Change::kRemoved);
-  usage_.Count(Usage::kRemovals, resolved.type->id, resolved.name_space);
-  co_return RemoveResult{erased.existed, version};
+  std::vector<std::string_view> keys(1, request.key);
+  CO_ASSIGN_OR_RETURN(const std::vector<RemoveResult> removed,
+                      co_await BatchDelete(request.name_space, std::move(keys), request.type));
+  co_return removed[0];
 }
 
-Task<absl::StatusOr<InvalidateResult>> Engine::InvalidateKeys(std::string_view name_space,
-                                                              std::vector<std::string_view> keys,
-                                                              bool dry_run) {
-  InvalidateResult result;
-  if (!dry_run) result.version = versions_.Next();
-  const MonoNanos now = options_.clock->Mono();
+Task<absl::StatusOr<std::vector<RemoveResult>>> Engine::BatchDelete(
+    std::string_view name_space, std::vector<std::string_view> keys, std::string_view type) {
+  Removing removing;
   for (const std::string_view key : keys) {
-    const FullKey full_key(name_space, key);
-    if (dry_run) {
-      if (Peek(full_key, now).present) ++result.entries;
+    CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead({name_space, key, type}));
+    removing.full_keys.emplace_back(FullKey(name_space, key).view());
+    removing.types.push_back(resolved.type);
+    usage_.Count(Usage::kRemovals, resolved.type->id, resolved.name_space);
+  }
+  std::vector<std::string> changed = removing.full_keys;
+  Version version = kNoVersion;
+  bool settled = false;  // if not, the engine sees to it
+  CO_ASSIGN_OR_RETURN(const std::vector<bool> existed,
+                      co_await Remove(std::move(removing), &version, &settled));
+  coherence_.Changed(std::move(changed), version);
+  std::vector<RemoveResult> results;
+  results.reserve(keys.size());
+  for (const bool was_there : existed) results.push_back({was_there, version});
+  co_return results;
+}
+
+Task<absl::StatusOr<InvalidateResult>> Engine::InvalidateKeys(InvalidateRequest request) {
+  InvalidateResult result;
+  Removing removing;
+  for (const std::string_view key : request.keys) {
+    CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead({request.name_space, key, ""}));
+    const FullKey full_key(request.name_space, key);
+    if (request.dry_run) {
+      if (Peek(full_key, options_.clock->Mono()).present) ++result.entries;
       continue;
     }
-    const EraseResult erased = memory_->Erase(full_key.view(), result.version, now);
-    leases_.OnChange(full_key.view(), erased.cancelled, LeaseTable::Change::kRemoved);
-    if (erased.existed) ++result.entries;
-    CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead({name_space, key, ""}));
+    removing.full_keys.emplace_back(full_key.view());
+    removing.types.push_back(resolved.type);
     usage_.Count(Usage::kRemovals, resolved.type->id, resolved.name_space);
+  }
+  if (request.dry_run) co_return result;
+  std::vector<std::string> changed = removing.full_keys;
+  bool settled = false;
+  CO_ASSIGN_OR_RETURN(const std::vector<bool> existed,
+                      co_await Remove(std::move(removing), &result.version, &settled));
+  result.entries = static_cast<uint64_t>(std::count(existed.begin(), existed.end(), true));
+  if (!request.fleet_until.has_value()) {
+    coherence_.Changed(std::move(changed), result.version);
+  } else {
+    result.fleet = co_await coherence_.ChangedAndWait(std::move(changed), result.version,
+                                                      *request.fleet_until);
+    // Whoever drops its copy may still find the old value below.
+    if (!settled) result.fleet.known = false;
   }
   co_return result;
 }
@@ -205,8 +177,10 @@ Task<absl::StatusOr<TouchResult>> Engine::Touch(TouchRequest request) {
   CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead(request.key));
   const FullKey full_key(request.key.name_space, request.key.key);
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
+    // The lower tier needs the value plain; memory alone keeps it in the form that it has.
+    const bool plain = lower_.exists();
+    Found found = co_await FindAnywhere(&full_key, resolved, plain, /*again=*/true);
     const MonoNanos now = options_.clock->Mono();
-    Found found = Peek(full_key, now);
     if (!found.live()) {
       const ReadResult miss = Counted(full_key, std::move(found), resolved, now);
       co_return TouchResult{.miss = miss.miss};
@@ -215,22 +189,28 @@ Task<absl::StatusOr<TouchResult>> Engine::Touch(TouchRequest request) {
     if (attempt == 0) usage_.Count(Usage::kHits, present.type_id, present.namespace_id);
     TouchResult touched{
         .found = true, .version = present.version, .fresh_until = present.fresh_until};
+    const TypePolicy& type = options_.types->Get(present.type_id);
     TtlInput input;
     input.value_bytes = present.value_bytes();
     input.requested = request.ttl;
-    EntryFields fields = FieldsOf(full_key, present);
-    SetExpiry(&fields, options_.types->Get(present.type_id), input, now);
-    const bool longer = fields.fresh_until > present.fresh_until;
+    Storing storing{FieldsOf(full_key.view(), present),
+                    present.stored(),
+                    &type,
+                    {Expect::Kind::kVersion, present.version}};
+    SetExpiry(&storing.fields, type, input, now);
+    const MonoNanos fresh_until = storing.fields.fresh_until;
+    const bool longer = fresh_until > present.fresh_until;
     if ((request.mode == TouchMode::kExtendOnly && !longer) ||
         (request.mode == TouchMode::kShortenOnly && longer)) {
       co_return touched;
     }
-    CO_ASSIGN_OR_RETURN(const InsertResult result,
-                        StoreNewVersion(&fields, {Expect::Kind::kVersion, present.version}, now));
-    if (result.outcome != InsertOutcome::kStored) continue;
+    std::string stored_form;
+    if (plain) Encode(&storing.fields, &stored_form);
+    CO_ASSIGN_OR_RETURN(const Stored stored, co_await Store(std::move(storing)));
+    if (!stored.stored) continue;
     touched.changed = true;
-    touched.version = fields.version;
-    touched.fresh_until = fields.fresh_until;
+    touched.version = stored.version;
+    touched.fresh_until = fresh_until;
     co_return touched;
   }
   co_return Contention();
@@ -240,12 +220,13 @@ Task<absl::StatusOr<IncrementResult>> Engine::Increment(IncrementRequest request
   CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForWrite(request.key));
   const FullKey full_key(request.key.name_space, request.key.key);
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
+    Found found = co_await FindAnywhere(&full_key, resolved, /*want_value=*/true, /*again=*/true);
     const MonoNanos now = options_.clock->Mono();
-    Found found = Peek(full_key, now);
+    if (!found.present && found.why == MissReason::kTierFailed && resolved.type->require_l2)
+      co_return TierAway(absl::UnavailableError("it could not be read"));
     Entry& present = found.entry;
     IncrementResult counted{.value = request.initial, .created = !found.live()};
     if (found.live()) {
-      if (!Decode(full_key, now, &present)) continue;
       CO_ASSIGN_OR_RETURN(counted.value, ParseCounter(present.stored()));
     }
     if (__builtin_add_overflow(counted.value, request.delta, &counted.value)) {
@@ -265,11 +246,15 @@ Task<absl::StatusOr<IncrementResult>> Engine::Increment(IncrementRequest request
     TtlInput input;
     input.value_bytes = text.size();
     input.requested = request.ttl;
-    EntryFields fields = NewFields(write, full_key, resolved);
+    Storing storing{NewFields(write, full_key, resolved),
+                    text,
+                    resolved.type,
+                    {Expect::Kind::kAbsent, kNoVersion}};
+    EntryFields& fields = storing.fields;
     SetExpiry(&fields, *resolved.type, input, now);
-    Expect expect{Expect::Kind::kAbsent, kNoVersion};
     if (found.live()) {
-      expect = {Expect::Kind::kVersion, present.version};
+      storing.expect = {Expect::Kind::kVersion, present.version};
+      storing.type = &options_.types->Get(present.type_id);
       fields.type_id = present.type_id;
       fields.tags = std::move(present.tags);
       fields.depends_on = std::move(present.depends_on);
@@ -278,12 +263,11 @@ Task<absl::StatusOr<IncrementResult>> Engine::Increment(IncrementRequest request
         fields.sliding = present.sliding;
       }
     }
-    CO_ASSIGN_OR_RETURN(const InsertResult result, StoreNewVersion(&fields, expect, now));
-    if (result.outcome != InsertOutcome::kStored) continue;
-    leases_.OnChange(full_key.view(), result.cancelled, LeaseTable::Change::kStored);
-    usage_.Count(Usage::kSets, resolved.type->id, resolved.name_space);
-    counted.version = fields.version;
     counted.fresh_until = fields.fresh_until;
+    CO_ASSIGN_OR_RETURN(const Stored stored, co_await Store(std::move(storing)));
+    if (!stored.stored) continue;
+    usage_.Count(Usage::kSets, resolved.type->id, resolved.name_space);
+    counted.version = stored.version;
     co_return counted;
   }
   co_return Contention();

@@ -6,10 +6,12 @@
 //   - a quarter more than what the process uses outside L1 now, so that it may go on growing;
 //   - 64 MiB, but no more than half of the limit: threads, gRPC and dictionaries take 20 to 50 MiB
 //     before the first entry, and a container of 64 MiB shall still have a cache.
-// limits.buffer_bytes (256 MiB) is not reserved: it is the worst case of all connections at once,
-// and reserving it would leave nothing in small containers. When messages do pile up, what the
-// process uses outside L1 grows, and L1 gives way. A machine without a cgroup is not ours alone: L1
-// takes half of it at most.
+// What the tier below memory was promised comes on top: it takes it by and by, and L1 that had
+// grown into it in the meantime would have to evict. Once it has taken it, it is not counted again
+// with what the process uses. limits.buffer_bytes (256 MiB) is not reserved: it is the worst case
+// of all connections at once, and reserving it would leave nothing in small containers. When
+// messages do pile up, what the process uses outside L1 grows, and L1 gives way. A machine without
+// a cgroup is not ours alone: L1 takes half of it at most.
 //
 // What is really left? What L1 takes now, plus what is available below each limit, minus a cushion
 // of 1/32 of a cgroup or 1/16 of a machine, 1 GiB at most. That sees what no formula knows: a
@@ -94,22 +96,27 @@ Kept KeptOf(uint64_t limit, uint64_t rest) {
   return {share, above == 0 ? "an eighth of it" : "an eighth of 8GiB and a twentieth of the rest"};
 }
 
-BudgetPlan LeftBy(const MemoryLevel& level, bool alone, uint64_t rest) {
-  const Kept kept = KeptOf(level.limit_bytes, rest);
-  const uint64_t left = Minus(level.limit_bytes, kept.bytes);
-  if (level.source == MemorySource::kMachine && alone && left > level.limit_bytes / 2) {
-    return {level.limit_bytes / 2, StrCat("half of the ", level.Name())};
+BudgetPlan LeftBy(const MemoryLevel& level, bool alone, uint64_t rest, uint64_t beside) {
+  const Kept kept = KeptOf(level.limit_bytes, Minus(rest, beside));
+  const uint64_t left = Minus(level.limit_bytes, kept.bytes + beside);
+  const std::string and_beside =
+      beside == 0 ? "" : StrCat(", ", AboutBytes(beside), " kept for the second tier");
+  const uint64_t half = Minus(level.limit_bytes / 2, beside);
+  if (level.source == MemorySource::kMachine && alone && left > half) {
+    return {half, StrCat("half of the ", level.Name(), and_beside)};
   }
   return {left, StrCat(level.Name(), ", ", AboutBytes(std::min(kept.bytes, level.limit_bytes)),
-                       " kept for the rest of the process (", kept.why, ")")};
+                       " kept for the rest of the process (", kept.why, ")", and_beside)};
 }
 
-// What the limits leave, in whole MiB.
-BudgetPlan LeftByAll(const MemoryReading& reading, uint64_t rest) {
-  if (reading.levels.empty()) return {kBudgetWhenUnknown, "the machine's memory is unknown"};
+// What the limits leave, in whole MiB. `beside` is kept, whether it is in use or not.
+BudgetPlan LeftByAll(const MemoryReading& reading, uint64_t rest, uint64_t beside) {
+  if (reading.levels.empty()) {
+    return {Minus(kBudgetWhenUnknown, beside), "the machine's memory is unknown"};
+  }
   BudgetPlan least{kNoLimit, ""};
   for (const MemoryLevel& level : reading.levels) {
-    BudgetPlan left = LeftBy(level, reading.levels.size() == 1, rest);
+    BudgetPlan left = LeftBy(level, reading.levels.size() == 1, rest, beside);
     if (left.bytes < least.bytes) least = std::move(left);
   }
   least.bytes = least.bytes / kMiB * kMiB;
@@ -144,7 +151,7 @@ std::string Percent(double value) { return StrCat(static_cast<int>(value * 10) /
 BudgetPlan PlanBudget(const GovernorOptions& options, const MemoryReading& reading,
                       uint64_t rest_bytes) {
   if (options.fixed_bytes != 0) return {options.fixed_bytes, "as configured"};
-  return WithinBounds(options, LeftByAll(reading, rest_bytes));
+  return WithinBounds(options, LeftByAll(reading, rest_bytes, options.beside_bytes));
 }
 
 struct Governor::View {
@@ -203,7 +210,7 @@ Governor::View Governor::Look(const MemoryReading& reading, uint64_t l1_bytes) c
   view.reading = &reading;
   view.l1_bytes = l1_bytes;
   view.rest_bytes = Minus(reading.resident_bytes, l1_bytes);
-  view.left = LeftByAll(reading, view.rest_bytes);
+  view.left = LeftByAll(reading, view.rest_bytes, options_.beside_bytes);
   view.planned = PlanBudget(options_, reading, view.rest_bytes);
   view.min_bytes =
       options_.fixed_bytes != 0 ? options_.fixed_bytes : LeastOf(options_, view.left.bytes);
@@ -313,11 +320,13 @@ void Governor::FindTrouble(const View& view, MonoNanos now, BudgetDecision* deci
   if (at_least && view.pressed) tell(MemoryTrouble::kPressure, StrCat(of, view.pressure()));
   const MemoryLevel* const tightest = view.reading->Tightest();
   if (tightest == nullptr) return;
-  const Kept kept = KeptForUse(tightest->limit_bytes, view.rest_bytes);
-  if (view.min_bytes > Minus(tightest->limit_bytes, kept.bytes)) {
+  const uint64_t beside = options_.beside_bytes;
+  const Kept kept = KeptForUse(tightest->limit_bytes, Minus(view.rest_bytes, beside));
+  if (view.min_bytes > Minus(tightest->limit_bytes, kept.bytes + beside)) {
     tell(MemoryTrouble::kDoesNotFit,
          StrCat(of, "with ", AboutBytes(kept.bytes), " for the rest of the process (", kept.why,
-                ") it does not fit into the ", tightest->Name()));
+                ")", beside == 0 ? "" : StrCat(" and ", AboutBytes(beside), " for the second tier"),
+                " it does not fit into the ", tightest->Name()));
   }
 }
 

@@ -29,6 +29,9 @@ struct GovernorOptions {
   uint64_t max_bytes = 0;
   // The least budget in which the largest value has room; also the least that min_bytes 0 means.
   uint64_t floor_bytes = 8 << 20;
+  // What another part of the process may take, such as the tier below: kept for it whether it has
+  // taken it yet or not.
+  uint64_t beside_bytes = 0;
 };
 
 // What the limits leave for L1, whatever is in use now.

@@ -106,16 +106,20 @@ class Index {
   // Calls `visit(content)` for every slot.
   template <typename Visit>
   void ForEach(Visit&& visit) const {
-    for (uint64_t t = 0; t < table_count_; ++t) {
-      const uint64_t table = tables_[t].load(std::memory_order_relaxed);
-      for (uint64_t line = 0; line < CountOf(table); ++line) {
-        for (const Slot& slot : LinesOf(table)[line].slots) {
-          const uint64_t content = slot.load(std::memory_order_relaxed);
-          if (content != 0) visit(content);
-        }
+    for (uint64_t table = 0; table < table_count_; ++table) ForEachOf(table, visit);
+  }
+  // The same for the slots of one table. REQUIRES: number < table_count().
+  template <typename Visit>
+  void ForEachOf(uint64_t number, Visit&& visit) const {
+    const uint64_t table = tables_[number].load(std::memory_order_relaxed);
+    for (uint64_t line = 0; line < CountOf(table); ++line) {
+      for (const Slot& slot : LinesOf(table)[line].slots) {
+        const uint64_t content = slot.load(std::memory_order_relaxed);
+        if (content != 0) visit(content);
       }
     }
   }
+  uint64_t table_count() const { return table_count_; }
 
  private:
   static constexpr uint64_t kTagMask = (1ull << kTagBits) - 1;

@@ -153,6 +153,9 @@ class ShardedL1 : public L1 {
   FillTicket BeginFill(std::string_view full_key) override {
     return ShardOf(HashOf(full_key)).BeginFill(full_key, common_.clock->Mono());
   }
+  FillTicket TryBeginFill(std::string_view full_key) override {
+    return ShardOf(HashOf(full_key)).TryBeginFill(full_key, common_.clock->Mono());
+  }
   bool HasFill(std::string_view full_key, FillTicket ticket) const override {
     return ShardOf(HashOf(full_key)).HasFill(full_key, ticket);
   }
@@ -168,6 +171,7 @@ class ShardedL1 : public L1 {
   uint64_t BytesFor(const EntryFields& fields) const override;
   bool Sweep(MonoNanos now) override;
   bool SetBudget(uint64_t budget_bytes) override;
+  uint64_t List(uint64_t cursor, MonoNanos now, std::vector<Listed>* out) const override;
   uint64_t EntriesEncoded(Encoding encoding) const override;
   L1Usage Usage() const override;
   bool CheckInvariants() const override;
@@ -266,6 +270,16 @@ bool ShardedL1::SetBudget(uint64_t budget_bytes) {
   }
   budget_bytes_.store(budget_bytes);
   return reached;
+}
+
+uint64_t ShardedL1::List(uint64_t cursor, MonoNanos now, std::vector<Listed>* out) const {
+  // | table of the shard | shard: 6 bits |
+  constexpr int kShardBits = 6;
+  uint64_t number = cursor & ((1u << kShardBits) - 1);
+  const uint64_t table = cursor >> kShardBits;
+  if (number >= shards_.size()) return 0;
+  if (shards_[number]->List(table, now, out)) return (table + 1) << kShardBits | number;
+  return ++number < shards_.size() ? number : 0;
 }
 
 uint64_t ShardedL1::EntriesEncoded(Encoding encoding) const {

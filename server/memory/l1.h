@@ -17,23 +17,18 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "core/entry.h"
+#include "core/expect.h"
 #include "core/miss.h"
 #include "core/version.h"
 
 namespace larder {
-
-// What an Insert expects to find. A negative or expired entry counts as absent.
-struct Expect {
-  enum class Kind : uint8_t { kAny, kAbsent, kPresent, kVersion };
-  Kind kind = Kind::kAny;
-  Version version = kNoVersion;  // for kVersion
-};
 
 // Names one fill. 0 is none.
 using FillTicket = uint64_t;
@@ -154,6 +149,7 @@ class L1 {
   virtual bool Peek(std::string_view full_key, MonoNanos now, Entry* entry,
                     MissReason* why) const = 0;
 
+  // REQUIRES, here and for Fill: one namespace_id always stands for one namespace.
   // Puts the entry in the place of an older version. Ends a fill of the key when it stores, or is
   // too large to.
   virtual InsertResult Insert(const EntryFields& fields, Expect expect, MonoNanos now) = 0;
@@ -163,6 +159,9 @@ class L1 {
   // Begins a fill and gives up an earlier one of the same key. Every ticket must be ended, by Fill
   // or EndFill. 0 when an eighth of the shard is taken by tickets already: then there is no fill.
   virtual FillTicket BeginFill(std::string_view full_key) = 0;
+  // The same, but 0 also when there is a fill of the key already: for copies from the tier below,
+  // which must not take a load's place.
+  virtual FillTicket TryBeginFill(std::string_view full_key) = 0;
   // Whether the ticket is still there.
   virtual bool HasFill(std::string_view full_key, FillTicket ticket) const = 0;
   // Stores the entry if the ticket is still there, and ends the fill.
@@ -184,6 +183,17 @@ class L1 {
   // Until then call again; readers and writers go on meanwhile, and writers stay within what is
   // left.
   virtual bool SetBudget(uint64_t budget_bytes) = 0;
+
+  struct Listed {
+    std::string full_key;
+    Version version = kNoVersion;
+    uint16_t type_id = 0;
+    uint32_t hits = 0;
+  };
+  // Appends the live entries of one part of L1, some thousand at most, to `out` and returns the
+  // cursor of the next part; 0 after the last one. Begin with 0. What is inserted or moves between
+  // shards meanwhile may be missing.
+  virtual uint64_t List(uint64_t cursor, MonoNanos now, std::vector<Listed>* out) const = 0;
 
   // Entries that are stored in this encoding now.
   virtual uint64_t EntriesEncoded(Encoding encoding) const = 0;

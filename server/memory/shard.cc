@@ -103,10 +103,11 @@ bool Shard::FindLocked(const KeyParts& key, uint64_t hash, MonoNanos now, Entry*
   const uint8_t epoch = common_->HitsEpochOf(found.record->type_id());
   found.record->CountHit(epoch);
   ReadTo(*found.record, At(now), epoch, entry);
+  entry->slid_from = 0;
   if (entry->sliding != 0) {
     const MonoNanos until = now + std::min(entry->sliding, INT64_MAX - now);
     if (until - entry->fresh_until > entry->sliding / kSlideSteps) {
-      entry->fresh_until = until;
+      entry->slid_from = std::exchange(entry->fresh_until, until);
       entry->usable_until = std::max(entry->usable_until, until);
       Slide(found, key, hash, now);
     }
@@ -180,7 +181,9 @@ InsertResult Shard::Insert(const EntryFields& fields, uint64_t hash, Expect expe
   const bool holds =
       expect.kind == Expect::Kind::kAny || (expect.kind == Expect::Kind::kAbsent && !is_value) ||
       (expect.kind == Expect::Kind::kPresent && is_value) ||
-      (expect.kind == Expect::Kind::kVersion && is_value && present->version() == expect.version);
+      (expect.kind == Expect::Kind::kVersion && is_value && present->version() == expect.version) ||
+      (expect.kind == Expect::Kind::kUnchanged &&
+       (present == nullptr || present->version() == expect.version));
   if (!holds) return {InsertOutcome::kConditionFailed, VersionOf(present), 0};
   // 1: Set A takes version 10.  2: Set B takes 20, lands, expires at once.  3: A lands. Nothing of
   // the key is left to tell that 10 is old, so every version that leaves raises the floor, and A
@@ -288,6 +291,15 @@ FillTicket Shard::TakeTicket(std::string_view full_key) {
 FillTicket Shard::BeginFill(std::string_view full_key, MonoNanos now) {
   MutexLock lock(&mu_);
   TakeTicket(full_key);
+  return NewTicket(full_key, now);
+}
+
+FillTicket Shard::TryBeginFill(std::string_view full_key, MonoNanos now) {
+  MutexLock lock(&mu_);
+  return tickets_.contains(ToAbsl(full_key)) ? 0 : NewTicket(full_key, now);
+}
+
+FillTicket Shard::NewTicket(std::string_view full_key, MonoNanos now) {
   const uint64_t bytes = kTicketBytes + full_key.size();
   if (ticket_bytes_ + bytes > budget_ / kTicketShare || !MakeRoom(bytes, now)) return 0;
   const FillTicket ticket = ++last_ticket_;

@@ -135,10 +135,15 @@ class Shard {
   EraseResult Erase(std::string_view full_key, uint64_t hash, Version version, MonoNanos now);
 
   FillTicket BeginFill(std::string_view full_key, MonoNanos now);
+  // BeginFill unless there is one.
+  FillTicket TryBeginFill(std::string_view full_key, MonoNanos now);
   bool HasFill(std::string_view full_key, FillTicket ticket) const;
   InsertResult Fill(const EntryFields& fields, uint64_t hash, FillTicket ticket, SharedBytes large,
                     MonoNanos now);
   void EndFill(std::string_view full_key, FillTicket ticket);
+
+  // Appends the live entries of one table of the index. True when there is a further one.
+  bool List(uint64_t table, MonoNanos now, std::vector<L1::Listed>* out) const;
 
   // Frees expired entries, for at most some hundred microseconds. True when there is more to do.
   bool SweepStep(MonoNanos now);
@@ -228,6 +233,7 @@ class Shard {
   InsertResult Put(const EntryFields& fields, uint64_t hash, Found present, uint32_t hits,
                    SharedBytes large, MonoNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   FillTicket TakeTicket(std::string_view full_key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  FillTicket NewTicket(std::string_view full_key, MonoNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   MissReason WhyGone(uint64_t hash) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RememberWhy(uint64_t hash, MissReason why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 

@@ -70,6 +70,20 @@ void Shard::Account(const Record& record, Chain chain, int sign) {
   if (encoded != 0) common_->CountEncoded(record.encoding(), sign);
 }
 
+bool Shard::List(uint64_t table, MonoNanos now, std::vector<L1::Listed>* out) const {
+  MutexLock lock(&mu_);
+  const Moment at(now, common_->began);
+  if (table >= index_.table_count()) return false;
+  index_.ForEachOf(table, [&](uint64_t content) {
+    const Record* const record = RecordAt(Index::PlaceOf(content));
+    if (!record->LiveAt(at)) return;
+    const FullKey full_key(common_->NamespaceOf(record->namespace_id()), record->key());
+    out->push_back({std::string(full_key.view()), record->version(), record->type_id(),
+                    record->Hits(common_->HitsEpochOf(record->type_id()))});
+  });
+  return table + 1 < index_.table_count();
+}
+
 void Shard::Bury(Record* record, uint64_t hash, Index::Slot* slot, Leave how, MonoNanos now) {
   ++changes_;
   const uint32_t number = pool_.NumberOf(record);

@@ -14,6 +14,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "policy/compress_policy.h"
 #include "policy/pattern.h"
 #include "policy/ttl.h"
@@ -34,6 +35,11 @@ struct TypePolicy {
   double share_max = 1;
   // Whether entries may go to the second tier where one is configured.
   bool second_tier = true;
+  // The longest that memory keeps an entry that the second tier has too.
+  absl::Duration l1_ttl_max = absl::InfiniteDuration();
+  // Writes that the second tier does not confirm fail, and with it the conditions and counters that
+  // it decides. Otherwise they go on in this replica's memory alone.
+  bool require_l2 = false;
 };
 
 // How a key got its type.

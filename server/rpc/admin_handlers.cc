@@ -39,8 +39,8 @@ absl::StatusOr<HotKeys::Order> OrderFrom(v1::HotKeyOrder order) {
   }
 }
 
-void FillCopy(const Entry& entry, MonoNanos now, v1::Copy* copy) {
-  copy->set_tier(v1::TIER_L1);
+void FillCopy(const Entry& entry, v1::Tier tier, MonoNanos now, v1::Copy* copy) {
+  copy->set_tier(tier);
   copy->set_version(entry.version);
   ToProto(absl::Nanoseconds(std::max<MonoNanos>(now - entry.written, 0)), copy->mutable_age());
   ToProto(absl::Nanoseconds(std::max<MonoNanos>(entry.fresh_until - now, 0)),
@@ -95,9 +95,10 @@ Task<absl::Status> AdminHandlers::ServerInfo(CallContext*, const v1::ServerInfoR
 Task<absl::Status> AdminHandlers::Explain(CallContext*, const v1::ExplainRequest* request,
                                           v1::ExplainResponse* response) {
   CO_RETURN_IF_ERROR(CheckKeyAndNamespace(request->namespace_(), request->key()));
-  CO_ASSIGN_OR_RETURN(const Explanation explained,
-                      engine_->Explain({request->namespace_(), request->key(), request->type()},
-                                       request->value_bytes()));
+  CO_ASSIGN_OR_RETURN(
+      const Explanation explained,
+      co_await engine_->Explain({request->namespace_(), request->key(), request->type()},
+                                request->value_bytes()));
   response->set_type(explained.match.type->name);
   response->set_match(KindToProto(explained.match.kind));
   if (explained.match.pattern != nullptr) response->set_pattern(explained.match.pattern->text());
@@ -110,8 +111,9 @@ Task<absl::Status> AdminHandlers::Explain(CallContext*, const v1::ExplainRequest
     ToProto(step.ttl, factor->mutable_ttl());
   }
   if (!explained.ttl.empty()) ToProto(explained.ttl.back().ttl, response->mutable_ttl());
-  if (explained.entry)
-    FillCopy(*explained.entry, engine_->options().clock->Mono(), response->add_copies());
+  const MonoNanos now = engine_->options().clock->Mono();
+  if (explained.entry) FillCopy(*explained.entry, v1::TIER_L1, now, response->add_copies());
+  if (explained.below) FillCopy(*explained.below, v1::TIER_L2, now, response->add_copies());
   if (!explained.entry) response->set_miss_reason(ToProto(explained.miss));
   response->set_lease_held(explained.lease_held);
   response->set_lease_waiters(static_cast<uint32_t>(explained.lease_waiters));

@@ -105,7 +105,8 @@ bool CacheHandlers::TryGet(CallContext* context, const v1::GetRequest& request,
                         &entry)) {
     return false;
   }
-  FillHit(std::move(entry), now, request.metadata_only(), context, response->mutable_hit());
+  FillHit(std::move(entry), v1::TIER_L1, now, request.metadata_only(), context,
+          response->mutable_hit());
   return true;
 }
 
@@ -135,7 +136,8 @@ bool CacheHandlers::TryBatchGet(CallContext*, const v1::BatchGetRequest& request
       bytes += request.metadata_only() ? 0 : entry.value_bytes();
       *status = CheckReplySize(bytes, options_.limits);
       if (!status->ok()) return true;
-      FillHit(std::move(entry), now, request.metadata_only(), nullptr, result->mutable_hit());
+      FillHit(std::move(entry), v1::TIER_L1, now, request.metadata_only(), nullptr,
+              result->mutable_hit());
     } else {
       all = false;
     }
@@ -146,33 +148,52 @@ bool CacheHandlers::TryBatchGet(CallContext*, const v1::BatchGetRequest& request
 Task<absl::Status> CacheHandlers::BatchGet(CallContext*, const v1::BatchGetRequest* request,
                                            v1::BatchGetResponse* response) {
   uint64_t bytes = 0;
-  for (const v1::GetResult& found : response->results()) bytes += found.hit().value().size();
+  std::vector<std::string_view> keys;
+  std::vector<v1::GetResult*> open;
   for (int i = 0; i < request->keys_size(); ++i) {
     v1::GetResult* const result = response->mutable_results(i);
-    if (result->has_hit()) continue;
-    CO_ASSIGN_OR_RETURN(ReadResult read, co_await engine_->Get({request->namespace_(),
-                                                                request->keys(i), request->type()},
-                                                               !request->metadata_only(),
-                                                               /*again=*/true));
-    if (read.entry && !request->metadata_only()) bytes += read.entry->value_bytes();
+    if (result->has_hit()) {
+      bytes += result->hit().value().size();
+      continue;
+    }
+    keys.push_back(request->keys(i));
+    open.push_back(result);
+  }
+  CO_ASSIGN_OR_RETURN(std::vector<ReadResult> reads,
+                      co_await engine_->BatchGet(request->namespace_(), std::move(keys),
+                                                 request->type(), !request->metadata_only()));
+  const MonoNanos now = Now();
+  for (size_t i = 0; i < reads.size(); ++i) {
+    if (reads[i].entry && !request->metadata_only()) bytes += reads[i].entry->value_bytes();
     CO_RETURN_IF_ERROR(CheckReplySize(bytes, options_.limits));
-    FillReadResult(std::move(read), Now(), request->metadata_only(), nullptr, result);
+    FillReadResult(std::move(reads[i]), now, request->metadata_only(), nullptr, open[i]);
   }
   co_return absl::OkStatus();
 }
 
-Task<absl::Status> CacheHandlers::Invalidate(CallContext*, const v1::InvalidateRequest* request,
+Task<absl::Status> CacheHandlers::Invalidate(CallContext* context,
+                                             const v1::InvalidateRequest* request,
                                              v1::InvalidateResponse* response) {
   CO_RETURN_IF_ERROR(CheckInvalidate(*request, options_.limits));
-  std::vector<std::string_view> keys(request->keys().keys().begin(), request->keys().keys().end());
-  CO_ASSIGN_OR_RETURN(
-      const InvalidateResult result,
-      co_await engine_->InvalidateKeys(request->namespace_(), std::move(keys), request->dry_run()));
+  InvalidateRequest invalidate;
+  invalidate.name_space = request->namespace_();
+  invalidate.keys.assign(request->keys().keys().begin(), request->keys().keys().end());
+  invalidate.dry_run = request->dry_run();
+  if (request->wait() == v1::INVALIDATE_WAIT_FLEET) {
+    absl::Duration timeout = options_.fleet_wait;
+    if (request->has_wait_timeout()) {
+      CO_ASSIGN_OR_RETURN(timeout, DurationFrom(request->wait_timeout(), "wait_timeout"));
+    }
+    invalidate.fleet_until = std::min(MonoAfter(Now(), timeout), context->deadline());
+  }
+  CO_ASSIGN_OR_RETURN(const InvalidateResult result, co_await engine_->InvalidateKeys(invalidate));
   response->set_version(result.version);
   response->set_estimated_entries(result.entries);
-  // Memory is not shared in this version: the fleet that a rule has to reach is this replica.
-  response->set_replicas_total(1);
-  response->set_replicas_acknowledged(request->dry_run() ? 0 : 1);
+  // While it is not known who there is, there may be one more.
+  const uint32_t others =
+      std::max(result.fleet.replicas, result.fleet.acknowledged + (result.fleet.known ? 0 : 1));
+  response->set_replicas_total(1 + (invalidate.fleet_until.has_value() ? others : 0));
+  response->set_replicas_acknowledged(request->dry_run() ? 0 : 1 + result.fleet.acknowledged);
   co_return absl::OkStatus();
 }
 

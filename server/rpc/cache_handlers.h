@@ -23,6 +23,8 @@ class CacheHandlers {
   struct Options {
     RequestLimits limits;
     std::string node_name;
+    // How long an Invalidate for the fleet waits when it does not say.
+    absl::Duration fleet_wait = absl::Seconds(2);
   };
 
   // All outlive the handlers. `methods` is where Stats finds the latencies, and gets the handlers

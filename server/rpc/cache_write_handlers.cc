@@ -20,6 +20,8 @@ v1::NotStoredReason NotStoredReasonOf(const absl::Status& status) {
   const std::string reason = DetailsOf(status).reason;
   if (reason == ReasonName(Reason::kMEMORY_FULL)) return v1::NOT_STORED_REASON_MEMORY_FULL;
   if (reason == ReasonName(Reason::kNAMESPACE_LIMIT)) return v1::NOT_STORED_REASON_NAMESPACE_LIMIT;
+  if (reason == ReasonName(Reason::kTIER_UNAVAILABLE))
+    return v1::NOT_STORED_REASON_TIER_UNAVAILABLE;
   return v1::NOT_STORED_REASON_CONTENTION;
 }
 
@@ -88,8 +90,9 @@ Task<absl::Status> CacheHandlers::DoBatchSet(const v1::BatchSetRequest* request,
     }
     writes.push_back(*std::move(write));
   }
-  for (WriteRequest& write : writes) {
-    const absl::StatusOr<WriteResult> written = co_await engine_->Set(std::move(write));
+  const std::vector<absl::StatusOr<WriteResult>> results =
+      co_await engine_->BatchSet(std::move(writes));
+  for (const absl::StatusOr<WriteResult>& written : results) {
     v1::SetResult* const result = response->add_results();
     if (written.ok()) {
       FillWriteResult(*written, result);
@@ -131,9 +134,11 @@ Task<absl::Status> CacheHandlers::BatchDelete(CallContext*, const v1::BatchDelet
 
 Task<absl::Status> CacheHandlers::DoBatchDelete(const v1::BatchDeleteRequest* request,
                                                 v1::BatchDeleteResponse* response) {
-  for (const std::string& key : request->keys()) {
-    CO_ASSIGN_OR_RETURN(const RemoveResult removed,
-                        co_await engine_->Delete({request->namespace_(), key, request->type()}));
+  std::vector<std::string_view> keys(request->keys().begin(), request->keys().end());
+  CO_ASSIGN_OR_RETURN(
+      const std::vector<RemoveResult> results,
+      co_await engine_->BatchDelete(request->namespace_(), std::move(keys), request->type()));
+  for (const RemoveResult& removed : results) {
     v1::DeleteResult* const result = response->add_results();
     result->set_existed(removed.existed);
     result->set_version(removed.version);

@@ -135,17 +135,20 @@ v1::MissReason ToProto(MissReason reason) {
       return v1::MISS_REASON_NEGATIVE;
     case MissReason::kLoading:
       return v1::MISS_REASON_LOADING;
+    case MissReason::kTierFailed:
+      return v1::MISS_REASON_TIER_FAILED;
   }
   return v1::MISS_REASON_UNSPECIFIED;
 }
 
-void FillHit(Entry&& entry, MonoNanos now, bool metadata_only, CallContext* context, v1::Hit* hit) {
+void FillHit(Entry&& entry, v1::Tier tier, MonoNanos now, bool metadata_only, CallContext* context,
+             v1::Hit* hit) {
   hit->set_value_bytes(entry.value_bytes());
   hit->set_version(entry.version);
   ToProto(absl::Nanoseconds(std::max<MonoNanos>(now - entry.written, 0)), hit->mutable_age());
   ToProto(absl::Nanoseconds(std::max<MonoNanos>(entry.fresh_until - now, 0)),
           hit->mutable_remaining_ttl());
-  hit->set_tier(v1::TIER_L1);
+  hit->set_tier(tier);
   for (std::string& tag : entry.tags) hit->add_tags(std::move(tag));
   if (metadata_only) return;
   if (!entry.shared) {

@@ -52,7 +52,8 @@ v1::MissReason ToProto(MissReason reason);
 
 // Moves the value into `hit`. `context` set: a shared value is attached to the call instead (see
 // CallContext::AttachValue); null: it is copied. REQUIRES: the value is plain, or metadata_only.
-void FillHit(Entry&& entry, MonoNanos now, bool metadata_only, CallContext* context, v1::Hit* hit);
+void FillHit(Entry&& entry, v1::Tier tier, MonoNanos now, bool metadata_only, CallContext* context,
+             v1::Hit* hit);
 void FillMiss(const ReadResult& read, v1::Miss* miss);
 void FillHotKey(const HotKeys::Row& row, const TypeTable& types, v1::HotKey* to);
 
@@ -86,7 +87,8 @@ template <typename Result>
 void FillReadResult(ReadResult read, MonoNanos now, bool metadata_only, CallContext* context,
                     Result* result) {
   if (read.entry) {
-    FillHit(*std::move(read.entry), now, metadata_only, context, result->mutable_hit());
+    FillHit(*std::move(read.entry), read.below ? v1::TIER_L2 : v1::TIER_L1, now, metadata_only,
+            context, result->mutable_hit());
   } else {
     FillMiss(read, result->mutable_miss());
   }

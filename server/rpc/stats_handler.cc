@@ -113,6 +113,78 @@ void FillLatency(const Method& method, v1::LatencyStats* to) {
   ToProto(absl::Nanoseconds(static_cast<int64_t>(snapshot.max_nanos)), to->mutable_max());
 }
 
+// What memory did not have and the tier below did is a miss of memory and a hit of the whole.
+void FillMemoryTier(const EngineStats& stats, v1::TierStats* to) {
+  to->set_tier(v1::TIER_L1);
+  to->set_kind("memory");
+  const uint64_t below = Of(stats.total, Usage::kHitsBelow);
+  to->set_hits(Of(stats.total, Usage::kHits) - below);
+  to->set_misses(Of(stats.total, Usage::kMisses) + below);
+  to->set_entries(stats.memory.total.entries);
+  to->set_bytes(stats.memory.bytes);
+  to->set_bytes_max(stats.memory.budget_bytes);
+  to->set_evictions(stats.memory.total.evicted());
+  to->set_state("ok");
+}
+
+void FillLowerTier(const TierStats& stats, const LowerTierStats& lower, v1::TierStats* to) {
+  to->set_tier(v1::TIER_L2);
+  to->set_kind(stats.name);
+  to->set_state(stats.state);
+  to->set_hits(stats.hits);
+  to->set_misses(stats.gets - std::min(stats.gets, stats.hits));
+  to->set_errors(stats.errors);
+  to->set_entries(stats.entries);
+  to->set_bytes(stats.bytes);
+  to->set_bytes_max(stats.bytes_max);
+  to->set_timeouts(stats.timeouts);
+  to->set_retries(stats.retries);
+  to->set_rejected(stats.rejected);
+  to->set_damaged(stats.bad_envelopes);
+  to->set_outdated(stats.outdated);
+  to->set_skipped(stats.skipped);
+  to->set_evictions(stats.evictions);
+  to->set_memory_bytes(stats.memory_bytes);
+  to->set_owed(lower.owed);
+  to->set_owed_total(lower.owed_total);
+  to->set_settled(lower.settled);
+}
+
+void FillBreaker(const TierStats& stats, v1::BreakerStats* to) {
+  to->set_name("l2");
+  to->set_state(stats.breaker == "closed" ? v1::BREAKER_STATE_CLOSED
+                : stats.breaker == "open" ? v1::BREAKER_STATE_OPEN
+                                          : v1::BREAKER_STATE_HALF_OPEN);
+  to->set_opened(stats.breaker_opened);
+  if (stats.breaker_opened > 0) to->set_reason(stats.breaker_reason);
+}
+
+void FillFleet(const EngineStats& stats, v1::FleetStats* to) {
+  const BusStats& bus = *stats.bus;
+  to->set_state(bus.state);
+  to->set_replicas(bus.replicas);
+  to->set_published(bus.published);
+  to->set_publish_failed(bus.publish_failed);
+  to->set_received(bus.received);
+  to->set_queued(bus.queued);
+  to->set_gaps(bus.gaps);
+  ToProto(bus.lag, to->mutable_lag());
+  ToProto(bus.lag_p99, to->mutable_lag_p99());
+  const CoherenceStats& coherence = stats.coherence;
+  to->set_suspect(coherence.suspect);
+  to->set_changes(coherence.changes);
+  to->set_dropped(coherence.dropped);
+  to->set_confirmed(coherence.confirmed);
+  to->set_refuted(coherence.refuted);
+  to->set_served_suspect(coherence.served_suspect);
+  if (!stats.fleet_leases.has_value()) return;
+  const FleetLeaseStats& leases = *stats.fleet_leases;
+  to->set_leases_granted(leases.granted);
+  to->set_leases_refused(leases.refused);
+  to->set_leases_lost(leases.lost);
+  to->set_leases_without(leases.errors + leases.waited_out + leases.full);
+}
+
 void FillLeases(const LeaseTotals& totals, v1::LeaseStats* to) {
   to->set_held(totals.held);
   to->set_waiting(totals.waiting);
@@ -200,14 +272,12 @@ Task<absl::Status> CacheHandlers::Stats(CallContext*, const v1::StatsRequest* re
     to->set_share_max(policy.share_max);
     FillCompression(row.compression, to->mutable_compression());
   }
-  v1::TierStats* const memory = response->add_tiers();
-  memory->set_tier(v1::TIER_L1);
-  memory->set_kind("memory");
-  memory->set_hits(Of(stats.total, Usage::kHits));
-  memory->set_misses(Of(stats.total, Usage::kMisses));
-  memory->set_entries(stats.memory.total.entries);
-  memory->set_bytes(stats.memory.bytes);
-  memory->set_bytes_max(stats.memory.budget_bytes);
+  FillMemoryTier(stats, response->add_tiers());
+  if (stats.tier.has_value()) {
+    FillLowerTier(*stats.tier, stats.lower, response->add_tiers());
+    if (!stats.tier->breaker.empty()) FillBreaker(*stats.tier, response->add_breakers());
+  }
+  if (stats.bus.has_value()) FillFleet(stats, response->mutable_fleet());
   FillMemory(stats, response->mutable_memory());
   for (const HotKeys::Row& row : BusiestKeys(*engine_, *request)) {
     FillHotKey(row, *engine_->options().types, response->add_hot_keys());

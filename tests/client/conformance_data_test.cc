@@ -142,6 +142,13 @@ TEST_P(ConformanceData, InvalidateRemovesCopiesAndDryRunDoesNot) {
   EXPECT_GT(result->version, 0u);
   EXPECT_EQ(ValueOf(client()->Get("a")), "miss: INVALIDATED");
   EXPECT_EQ(ValueOf(client()->Get("b")), "miss: INVALIDATED");
+
+  InvalidateOptions fleet;
+  fleet.fleet = true;
+  const absl::StatusOr<InvalidateResult> everywhere = client()->Invalidate({"a"}, fleet);
+  ASSERT_TRUE(everywhere.ok()) << everywhere.status();
+  EXPECT_EQ(everywhere->replicas_acknowledged, 1u);
+  EXPECT_EQ(everywhere->replicas_total, 1u);
 }
 
 TEST_P(ConformanceData, BatchesAnswerInTheOrderOfTheirKeys) {

@@ -192,6 +192,7 @@ TEST_P(ConformanceLimits, CountsWhatItDoes) {
   EXPECT_GE(stats->leases.held, 1u);
   ASSERT_FALSE(stats->tiers.empty());
   EXPECT_EQ(stats->tiers[0].tier, Tier::kL1);
+  EXPECT_EQ(stats->tiers[0].state, "ok");
   const auto mine = std::find_if(stats->namespaces.begin(), stats->namespaces.end(),
                                  [&](const NamedUsage& named) { return named.name == ns(); });
   ASSERT_NE(mine, stats->namespaces.end());

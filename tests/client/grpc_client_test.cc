@@ -222,6 +222,80 @@ TEST(GrpcClient, AsksTheServerToAnswerBeforeItsOwnDeadline) {
   EXPECT_GT(request.wait().nanos(), 500'000'000);
 }
 
+TEST(GrpcClient, WaitsForTheFleetAsAskedAndNoLongerThanItsOwnDeadline) {
+  ScriptedServer server;
+  const auto client = MustConnect(Fast(server.address()));
+  const auto wait_of = [&](bool fleet, std::optional<absl::Duration> wait,
+                           absl::Duration deadline) {
+    InvalidateOptions options;
+    options.fleet = fleet;
+    options.wait = wait;
+    options.call.deadline = deadline;
+    EXPECT_TRUE(client->Invalidate({"k"}, options).ok());
+    v1::InvalidateRequest request;
+    EXPECT_TRUE(request.ParseFromString(server.call(server.calls() - 1)));
+    EXPECT_EQ(request.wait() == v1::INVALIDATE_WAIT_FLEET, fleet);
+    if (!request.has_wait_timeout()) return absl::InfiniteDuration();
+    return absl::Seconds(request.wait_timeout().seconds()) +
+           absl::Nanoseconds(request.wait_timeout().nanos());
+  };
+  EXPECT_EQ(wait_of(false, std::nullopt, absl::Seconds(1)), absl::InfiniteDuration());
+  EXPECT_EQ(wait_of(true, std::nullopt, absl::Minutes(1)), absl::InfiniteDuration());
+  EXPECT_EQ(wait_of(true, absl::Seconds(10), absl::Minutes(1)), absl::Seconds(10));
+  for (const std::optional<absl::Duration> wait :
+       {std::optional<absl::Duration>(), {absl::Seconds(10)}}) {
+    const absl::Duration asked = wait_of(true, wait, absl::Seconds(1));
+    EXPECT_LE(asked, absl::Milliseconds(900));
+    EXPECT_GT(asked, absl::Milliseconds(500));
+  }
+}
+
+TEST(GrpcClient, TellsOfTiersThatAreUnwellAndOfTheFleet) {
+  ScriptedServer server;
+  const auto client = MustConnect(Fast(server.address()));
+  EXPECT_FALSE(client->Stats()->fleet.has_value());
+  v1::StatsResponse answer;
+  v1::TierStats* const tier = answer.add_tiers();
+  tier->set_tier(v1::TIER_L2);
+  tier->set_kind("redis");
+  tier->set_state("circuit breaker open");
+  tier->set_errors(9);
+  tier->set_timeouts(1);
+  tier->set_retries(2);
+  tier->set_rejected(3);
+  tier->set_damaged(4);
+  tier->set_outdated(5);
+  tier->set_skipped(6);
+  tier->set_evictions(7);
+  tier->set_memory_bytes(8);
+  tier->set_owed(10);
+  tier->set_owed_total(11);
+  tier->set_settled(12);
+  v1::FleetStats* const fleet = answer.mutable_fleet();
+  fleet->set_state("following");
+  fleet->set_replicas(2);
+  fleet->mutable_lag()->set_nanos(3'000'000);
+  fleet->set_suspect(true);
+  fleet->set_leases_without(4);
+  server.SetStats(answer);
+  const absl::StatusOr<StatsResult> stats = client->Stats();
+  ASSERT_TRUE(stats.ok()) << stats.status();
+  ASSERT_EQ(stats->tiers.size(), 1u);
+  const TierStats& got = stats->tiers[0];
+  EXPECT_EQ(got.tier, Tier::kL2);
+  EXPECT_EQ(got.kind + ", " + got.state, "redis, circuit breaker open");
+  EXPECT_EQ((std::vector<uint64_t>{got.timeouts, got.retries, got.rejected, got.damaged,
+                                   got.outdated, got.skipped, got.evictions, got.memory_bytes,
+                                   got.errors, got.owed, got.owed_total, got.settled}),
+            (std::vector<uint64_t>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}));
+  ASSERT_TRUE(stats->fleet.has_value());
+  EXPECT_EQ(stats->fleet->state, "following");
+  EXPECT_EQ(stats->fleet->replicas, 2u);
+  EXPECT_EQ(stats->fleet->lag, absl::Milliseconds(3));
+  EXPECT_TRUE(stats->fleet->suspect);
+  EXPECT_EQ(stats->fleet->leases_without, 4u);
+}
+
 TEST(GrpcClient, ValueLargerThanTheMessageLimitIsAnError) {
   ScriptedServer server;
   ClientOptions options = Fast(server.address());

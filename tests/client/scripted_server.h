@@ -76,6 +76,12 @@ class ScriptedServer : public v1::Cache::CallbackService {
     empty_ = true;
   }
 
+  // What Stats answers.
+  void SetStats(v1::StatsResponse stats) {
+    std::lock_guard lock(mu_);
+    stats_ = std::move(stats);
+  }
+
   size_t calls() const {
     std::lock_guard lock(mu_);
     return calls_.size();
@@ -127,6 +133,15 @@ class ScriptedServer : public v1::Cache::CallbackService {
     response->mutable_lease()->set_token("lease");
     return Answer(context, *request, response);
   }
+  grpc::ServerUnaryReactor* Stats(grpc::CallbackServerContext* context,
+                                  const v1::StatsRequest* request,
+                                  v1::StatsResponse* response) override {
+    {
+      std::lock_guard lock(mu_);
+      *response = stats_;
+    }
+    return Answer(context, *request, response);
+  }
 
  private:
   // Answers when it is told to or when the client has gone.
@@ -164,6 +179,7 @@ class ScriptedServer : public v1::Cache::CallbackService {
   grpc::Status always_;
   bool hang_ = false;
   bool empty_ = false;
+  v1::StatsResponse stats_;
   std::vector<std::string> calls_;
   std::string user_agent_;
   std::string address_;

@@ -301,7 +301,8 @@ types:
   EXPECT_THAT(printed, HasSubstr("  max_age: off  # larder.yaml:5:25\n"));
   EXPECT_THAT(
       printed,
-      HasSubstr("memory:\n  l1: auto  # default; now 4GiB: half of the machine's memory 8GiB\n"));
+      HasSubstr("memory:\n  l1: auto  # default; now 3.5GiB: half of the machine's memory 8GiB, "
+                "512MiB kept for the second tier\n"));
 }
 
 TEST(ConfigTest, PrintedDefaultsLoadToTheSameValues) {

@@ -36,7 +36,8 @@ TEST(ConfigErrorsTest, NamesOfFields) {
        "f:1:9: \"a\\x0ab\" is no name for a type: a-z, then up to 63 of a-z, 0-9, '_' and '-'"},
       {"\"" + std::string(200, 'x') + "\": 1",
        "f:1:1: unknown field \"" + std::string(64, 'x') +
-           "...\"; there is listen, node, data, memory, limits, leases, connections, workers, log, "
+           "...\"; there is listen, node, data, memory, l2, bus, warm, limits, leases, "
+           "connections, workers, log, "
            "shutdown, types"},
   });
 }

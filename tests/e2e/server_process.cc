@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,8 +22,12 @@ pid_t Start(std::vector<std::string> args, int out, int err) {
   std::vector<char*> argv;
   for (std::string& arg : args) argv.push_back(arg.data());
   argv.push_back(nullptr);
+  const pid_t parent = getpid();
   const pid_t pid = fork();
   if (pid != 0) return pid;
+  // It dies with the thread that started it.
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) _exit(1);
   if (out >= 0) dup2(out, STDOUT_FILENO);
   dup2(err, STDERR_FILENO);
   execv(argv[0], argv.data());
@@ -92,7 +97,7 @@ ServerProcess::ServerProcess(const std::vector<std::string>& args) {
     return;
   }
   const std::string mark = "\"address\":\"";
-  const size_t begin = err_.find(mark) + mark.size();
+  const size_t begin = err_.find(mark, err_.find("\"event\":\"lane_listening\"")) + mark.size();
   address_ = err_.substr(begin, err_.find('"', begin) - begin);
 }
 

@@ -167,9 +167,9 @@ TEST_F(EngineTest, IncrementRefusesTextAndOverflowAndLeavesTheValue) {
 TEST_F(EngineTest, InvalidateKeysRemovesAndADryRunOnlyCounts) {
   Set("a", "1");
   Set("b", "2");
-  EXPECT_EQ(Now(engine_->InvalidateKeys("", {"a", "b", "c"}, true))->entries, 2u);
+  EXPECT_EQ(Now(engine_->InvalidateKeys({"", {"a", "b", "c"}, true}))->entries, 2u);
   EXPECT_EQ(Get("a"), "1");
-  const auto done = Now(engine_->InvalidateKeys("", {"a", "b", "c"}, false));
+  const auto done = Now(engine_->InvalidateKeys({"", {"a", "b", "c"}, false}));
   EXPECT_EQ(done->entries, 2u);
   EXPECT_EQ(Get("a"), "(miss)");
   EXPECT_EQ(Get("b"), "(miss)");
@@ -179,7 +179,7 @@ TEST_F(EngineTest, ExplainShowsTypeTtlAndCopy) {
   Make({}, {Type("user", "user:{id}", absl::Minutes(3))});
   Set("user:42", "x");
   Get("user:42");
-  const auto explained = engine_->Explain({"", "user:42", ""}, 0);
+  const auto explained = Now(engine_->Explain({"", "user:42", ""}, 0));
   ASSERT_TRUE(explained.ok());
   EXPECT_EQ(explained->match.type->name, "user");
   EXPECT_EQ(explained->match.kind, TypeMatchKind::kPattern);
@@ -188,7 +188,7 @@ TEST_F(EngineTest, ExplainShowsTypeTtlAndCopy) {
   EXPECT_EQ(explained->ttl.back().ttl, absl::Minutes(3));
   EXPECT_EQ(explained->entry->hits, 1u);
   EXPECT_EQ(Get("user:42"), "x");
-  EXPECT_EQ(engine_->Explain({"", "user:42", ""}, 0)->entry->hits, 2u) << "explaining is no hit";
+  EXPECT_EQ(Now(engine_->Explain({"", "user:42", ""}, 0))->entry->hits, 2u) << "explaining is no hit";
 }
 
 TEST_F(EngineTest, StatsCountPerTypeAndNamespace) {

@@ -75,7 +75,7 @@ TEST_F(LeaseTest, ChangeWhileTheLeaseIsOutMakesItsSetNotStored) {
       EXPECT_TRUE(Now(engine_->Delete({"", key, ""})).ok());
     }
     if (change == "invalidate") {
-      EXPECT_TRUE(Now(engine_->InvalidateKeys("", {key}, false)).ok());
+      EXPECT_TRUE(Now(engine_->InvalidateKeys({"", {key}, false})).ok());
     }
     if (change == "increment") {
       IncrementRequest request;

@@ -49,7 +49,7 @@ TEST_F(PoliciesTest, CompressedValuesTakeLessAndAreReadAsTheyWereWritten) {
   EXPECT_EQ(tally.plain_bytes, value.size());
   EXPECT_LT(tally.value_bytes, value.size() / 10);
   EXPECT_EQ(tally.encoded_bytes, tally.value_bytes);
-  EXPECT_EQ(engine_->Explain({"", "packed:1", ""}, 0)->entry->value_bytes(), value.size());
+  EXPECT_EQ(Now(engine_->Explain({"", "packed:1", ""}, 0))->entry->value_bytes(), value.size());
 }
 
 TEST_F(PoliciesTest, MetadataNeedsNoDecoding) {

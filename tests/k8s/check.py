@@ -23,6 +23,9 @@ CONFIG = "/etc/larder/larder.yaml"
 # What the endpoints of a Service take to reach every node.
 ENDPOINTS_S = 5
 DRAIN_MARGIN_S = 5
+# Of a volume, what the second tier may take: the rest is for the file system and the other files in data.path.
+DISK_PART = 0.8
+REDIS_PORTS = {6379, 26379}
 
 
 class Manifests:
@@ -63,11 +66,46 @@ class Manifests:
     def config(self):
         return yaml.safe_load(self.config_text)
 
+    def larderd(self, *args, ordinal=0):
+        """Runs larderd with the config and the environment that the replica of that ordinal gets."""
+        env = dict(os.environ)
+        for variable in self.container["env"]:
+            field = variable.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
+            env[variable["name"]] = f"larder-{ordinal}" if field == "metadata.name" else variable.get("value", "")
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            file.write(self.config_text)
+            file.flush()
+            return subprocess.run([os.environ["LARDERD"], "--config", file.name, *args], env=env, capture_output=True,
+                                  text=True, timeout=60, check=False)
+
+    def effective(self, ordinal=0):
+        """All settings as larderd has them; empty when it refuses them, which is a rule of its own."""
+        return yaml.safe_load(self.larderd("--print-config", ordinal=ordinal).stdout) or {}
+
+    @property
+    def redis(self):
+        """l2.redis, or None when that is not the second tier."""
+        redis = self.effective().get("l2", {}).get("redis", {})
+        return redis if redis.get("enabled") else None
+
+    def volume_at(self, path):
+        """The volume or the claim that is mounted at the path, or None."""
+        names = [v["name"] for v in self.container["volumeMounts"] if v["mountPath"] == path]
+        all_of_them = {v["name"]: v for v in self.pod["volumes"]}
+        all_of_them.update({c["metadata"]["name"]: c["spec"] for c in self.stateful_set.get("volumeClaimTemplates", [])})
+        return all_of_them.get(names[0]) if names else None
+
 
 def seconds(duration):
     """Seconds of a duration as larder.yaml writes it."""
     units = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
     return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)(ms|s|m|h)", duration))
+
+
+def size(text):
+    """Bytes of a size, as Kubernetes (10Gi) or larder.yaml (10GiB) writes it."""
+    number, unit = re.fullmatch(r"([\d.]+)([KMGT]?)(?:i|iB|B)?", str(text)).groups()
+    return float(number) * 1024 ** " KMGT".index(unit or " ")
 
 
 def selects(selector, labels):
@@ -169,9 +207,12 @@ def network_is_closed(m):
         if not rule.get("ports") or not all(selects({"larder-client": "true"}, peer.get("podSelector", {}).get("matchLabels", {}))
                                             for peer in rule.get("from") or [{}]):
             yield f"lets in more than labelled clients: {rule}"
-    for rule in policy["egress"]:
-        if not rule.get("to") or {p["port"] for p in rule.get("ports", [{"port": None}])} != {53}:
-            yield f"lets out more than DNS: {rule}"
+    open_ports = [{p["port"] for p in rule.get("ports", [{"port": None}])} for rule in policy["egress"]]
+    for rule, ports in zip(policy["egress"], open_ports):
+        if not rule.get("to") or not (ports == {53} or m.redis and ports == REDIS_PORTS):
+            yield f"lets out more than DNS and the second tier: {rule}"
+    if m.redis and REDIS_PORTS not in open_ports:
+        yield f"Redis and its Sentinels, ports {sorted(REDIS_PORTS)}, cannot be reached"
 
 
 def memory_is_bounded(m):
@@ -195,10 +236,46 @@ def writable_paths_are_volumes(m):
     for name, claim in claims.items():
         if not claim.get("accessModes") or not claim["resources"]["requests"].get("storage"):
             yield f"the claim {name} lacks its access mode or its size"
-    if volumes["config"]["configMap"]["name"] != m.one("ConfigMap")["metadata"]["name"]:
+    if (m.volume_at(os.path.dirname(CONFIG)) or {}).get("configMap", {}).get("name") != m.one("ConfigMap")["metadata"]["name"]:
         yield "the pod mounts another ConfigMap"
     if any("subPath" in v for v in m.container["volumeMounts"]):
         yield "a mount by subPath never sees a changed config"
+
+
+def second_tier_fits_its_volume(m):
+    rocksdb = m.effective().get("l2", {}).get("rocksdb", {})
+    if not rocksdb.get("enabled"):
+        return
+    volume = m.volume_at(m.config["data"]["path"]) or {}
+    room = volume.get("resources", {}).get("requests", {}).get("storage") or volume.get("emptyDir", {}).get("sizeLimit")
+    if not room:
+        yield f"the volume of the second tier has no size: {volume}"
+    elif size(rocksdb["max_bytes"]) > DISK_PART * size(room):
+        yield f"l2.rocksdb.max_bytes is {rocksdb['max_bytes']} on a volume of {room}"
+
+
+def replicas_share_a_tier(m):
+    replicas = m.stateful_set["replicas"]
+    if replicas > 1 and not m.redis:
+        yield f"{replicas} replicas without a Redis are {replicas} caches"
+    ids = [m.effective(ordinal).get("node", {}).get("id") for ordinal in range(replicas)]
+    if len(set(ids)) != replicas:
+        yield f"the replicas' numbers are {ids}"
+
+
+def secrets_stay_secret(m):
+    if m.all("Secret"):
+        yield "a Secret is among the manifests"
+    if not m.redis:
+        return
+    if m.redis["url"]:
+        yield "the url of Redis stands in the ConfigMap"
+    for field in ("url_file", "password_file"):
+        secret = (m.volume_at(os.path.dirname(m.redis[field])) or {}).get("secret")
+        if not secret:
+            yield f"l2.redis.{field} is {m.redis[field]!r}, which is in no Secret"
+        elif secret.get("defaultMode") != 0o440:
+            yield f"the Secret {secret['secretName']} can be read by others, or not by the pod's group"
 
 
 def shutdown_has_time(m):
@@ -231,12 +308,7 @@ def lives_in_one_namespace(m):
 def config_is_accepted(m):
     if m.container["args"] != ["--config", CONFIG]:
         yield f"larderd gets {m.container['args']}"
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        file.write(m.config_text)
-        file.flush()
-        env = {**os.environ, "LARDER_NODE_NAME": "larder-0"}
-        done = subprocess.run([os.environ["LARDERD"], "--config", file.name, "--check"], env=env, capture_output=True,
-                              text=True, timeout=60, check=False)
+    done = m.larderd("--check")
     if done.returncode != 0:
         yield f"larderd --check says {done.returncode}: {done.stdout}{done.stderr}"
 
@@ -244,8 +316,8 @@ def config_is_accepted(m):
 RULES = [
     runs_without_privileges, has_no_token, environment_is_larders, probes_ask_the_right_service, image_is_pinned,
     selectors_match_the_pods, ports_match, services_are_two, network_is_closed, memory_is_bounded,
-    writable_paths_are_volumes, shutdown_has_time, disruption_is_bounded, replicas_spread, lives_in_one_namespace,
-    config_is_accepted,
+    writable_paths_are_volumes, second_tier_fits_its_volume, replicas_share_a_tier, secrets_stay_secret, shutdown_has_time,
+    disruption_is_bounded, replicas_spread, lives_in_one_namespace, config_is_accepted,
 ]
 
 
@@ -253,6 +325,15 @@ def break_config(m, old, new):
     data = m.one("ConfigMap")["data"]
     assert old in data["larder.yaml"]
     data["larder.yaml"] = data["larder.yaml"].replace(old, new)
+
+
+def unmount(m, path):
+    mounts = m.container["volumeMounts"]
+    mounts.remove(next(v for v in mounts if v["mountPath"] == path))
+
+
+def set_variable(m, name, value):
+    m.container["env"].append({"name": name, "value": value})
 
 
 # What goes wrong in practice, and the rule that has to see it.
@@ -275,14 +356,32 @@ FAULTS = [
     (network_is_closed, lambda m: m.one("NetworkPolicy")["spec"]["ingress"][0].pop("from")),
     (network_is_closed, lambda m: m.one("NetworkPolicy")["spec"]["egress"].append({})),
     (memory_is_bounded, lambda m: m.container["resources"]["limits"].pop("memory")),
-    (writable_paths_are_volumes, lambda m: m.container["volumeMounts"].pop()),
-    (writable_paths_are_volumes, lambda m: m.pod["volumes"][0]["configMap"].update(name="larder-config")),
+    (writable_paths_are_volumes, lambda m: unmount(m, "/tmp")),
+    (writable_paths_are_volumes, lambda m: m.volume_at("/etc/larder")["configMap"].update(name="larder-config")),
+    (secrets_stay_secret, lambda m: m.objects.append({"kind": "Secret"})),
     (shutdown_has_time, lambda m: break_config(m, "drain: 20s", "drain: 1m")),
     (shutdown_has_time, lambda m: break_config(m, "delay: 5s", "delay: 0s")),
     (disruption_is_bounded, lambda m: m.one("PodDisruptionBudget")["spec"].update(maxUnavailable=3)),
     (replicas_spread, lambda m: (m.stateful_set.update(replicas=3), m.pod["topologySpreadConstraints"].clear())),
     (lives_in_one_namespace, lambda m: m.one("StatefulSet")["metadata"].pop("namespace")),
     (config_is_accepted, lambda m: break_config(m, "drain:", "drian:")),
+]
+
+# Where the second tier is on the replica's own volume, and where it is in Redis.
+DISK_FAULTS = [
+    (second_tier_fits_its_volume, lambda m: set_variable(m, "LARDER_L2_ROCKSDB_MAX_BYTES", "50GiB")),
+    (second_tier_fits_its_volume, lambda m: unmount(m, "/var/lib/larder")),
+    (replicas_share_a_tier, lambda m: m.stateful_set.update(replicas=2)),
+]
+REDIS_FAULTS = [
+    (replicas_share_a_tier, lambda m: set_variable(m, "LARDER_NODE_ID", "7")),
+    (replicas_share_a_tier, lambda m: set_variable(m, "LARDER_L2_REDIS_ENABLED", "false")),
+    (secrets_stay_secret, lambda m: unmount(m, "/etc/larder-redis")),
+    (secrets_stay_secret, lambda m: m.volume_at("/etc/larder-redis")["secret"].pop("defaultMode")),
+    (secrets_stay_secret, lambda m: break_config(m, "url_file: /etc/larder-redis/url", "url: redis://redis")),
+    (network_is_closed, lambda m: m.one("NetworkPolicy")["spec"]["egress"].pop()),
+    (network_is_closed, lambda m: m.one("NetworkPolicy")["spec"]["egress"][-1].pop("ports")),
+    (config_is_accepted, lambda m: set_variable(m, "LARDER_L2_ROCKSDB_ENABLED", "true")),
 ]
 
 
@@ -304,11 +403,12 @@ def main(files):
         problems += [f"{name}: {p}" for p in schema_problems(objects)]
         for rule in RULES:
             problems += [f"{name}: {p}" for p in rule(Manifests(objects))]
-        for rule, fault in FAULTS:
+        faults = FAULTS + (REDIS_FAULTS if Manifests(objects).redis else DISK_FAULTS)
+        for rule, fault in faults:
             broken = Manifests(copy.deepcopy(objects))
             fault(broken)
             if not list(rule(broken)):
-                problems.append(f"{name}: {rule.__name__} misses a fault that was put in, number {FAULTS.index((rule, fault))}")
+                problems.append(f"{name}: {rule.__name__} misses a fault that was put in, number {faults.index((rule, fault))}")
         wrong = copy.deepcopy(objects)
         Manifests(wrong).container["readOnlyRootFileSystem"] = True
         if not list(schema_problems(wrong)):

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -479,6 +480,54 @@ TEST_F(L1Test, AValueTooLargeToKeepTakesTheOneItReplacesWithIt) {
   EXPECT_EQ(Insert("a", std::string(3 << 20, 'x'), 11), InsertOutcome::kTooLarge);
   EXPECT_EQ(Value("a"), "(none)");
   EXPECT_EQ(Fill("a", "stale", 9, ticket), InsertOutcome::kTicketLost);
+}
+
+TEST_F(L1Test, TryBeginFillLeavesAFillThatIsUnderWayAlone) {
+  const FillTicket load = l1_->BeginFill(Full("a"));
+  EXPECT_EQ(l1_->TryBeginFill(Full("a")), 0u);
+  EXPECT_TRUE(l1_->HasFill(Full("a"), load));
+  l1_->EndFill(Full("a"), load);
+
+  const FillTicket copy = l1_->TryBeginFill(Full("a"));
+  EXPECT_NE(copy, 0u);
+  EXPECT_NE(l1_->BeginFill(Full("a")), 0u) << "a load takes the place of a copy";
+  EXPECT_EQ(Fill("a", "copy", 1, copy), InsertOutcome::kTicketLost);
+}
+
+TEST_F(L1Test, UnchangedHoldsForNothingAndForExactlyThatVersion) {
+  const Expect unchanged{Expect::Kind::kUnchanged, 5};
+  EXPECT_EQ(Insert("a", "v", 6, unchanged), InsertOutcome::kStored);
+  EXPECT_EQ(Insert("a", "v", 7, unchanged), InsertOutcome::kConditionFailed);
+  EXPECT_EQ(Insert("a", "v", 7, {Expect::Kind::kUnchanged, 6}), InsertOutcome::kStored);
+}
+
+TEST_F(L1Test, ListsEveryLiveEntryOnce) {
+  Make(8 << 20);
+  constexpr int kEntries = 20'000;
+  for (int i = 0; i < kEntries; ++i) {
+    const auto ttl = i % 4 == 0 ? absl::Milliseconds(1) : absl::Minutes(1);
+    ASSERT_EQ(Insert("k" + std::to_string(i), "value", static_cast<Version>(i + 1), {}, ttl),
+              InsertOutcome::kStored);
+  }
+  EXPECT_TRUE(Find("k1"));
+  clock_.Advance(absl::Milliseconds(10));
+
+  std::vector<L1::Listed> listed;
+  uint64_t cursor = 0;
+  int parts = 0;
+  do {
+    cursor = l1_->List(cursor, clock_.Mono(), &listed);
+    ++parts;
+  } while (cursor != 0);
+  EXPECT_GT(parts, 1);
+  std::set<std::string> keys;
+  for (const L1::Listed& at : listed) {
+    keys.insert(at.full_key);
+    EXPECT_EQ(at.full_key, Full("k" + std::to_string(at.version - 1)));
+    EXPECT_EQ(at.hits, at.version == 2 ? 1u : 0u);
+  }
+  EXPECT_EQ(keys.size(), listed.size());
+  EXPECT_EQ(listed.size(), kEntries * 3 / 4);
 }
 
 }  // namespace

@@ -83,5 +83,16 @@ TEST(PlanBudgetTest, UnknownMemoryIsAModestSize) {
   EXPECT_EQ(PlanBudget({.max_bytes = 64 * kMiB}, MemoryReading{}, 0).bytes, 64 * kMiB);
 }
 
+// A gibibyte for the tier below, of which 300 MiB are in use already.
+TEST(PlanBudgetTest, WhatIsPromisedToTheTierBelowIsKeptOnce) {
+  const MemoryReading reading = Container(4 * kGiB, 0, 0);
+  const BudgetPlan alone = PlanBudget({}, reading, 100 * kMiB);
+  const BudgetPlan unused = PlanBudget({.beside_bytes = kGiB}, reading, 100 * kMiB);
+  EXPECT_EQ(unused.bytes, alone.bytes - kGiB);
+  EXPECT_THAT(unused.why, testing::HasSubstr(", 1GiB kept for the second tier"));
+  EXPECT_EQ(PlanBudget({.beside_bytes = kGiB}, reading, 400 * kMiB).bytes, unused.bytes);
+  EXPECT_EQ(PlanBudget({.beside_bytes = kGiB}, reading, kGiB + 100 * kMiB).bytes, unused.bytes);
+}
+
 }  // namespace
 }  // namespace larder

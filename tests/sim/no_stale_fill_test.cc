@@ -166,7 +166,7 @@ class World {
               [](const absl::StatusOr<RemoveResult>& r) { EXPECT_TRUE(r.ok()); });
         break;
       default:
-        Spawn(engine_->InvalidateKeys("", {name}, false),
+        Spawn(engine_->InvalidateKeys({"", {name}, false}),
               [](const absl::StatusOr<InvalidateResult>& r) { EXPECT_TRUE(r.ok()); });
     }
     floor_[key] = number;
@@ -251,7 +251,7 @@ class Threads {
     } else if (how == 1) {
       Spawn(engine_->Delete({"", name, ""}), [](const absl::StatusOr<RemoveResult>&) {});
     } else {
-      Spawn(engine_->InvalidateKeys("", {name}, false),
+      Spawn(engine_->InvalidateKeys({"", {name}, false}),
             [](const absl::StatusOr<InvalidateResult>&) {});
     }
     acknowledged_[key] = number;

@@ -153,6 +153,11 @@ struct DeleteOptions {
 struct InvalidateOptions {
   // True changes nothing and only estimates.
   bool dry_run = false;
+  // True waits until every live replica has done it; the result says how many have.
+  bool fleet = false;
+  // How long to wait for them, 30 s at most. Unset = the server's default, 2 s. Ends a little
+  // before the call's deadline in any case.
+  std::optional<absl::Duration> wait = {};
   CallOptions call = {};
 };
 

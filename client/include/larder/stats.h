@@ -118,6 +118,46 @@ struct TierStats {
   uint64_t entries = 0;
   uint64_t bytes = 0;
   uint64_t bytes_max = 0;  // 0 = not limited by larder
+  std::string state = {};  // `ok`, or what is wrong with it, in a few words
+  // Parts of `errors`.
+  uint64_t timeouts = 0;
+  uint64_t rejected = 0;  // refused at once: the breaker was open, or too many were under way
+  uint64_t retries = 0;
+  uint64_t damaged = 0;   // entries that could not be read, and counted as misses
+  uint64_t outdated = 0;  // changes that came late: something newer was there
+  uint64_t skipped = 0;   // entries that were not worth their room
+  uint64_t evictions = 0;
+  uint64_t memory_bytes = 0;  // of the process
+  // Keys that it holds an older entry of, now; such entries are not served.
+  uint64_t owed = 0;
+  // Writes that it did not take, and those of them that were made good.
+  uint64_t owed_total = 0;
+  uint64_t settled = 0;
+};
+
+// The other replicas, and how well this one keeps up with them.
+struct FleetStats {
+  std::string state = {};  // `following`, or what is wrong with the bus
+  uint32_t replicas = 0;   // others that are alive now
+  uint64_t published = 0;  // messages sent
+  uint64_t publish_failed = 0;
+  uint64_t received = 0;    // messages of others that took effect here
+  uint64_t queued = 0;      // messages that wait to be sent, now
+  uint64_t gaps = 0;        // how often it may have missed messages
+  absl::Duration lag = {};  // from the sending of the last message to its effect here
+  absl::Duration lag_p99 = {};
+  bool suspect = false;  // copies in memory are compared with the shared tier, now
+  uint64_t changes = 0;  // keys that others changed
+  uint64_t dropped = 0;  // copies that went because of it
+  // Suspect copies that proved true, that went, and that were served because nothing could tell.
+  uint64_t confirmed = 0;
+  uint64_t refuted = 0;
+  uint64_t served_suspect = 0;
+  // Leases of the fleet.
+  uint64_t leases_granted = 0;
+  uint64_t leases_refused = 0;  // another replica held it
+  uint64_t leases_lost = 0;     // before they were given back
+  uint64_t leases_without = 0;  // loads that began without one
 };
 
 struct LatencyStats {
@@ -193,6 +233,8 @@ struct StatsResult {
   // Unset when no type writes behind.
   std::optional<JournalStats> journal = {};
   std::vector<BreakerStats> breakers = {};
+  // Unset where there is no bus.
+  std::optional<FleetStats> fleet = {};
   std::vector<HotKey> hot_keys = {};
 };
 

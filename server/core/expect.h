@@ -1,0 +1,27 @@
+// What a conditional write expects to find. Thread safety: values.
+
+#ifndef LARDER_CORE_EXPECT_H_
+#define LARDER_CORE_EXPECT_H_
+
+#include <cstdint>
+
+#include "core/version.h"
+
+namespace larder {
+
+// A negative or expired entry counts as absent.
+struct Expect {
+  enum class Kind : uint8_t {
+    kAny,
+    kAbsent,
+    kPresent,
+    kVersion,    // a live entry of exactly `version`
+    kUnchanged,  // nothing at all, or exactly `version`, negative entries and tombstones included
+  };
+  Kind kind = Kind::kAny;
+  Version version = kNoVersion;  // for kVersion and kUnchanged
+};
+
+}  // namespace larder
+
+#endif  // LARDER_CORE_EXPECT_H_

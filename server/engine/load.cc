@@ -1,0 +1,313 @@
+// The loading path: GetOrLoad over leases.
+//
+// GetOrLoad on a miss joins the key's lease. Whoever is first gets the lease and an answer at once:
+// "load it". The others wait in line without a thread, and wake when the holder's Set lands (or
+// anybody's Set), or with the lease when the holder gives it back, lets it run out, or loses it to
+// a Delete or an Invalidate. Whoever wakes looks again, because a value may have landed, or have
+// gone, between its miss and its turn.
+//
+// With other replicas, the holder of the key's lease here asks for the fleet's before it is told to
+// load, and waits for whoever has it. The fleet's lease saves work; what makes a late value
+// harmless is what the lower tier held when the load began: the value is stored there only if that
+// is still so. Versions alone would not do, because the clocks of two replicas may differ by more
+// than the time between a load's beginning and a Delete elsewhere.
+
+#include <algorithm>
+#include <utility>
+
+#include "base/status.h"
+#include "core/error.h"
+#include "engine/engine.h"
+
+namespace larder {
+namespace {
+
+// How long to wait for the answer about a lease of the fleet before going on without it.
+constexpr absl::Duration kFleetAnswerMost = absl::Milliseconds(500);
+
+}  // namespace
+
+Task<absl::StatusOr<LoadResult>> Engine::GetOrLoad(LoadRequest request) {
+  CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead(request.key));
+  const FullKey full_key(request.key.name_space, request.key.key);
+  const bool fleet = options_.fleet_leases != nullptr && lower_.Has(*resolved.type);
+  const MonoNanos until = std::min(request.wait_until, request.deadline);
+  bool waited = false;
+  for (bool again = false;; again = true) {
+    Found found = co_await FindAnywhere(&full_key, resolved, /*want_value=*/true, again);
+    const MonoNanos now = options_.clock->Mono();
+    if (found.present) {
+      co_return LoadResult{Counted(full_key, std::move(found), resolved, now), std::nullopt};
+    }
+
+    CO_ASSIGN_OR_RETURN(LeaseTable::Place place, leases_.Join(full_key.view(), until > now));
+    std::string token = std::move(place.token);
+    LeaseTurn turn{place.busy ? LeaseTurn::Kind::kTimeout : LeaseTurn::Kind::kGranted};
+    const bool in_line = place.waiter != nullptr;
+    if (in_line) {
+      if (!std::exchange(waited, true)) {
+        usage_.Count(Usage::kLoadsCoalesced, resolved.type->id, resolved.name_space);
+      }
+      turn = co_await WaitInLine(std::move(place.waiter), until, request.cancellation);
+      token = std::move(turn.token);
+    }
+    std::shared_ptr<void> fleet_lease;
+    if (fleet && turn.kind == LeaseTurn::Kind::kGranted) {
+      FleetTurn theirs = co_await WaitForFleet(&full_key, until, request.cancellation);
+      turn.kind = theirs.kind;
+      fleet_lease = std::move(theirs.lease);
+      if (turn.kind != LeaseTurn::Kind::kGranted) {
+        leases_.PassOn(full_key.view(), token, LeaseTable::Lost::kReleased);
+      }
+    }
+    switch (turn.kind) {
+      case LeaseTurn::Kind::kGranted: {
+        // Not made within the call: g++ 12 destroys the pointer of such an argument twice.
+        Below below{.seen_below = found.seen_below,
+                    .look_below = fleet || in_line,
+                    .fleet = std::move(fleet_lease)};
+        CO_ASSIGN_OR_RETURN(
+            std::optional<LoadResult> result,
+            co_await TakeLease(&full_key, request, resolved, std::move(token), std::move(below)));
+        if (result.has_value()) co_return *std::move(result);
+        break;  // lost before it began: try again
+      }
+      case LeaseTurn::Kind::kStored:
+        // Not the value itself is handed over: by the time a waiter runs, it may have expired, or
+        // been deleted by a call that was answered before this one began.
+        break;
+      case LeaseTurn::Kind::kTimeout:
+        if (options_.clock->Mono() >= request.deadline) {
+          co_return Error(Reason::kDEADLINE_EXCEEDED,
+                          "the deadline passed while another caller was loading the key");
+        }
+        CountMiss(full_key, resolved);
+        co_return LoadResult{ReadResult{std::nullopt, MissReason::kLoading, absl::ZeroDuration()},
+                             std::nullopt};
+      case LeaseTurn::Kind::kCancelled:
+        co_return Error(Reason::kCALL_CANCELLED, "the caller cancelled the call");
+      case LeaseTurn::Kind::kDraining:
+        co_return RetryableError(Reason::kDRAINING, absl::Milliseconds(100),
+                                 "the server is shutting down");
+    }
+  }
+}
+
+Task<LeaseTurn> Engine::WaitInLine(std::shared_ptr<LeaseWaiter> waiter, MonoNanos until,
+                                   Cancellation* cancellation) {
+  TimerId timer = 0;
+  if (until != INT64_MAX) {
+    const absl::Duration left = absl::Nanoseconds(until - options_.clock->Mono());
+    timer = options_.executor->After(
+        left, [waiter] { waiter->turn.TrySet({LeaseTurn::Kind::kTimeout}); });
+  }
+  if (cancellation != nullptr) {
+    cancellation->OnCancel([waiter] { waiter->turn.TrySet({LeaseTurn::Kind::kCancelled}); });
+  }
+  LeaseTurn turn = co_await waiter->turn;
+  if (cancellation != nullptr) cancellation->OnCancel(nullptr);
+  if (timer != 0) options_.executor->Cancel(timer);
+  leases_.Leave(waiter);
+  co_return turn;
+}
+
+// Until the fleet's lease is ours, or whoever has it has changed something, or the caller's time is
+// over.
+Task<Engine::FleetTurn> Engine::WaitForFleet(const FullKey* full_key, MonoNanos until,
+                                             Cancellation* cancellation) {
+  const MonoNanos began = options_.clock->Mono();
+  for (;;) {
+    // Watching begins before the question, so that a release in between is not missed.
+    const auto waiter = std::make_shared<LeaseWaiter>(options_.executor, full_key->view());
+    coherence_.Watch(waiter);
+    FleetLeaseTurn turn =
+        co_await options_.fleet_leases->Acquire(std::string(full_key->view()), began, INT64_MAX);
+    if (turn.kind != FleetLeaseTurn::Kind::kHeld) {
+      coherence_.Unwatch(waiter);
+      co_return FleetTurn{LeaseTurn::Kind::kGranted, OwnFleetLease(std::move(turn.lease))};
+    }
+    const MonoNanos ask_again = MonoAfter(options_.clock->Mono(), turn.ask_again_after);
+    const LeaseTurn woken = co_await WaitInLine(waiter, std::min(until, ask_again), cancellation);
+    coherence_.Unwatch(waiter);
+    if (woken.kind == LeaseTurn::Kind::kTimeout && options_.clock->Mono() < until) continue;
+    co_return FleetTurn{woken.kind, nullptr};
+  }
+}
+
+// Gives the lease back, and tells who waits for it elsewhere, when the last copy of the pointer
+// goes. That may be under a lock, so it happens on the executor.
+std::shared_ptr<void> Engine::OwnFleetLease(std::shared_ptr<HeldFleetLease> lease) {
+  if (lease == nullptr) return nullptr;
+  HeldFleetLease* const held = lease.get();
+  return {held, [this, lease = std::move(lease)](void*) mutable {
+            options_.executor->Post([this, lease = std::move(lease)] {
+              // One that is not given back runs out.
+              if (!background_.TryEnter()) return;
+              const std::string full_key = lease->full_key();
+              const MonoNanos until = MonoAfter(options_.clock->Mono(), kFleetAnswerMost);
+              Spawn(options_.fleet_leases->Release(lease, until),
+                    [this, full_key](const absl::StatusOr<bool>&) {
+                      coherence_.Released(full_key);
+                      background_.Leave();
+                    });
+            });
+          }};
+}
+
+// The caller is the holder by `token`. Null: the lease was lost before its fill began.
+Task<absl::StatusOr<std::optional<LoadResult>>> Engine::TakeLease(const FullKey* full_key,
+                                                                  LoadRequest request,
+                                                                  Resolved resolved,
+                                                                  std::string token, Below below) {
+  // 1: A misses.  2: B is given the lease, loads and lands.  3: A joins, finds no lease out and is
+  // given one. So the fill begins and the lease is armed first, and then A looks in memory again:
+  // whatever lands or is removed from here on ends the fill and is told to the lease table.
+  ArmedLease lease;
+  lease.ticket = memory_->BeginFill(full_key->view());
+  if (lease.ticket == 0) {
+    leases_.PassOn(full_key->view(), token, LeaseTable::Lost::kReleased);
+    co_return RetryableError(Reason::kOVERLOADED, absl::Seconds(1),
+                             "too many loads are running for the memory budget");
+  }
+  // The same with another replica for B. What is found here goes straight to the caller: memory's
+  // place for it is taken by the fill.
+  Found there;
+  if (below.look_below && lower_.Has(*resolved.type)) {
+    there = co_await FindOneBelow(full_key, resolved.type, /*want_value=*/true);
+    below.seen_below = there.seen_below;
+  }
+  lease.version = versions_.Next();
+  lease.round = coherence_.round();
+  lease.seen_below = below.seen_below;
+  lease.fleet = std::move(below.fleet);
+  const TimerId timer = options_.executor->After(
+      request.lease_ttl, [this, key = std::string(full_key->view()), token, ticket = lease.ticket,
+                          resolved] { ExpireLease(key, token, ticket, resolved); });
+  if (!leases_.Arm(full_key->view(), token, lease, timer)) {
+    options_.executor->Cancel(timer);
+    memory_->EndFill(full_key->view(), lease.ticket);
+    co_return std::optional<LoadResult>();
+  }
+  const MonoNanos now = options_.clock->Mono();
+  Found found = Find(*full_key, now, /*want_value=*/true, /*again=*/true);
+  if (!found.present || !Trusts(*full_key, found, now)) found = std::move(there);
+  if (found.present) {
+    memory_->EndFill(full_key->view(), lease.ticket);
+    leases_.Complete(full_key->view(), token);
+    co_return std::optional<LoadResult>(
+        LoadResult{Counted(*full_key, std::move(found), resolved, now), std::nullopt});
+  }
+  // A change between BeginFill and Arm found no armed lease to tell.
+  if (!memory_->HasFill(full_key->view(), lease.ticket)) {
+    leases_.PassOn(full_key->view(), token, LeaseTable::Lost::kRevoked);
+    co_return std::optional<LoadResult>();
+  }
+  CountMiss(*full_key, resolved);
+  usage_.Count(Usage::kLoads, resolved.type->id, resolved.name_space);
+  co_return std::optional<LoadResult>(
+      LoadResult{ReadResult{std::nullopt, found.why, absl::ZeroDuration()},
+                 GrantedLease{std::move(token), request.lease_ttl}});
+}
+
+// Stores the value of a lease's holder, under the version of the moment when its load began.
+//
+// Below first: when somebody has changed the key there since, the value is late, and memory must
+// not have it either. A change here in the meantime takes the ticket away, and has a newer version
+// below.
+Task<absl::StatusOr<WriteResult>> Engine::Fulfil(const WriteRequest* request,
+                                                 const FullKey* full_key, Resolved resolved,
+                                                 Storing storing) {
+  WriteResult written;
+  written.reason = NotStored::kLeaseLost;
+  EntryFields& fields = storing.fields;
+  const std::string_view token = request->lease_token;
+  ArmedLease lease;
+  if (!leases_.Find(full_key->view(), token, &lease)) {
+    const Found found = Peek(*full_key, options_.clock->Mono());
+    written.version = found.present ? found.entry.version : kNoVersion;
+    co_return written;
+  }
+  fields.version = lease.version;
+  const uint64_t round = coherence_.round();
+  bool below = false;
+  if (lower_.Has(*resolved.type) && memory_->HasFill(full_key->view(), lease.ticket)) {
+    lower_.Begin(full_key->view(), lease.version);
+    std::vector<TierPut> puts;
+    puts.push_back(lower_.PutOf(fields, storing.plain, *resolved.type,
+                                {Expect::Kind::kUnchanged, lease.seen_below}));
+    const auto changes = co_await lower_.Put(std::move(puts), INT64_MAX);
+    const bool late =
+        changes.ok() && ((*changes)[0].outcome == TierChange::Outcome::kNewerExists ||
+                         (*changes)[0].outcome == TierChange::Outcome::kConditionFailed);
+    const bool refused =
+        changes.ok() && (*changes)[0].outcome == TierChange::Outcome::kConditionFailed;
+    if (refused) {
+      lower_.GiveUp(full_key->view());
+    } else if (changes.ok()) {
+      lower_.End(full_key->view(), lease.version, /*settled=*/true);
+    } else {
+      lower_.EndUntaken(full_key->view(), lease.version);
+    }
+    if (late) {
+      written.version = (*changes)[0].current;
+      if (written.version != kNoVersion) versions_.Observe(written.version);
+      memory_->EndFill(full_key->view(), lease.ticket);
+      leases_.PassOn(full_key->view(), token, LeaseTable::Lost::kRevoked);
+      co_return written;
+    }
+    if (!changes.ok() && resolved.type->require_l2) {
+      memory_->EndFill(full_key->view(), lease.ticket);
+      leases_.PassOn(full_key->view(), token, LeaseTable::Lost::kReleased);
+      co_return TierAway(changes.status());
+    }
+    below = changes.ok();
+  }
+  const MonoNanos now = options_.clock->Mono();
+  // In another round, a change in between may not have been heard of.
+  const bool other_round = (below ? round : lease.round) != coherence_.round();
+  if (other_round) memory_->EndFill(full_key->view(), lease.ticket);
+  const InsertResult result = InsertCapped(
+      &fields, *resolved.type, [&] { return memory_->Fill(fields, lease.ticket, now); });
+  const bool kept = result.outcome == InsertOutcome::kStored;
+  if (kept || (below && (other_round || result.outcome == InsertOutcome::kTooLarge))) {
+    written.stored = true;
+    written.version = lease.version;
+    leases_.Complete(full_key->view(), token);
+    // Without a tier that they share, what was loaded here is no change to the others.
+    if (below) coherence_.Changed({std::string(full_key->view())}, lease.version);
+    co_return written;
+  }
+  if (below) coherence_.Changed({std::string(full_key->view())}, lease.version);
+  if (result.outcome == InsertOutcome::kTooLarge) {
+    leases_.PassOn(full_key->view(), token, LeaseTable::Lost::kReleased);
+    usage_.Count(Usage::kLoadsFailed, resolved.type->id, resolved.name_space);
+    co_return TooLarge(fields);
+  }
+  // The change that ended the fill also passes the lease on; its caller may be slower than we are.
+  written.version = result.current;
+  leases_.PassOn(full_key->view(), token, LeaseTable::Lost::kRevoked);
+  co_return written;
+}
+
+void Engine::ExpireLease(const std::string& full_key, const std::string& token, FillTicket ticket,
+                         Resolved resolved) {
+  // The fill ends first: once the next caller may begin, the late Set of this one must not be
+  // stored.
+  memory_->EndFill(full_key, ticket);
+  if (leases_.PassOn(full_key, token, LeaseTable::Lost::kExpired)) {
+    usage_.Count(Usage::kLoadsFailed, resolved.type->id, resolved.name_space);
+  }
+}
+
+bool Engine::ReleaseLease(const KeyRequest& request, std::string_view token) {
+  const FullKey full_key(request.name_space, request.key);
+  ArmedLease lease;
+  if (!leases_.Find(full_key.view(), token, &lease)) return false;
+  memory_->EndFill(full_key.view(), lease.ticket);
+  if (!leases_.PassOn(full_key.view(), token, LeaseTable::Lost::kReleased)) return false;
+  const absl::StatusOr<Resolved> resolved = ResolveForRead(request);
+  if (resolved.ok()) usage_.Count(Usage::kLoadsFailed, resolved->type->id, resolved->name_space);
+  return true;
+}
+
+}  // namespace larder

@@ -1,0 +1,326 @@
+#include "tests/e2e/fleet_fixture.h"
+
+#include <signal.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+
+#include "larder/rpc/v1/status.pb.h"
+
+namespace larder {
+namespace {
+
+// More are counted, not told.
+constexpr int kFailuresTold = 10;
+// What was acknowledged so long ago is not asked for any more.
+constexpr size_t kHistoryMax = 100'000;
+
+}  // namespace
+
+testing::AssertionResult Eventually(const std::function<bool()>& condition,
+                                    std::chrono::seconds patience) {
+  const auto end = std::chrono::steady_clock::now() + patience;
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > end) {
+      return testing::AssertionFailure() << "not within " << patience.count() << " s";
+    }
+    // Other processes give no event that could be waited for.
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return testing::AssertionSuccess();
+}
+
+std::string ReasonOf(const grpc::Status& status) {
+  rpc::v1::Status wire;
+  wire.ParseFromString(status.error_details());
+  for (const auto& any : wire.details()) {
+    rpc::v1::ErrorInfo info;
+    if (any.type_url() == "type.googleapis.com/google.rpc.ErrorInfo" &&
+        info.ParseFromString(any.value())) {
+      return info.reason();
+    }
+  }
+  return "";
+}
+
+std::string FleetConfig(int id, const std::string& url, const std::string& more) {
+  std::ostringstream yaml;
+  yaml << "node: { name: n" << id << ", id: " << id << " }\n"
+       << "memory: { l1: 32MiB }\n"
+       << "l2:\n  redis: { url: \"" << url << "\", connect_timeout: 500ms }\n"
+       << "  breaker: { open_min: 200ms, open_max: 1s }\n"
+       << "types:\n"
+       << "  strict: { match: [\"strict:*\"], tiers: { require_l2: true } }\n"
+       << more;
+  if (more.find("bus:") == std::string::npos) yaml << "bus: { heartbeat: 100ms, trust: 1s }\n";
+  return yaml.str();
+}
+
+// ---- Replica
+
+Replica::Replica(const std::string& config) : config_(directory_.path() + "/larder.yaml") {
+  std::ofstream(config_) << config;
+  if (!Start()) {
+    ADD_FAILURE() << "larderd does not start:\n"
+                  << RunLarderd({"--config", config_, "--check"}).err;
+    std::abort();
+  }
+}
+
+bool Replica::Start() {
+  server_ = std::make_unique<ServerProcess>(std::vector<std::string>{"--config", config_});
+  if (!server_->running()) return false;
+  stub_ = v1::Cache::NewStub(
+      grpc::CreateChannel(server_->address(), grpc::InsecureChannelCredentials()));
+  return true;
+}
+
+Ended Replica::Stop() {
+  server_->Signal(SIGTERM);
+  return server_->Wait();
+}
+
+void Replica::Kill() {
+  server_->Signal(SIGKILL);
+  server_->Wait();
+}
+
+std::unique_ptr<grpc::ClientContext> Replica::Within(double seconds) {
+  auto context = std::make_unique<grpc::ClientContext>();
+  context->set_deadline(std::chrono::system_clock::now() +
+                        std::chrono::microseconds(static_cast<int64_t>(seconds * 1e6)));
+  return context;
+}
+
+grpc::Status Replica::Set(const v1::SetRequest& request, v1::SetResponse* response) {
+  return stub_->Set(Within().get(), request, response);
+}
+
+grpc::Status Replica::Set(const std::string& key, const std::string& value) {
+  v1::SetRequest request;
+  request.set_key(key);
+  request.set_value(value);
+  v1::SetResponse response;
+  return Set(request, &response);
+}
+
+grpc::Status Replica::SetIfAbsent(const std::string& key, const std::string& value, bool* stored) {
+  v1::SetRequest request;
+  request.set_key(key);
+  request.set_value(value);
+  request.set_if_absent(true);
+  v1::SetResponse response;
+  const grpc::Status status = Set(request, &response);
+  *stored = status.ok() && response.has_stored();
+  return status;
+}
+
+grpc::Status Replica::Get(const std::string& key, v1::GetResponse* response) {
+  v1::GetRequest request;
+  request.set_key(key);
+  return stub_->Get(Within().get(), request, response);
+}
+
+v1::GetResponse Replica::Get(const std::string& key) {
+  v1::GetResponse response;
+  const grpc::Status status = Get(key, &response);
+  EXPECT_TRUE(status.ok()) << status.error_code() << " " << status.error_message();
+  return response;
+}
+
+std::string Replica::Value(const std::string& key) { return Get(key).hit().value(); }
+
+grpc::Status Replica::Delete(const std::string& key) {
+  v1::DeleteRequest request;
+  request.set_key(key);
+  v1::DeleteResponse response;
+  return stub_->Delete(Within().get(), request, &response);
+}
+
+grpc::Status Replica::Invalidate(const std::vector<std::string>& keys, bool fleet,
+                                 v1::InvalidateResponse* response) {
+  v1::InvalidateRequest request;
+  for (const std::string& key : keys) request.mutable_keys()->add_keys(key);
+  if (fleet) request.set_wait(v1::INVALIDATE_WAIT_FLEET);
+  return stub_->Invalidate(Within().get(), request, response);
+}
+
+grpc::Status Replica::GetOrLoad(const std::string& key, v1::GetOrLoadResponse* response,
+                                double seconds) {
+  v1::GetOrLoadRequest request;
+  request.set_key(key);
+  return stub_->GetOrLoad(Within(seconds).get(), request, response);
+}
+
+grpc::Status Replica::Fulfil(const std::string& key, const std::string& value,
+                             const std::string& token, bool* stored) {
+  v1::SetRequest request;
+  request.set_key(key);
+  request.set_value(value);
+  request.set_lease_token(token);
+  v1::SetResponse response;
+  const grpc::Status status = Set(request, &response);
+  *stored = status.ok() && response.has_stored();
+  return status;
+}
+
+grpc::Status Replica::Increment(const std::string& key, int64_t* value) {
+  v1::IncrementRequest request;
+  request.set_key(key);
+  request.set_delta(1);
+  v1::IncrementResponse response;
+  const grpc::Status status = stub_->Increment(Within().get(), request, &response);
+  *value = response.value();
+  return status;
+}
+
+v1::StatsResponse Replica::Stats() {
+  v1::StatsResponse response;
+  const grpc::Status status = stub_->Stats(Within().get(), v1::StatsRequest(), &response);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  return response;
+}
+
+v1::TierStats Replica::L2() {
+  const v1::StatsResponse stats = Stats();
+  for (const v1::TierStats& tier : stats.tiers()) {
+    if (tier.tier() == v1::TIER_L2) return tier;
+  }
+  ADD_FAILURE() << "there is no second tier";
+  return {};
+}
+
+v1::FleetStats Replica::Fleet() { return Stats().fleet(); }
+
+v1::BreakerStats Replica::Breaker() {
+  const v1::StatsResponse stats = Stats();
+  return stats.breakers_size() > 0 ? stats.breakers(0) : v1::BreakerStats();
+}
+
+bool Replica::Well() {
+  // A breaker closes when calls go well, and without calls it never knows.
+  v1::GetResponse ignored;
+  if (!Get("well", &ignored).ok()) return false;
+  const v1::StatsResponse stats = Stats();
+  if (stats.tiers_size() < 2 || stats.breakers_size() < 1) return false;
+  const bool fleet =
+      !stats.has_fleet() || (stats.fleet().state() == "following" && !stats.fleet().suspect());
+  return fleet && stats.tiers(1).owed() == 0 &&
+         stats.breakers(0).state() == v1::BREAKER_STATE_CLOSED;
+}
+
+// ---- CountingTraffic
+
+CountingTraffic::CountingTraffic(Replica* writer, Replica* reader)
+    : writer_(writer), reader_(reader) {
+  write_thread_ = std::thread([this] { WriteAndRead(); });
+  read_thread_ = std::thread([this] { ReadElsewhere(); });
+}
+
+CountingTraffic::~CountingTraffic() { Stop(); }
+
+void CountingTraffic::Stop() {
+  stop_ = true;
+  if (write_thread_.joinable()) write_thread_.join();
+  if (read_thread_.joinable()) read_thread_.join();
+}
+
+void CountingTraffic::AwaitRounds(int rounds) {
+  const int written = written_rounds_ + rounds;
+  const int read = read_rounds_ + rounds;
+  EXPECT_TRUE(Eventually([&] { return written_rounds_ >= written && read_rounds_ >= read; }));
+}
+
+void CountingTraffic::Must(const char* what, const grpc::Status& status) {
+  if (status.ok()) return;
+  std::lock_guard<std::mutex> lock(mu_);
+  if (++failures_ > kFailuresTold) return;
+  ADD_FAILURE() << what << ": " << status.error_code() << " " << status.error_message();
+}
+
+void CountingTraffic::CheckAtLeast(const char* where, const std::string& value, int64_t least) {
+  if (value.empty() || std::atoll(value.c_str()) >= least) return;
+  std::lock_guard<std::mutex> lock(mu_);
+  if (++failures_ > kFailuresTold) return;
+  ADD_FAILURE() << where << " gave " << value << " when " << least << " was acknowledged";
+}
+
+void CountingTraffic::WriteAndRead() {
+  for (int64_t n = 1; !stop_; ++n) {
+    Round(n);
+    ++written_rounds_;
+  }
+}
+
+void CountingTraffic::Round(int64_t n) {
+  const std::string text = std::to_string(n);
+  Must("Set", writer_->Set("count", text));
+  acknowledged_ = n;
+  {
+    std::lock_guard<std::mutex> lock(mu_);
+    history_.emplace_back(Clock::now(), n);
+    if (history_.size() > kHistoryMax) history_.pop_front();
+  }
+  v1::GetResponse got;
+  Must("Get", writer_->Get("count", &got));
+  CheckAtLeast("the writer's replica", got.hit().value(), n);
+
+  v1::BatchSetRequest sets;
+  v1::BatchGetRequest gets;
+  for (int i = 0; i < 3; ++i) {
+    const std::string key = "batch:" + std::to_string(i);
+    v1::BatchSetItem* const item = sets.add_items();
+    item->set_key(key);
+    item->set_value(text);
+    gets.add_keys(key);
+  }
+  v1::BatchSetResponse set;
+  v1::BatchGetResponse values;
+  Must("BatchSet", writer_->stub().BatchSet(Replica::Within().get(), sets, &set));
+  Must("BatchGet", writer_->stub().BatchGet(Replica::Within().get(), gets, &values));
+  for (const v1::GetResult& result : values.results()) {
+    CheckAtLeast("BatchGet at the writer's replica", result.hit().value(), n);
+  }
+
+  const std::string gone = "gone:" + std::to_string(n % 5);
+  Must("Set", writer_->Set(gone, text));
+  Must("Delete", writer_->Delete(gone));
+  v1::GetResponse none;
+  Must("Get", writer_->Get(gone, &none));
+  CheckAtLeast("a deleted key", none.hit().value(), n + 1);
+
+  v1::GetOrLoadResponse load;
+  const std::string loaded = "load:" + std::to_string(n);
+  Must("GetOrLoad", writer_->GetOrLoad(loaded, &load));
+  if (!load.has_lease()) return;
+  bool stored = false;
+  Must("Set with a lease", writer_->Fulfil(loaded, text, load.lease().token(), &stored));
+}
+
+int64_t CountingTraffic::AcknowledgedBy(Clock::time_point time) {
+  std::lock_guard<std::mutex> lock(mu_);
+  int64_t newest = 0;
+  while (!history_.empty() && history_.front().first <= time) {
+    newest = history_.front().second;
+    if (history_.size() > 1 && history_[1].first <= time) {
+      history_.pop_front();
+    } else {
+      break;
+    }
+  }
+  return newest;
+}
+
+void CountingTraffic::ReadElsewhere() {
+  for (; !stop_; ++read_rounds_) {
+    const int64_t bound = bound_ms_;
+    const int64_t least =
+        bound < 0 ? 0 : AcknowledgedBy(Clock::now() - std::chrono::milliseconds(bound));
+    v1::GetResponse got;
+    Must("Get at the other replica", reader_->Get("count", &got));
+    CheckAtLeast("the other replica", got.hit().value(), least);
+  }
+}
+
+}  // namespace larder
