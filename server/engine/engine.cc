@@ -24,6 +24,8 @@ constexpr absl::Duration kBudgetStepInterval = absl::Milliseconds(1);
 constexpr absl::Duration kSettleInterval = absl::Milliseconds(200);
 constexpr absl::Duration kSettleStepInterval = absl::Milliseconds(5);
 constexpr size_t kSettleBatch = 256;
+// A key that is asked for when nobody else asks.
+constexpr std::string_view kProbeKey = "larder:probe";
 // What an entry takes beside its key, value, tags and dependencies, with room to spare.
 constexpr uint64_t kEntryOverheadBytes = 256;
 
@@ -122,18 +124,31 @@ void Engine::Start() {
 
 void Engine::SettleAndReschedule() {
   if (!background_.TryEnter()) return;
-  if (options_.serve_suspect && !coherence_.alone())
-    serve_unchecked_.store(lower_.OfTier().breaker == "open", std::memory_order_relaxed);
+  NoteTierState();
   const auto current = [this](const std::string& full_key, Version version) {
     return CurrentPut(full_key, version);
   };
   Spawn(lower_.Settle(kSettleBatch, current), [this](LowerTier::Settled settled) {
+    for (const TierErase& gone : settled.outdated)
+      DropOlder(gone.full_key, gone.version, LeaseTable::Change::kRemoved);
     // The others may have read from the tier what it should not have had any more.
     coherence_.Changed(std::move(settled.full_keys), settled.newest);
     background_.Leave();
     options_.executor->After(settled.count == kSettleBatch ? kSettleStepInterval : kSettleInterval,
                              [this] { SettleAndReschedule(); });
   });
+}
+
+// A breaker lets a call through when its time is over, and hits that ask nobody make no calls: so
+// somebody has to ask from time to time, or the tier would be taken to be away for ever.
+void Engine::NoteTierState() {
+  const std::string breaker = lower_.OfTier().breaker;
+  if (options_.serve_suspect && !coherence_.alone())
+    serve_unchecked_.store(breaker == "open", std::memory_order_relaxed);
+  if (breaker.empty() || breaker == "closed" || !background_.TryEnter()) return;
+  std::vector<std::string> keys(1, std::string(FullKey("", kProbeKey).view()));
+  Spawn(lower_.Get(std::move(keys), INT64_MAX),
+        [this](const std::vector<LowerTier::Read>&) { background_.Leave(); });
 }
 
 void Engine::TrainAndReschedule() {

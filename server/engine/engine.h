@@ -438,6 +438,7 @@ class Engine {
   void SweepAndReschedule();
   void TrainAndReschedule();
   void SettleAndReschedule();
+  void NoteTierState();
   void StepMemoryBudget();
 
   const Options options_;

@@ -323,11 +323,18 @@ Task<LowerTier::Settled> LowerTier::SettleThese(std::vector<Owed> all, Current c
   };
   if (!puts.empty()) {
     const auto done = co_await Put(puts, INT64_MAX);
-    for (const TierPut& put : puts) end(put.full_key, put.version, done.ok());
+    for (size_t i = 0; i < puts.size(); ++i) {
+      end(puts[i].full_key, puts[i].version, done.ok());
+      if (done.ok() && (*done)[i].outcome == TierChange::Outcome::kNewerExists)
+        settled.outdated.push_back({puts[i].full_key, puts[i].version});
+    }
   }
   if (!erases.empty()) {
     const auto done = co_await Erase(std::move(erases), INT64_MAX);
-    for (const Owed& owed : gone) end(owed.full_key, owed.version, done.ok());
+    for (const Owed& owed : gone) {
+      end(owed.full_key, owed.version, done.ok());
+      if (done.ok()) settled.outdated.push_back({owed.full_key, owed.remove_upto});
+    }
   }
   co_return settled;
 }

@@ -113,6 +113,8 @@ class LowerTier {
     // What the tier now has, for whoever is to be told; `newest` is the greatest of its versions.
     std::vector<std::string> full_keys;
     Version newest = kNoVersion;
+    // What memory may still have up to these versions is not what the tier has.
+    std::vector<TierErase> outdated;
   };
   Task<Settled> Settle(size_t limit, Current current);
   // The same for one key, at once. REQUIRES: OwedOf(full_key) is a version.

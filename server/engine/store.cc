@@ -182,6 +182,8 @@ Task<absl::StatusOr<Engine::Stored>> Engine::StoreIfShared(Storing storing) {
       return CurrentPut(full_key, version);
     };
     LowerTier::Settled settled = co_await lower_.SettleKey(std::string(fields.full_key), current);
+    for (const TierErase& gone : settled.outdated)
+      DropOlder(gone.full_key, gone.version, LeaseTable::Change::kRemoved);
     coherence_.Changed(std::move(settled.full_keys), settled.newest);
   }
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
