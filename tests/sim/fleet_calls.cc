@@ -309,6 +309,8 @@ void FleetWorld::Invalidate(const NodePtr& node, size_t key) {
 }
 
 void FleetWorld::Touch(const NodePtr& node, size_t key) {
+  // The same without a tier that says what is newest.
+  if (KindOf(key) == Kind::kLocal) return;
   for (const NodePtr& other : nodes_) {
     if (other->replica->engine->lower().Stats().owed > 0) return;
   }
