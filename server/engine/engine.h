@@ -33,6 +33,7 @@
 #include "engine/lease_table.h"
 #include "engine/lower_tier.h"
 #include "engine/namespaces.h"
+#include "engine/requests.h"
 #include "engine/usage.h"
 #include "memory/l1.h"
 #include "policy/compressor.h"
@@ -42,116 +43,6 @@
 #include "tier/tier.h"
 
 namespace larder {
-
-// Which key, in which namespace (empty = `default`), of which type (empty = by pattern).
-struct KeyRequest {
-  std::string_view name_space;
-  std::string_view key;
-  std::string_view type;
-};
-
-// A read: `entry` on a hit, else why not.
-struct ReadResult {
-  std::optional<Entry> entry;
-  MissReason miss = MissReason::kAbsent;
-  // For kNegative: how long the cache goes on saying so.
-  absl::Duration miss_remaining;
-  // The entry came from the tier below memory.
-  bool below = false;
-};
-
-struct WriteRequest {
-  KeyRequest key;
-  std::string_view value;
-  bool absent = false;
-  std::optional<absl::Duration> ttl = std::nullopt;
-  std::vector<std::string> tags;
-  std::vector<std::string> depends_on;
-  Expect condition = {};
-  std::string_view lease_token;
-};
-
-enum class NotStored : uint8_t { kCondition, kLeaseLost, kNewerExists };
-
-struct WriteResult {
-  bool stored = false;
-  NotStored reason = NotStored::kCondition;  // when not stored
-  Version version = kNoVersion;              // the entry's, or what is there instead
-  absl::Duration ttl;                        // when stored
-};
-
-struct RemoveResult {
-  bool existed = false;
-  Version version = kNoVersion;
-};
-
-struct InvalidateRequest {
-  std::string_view name_space;
-  std::vector<std::string_view> keys;
-  bool dry_run = false;
-  // Set: wait until the other replicas have done the same, but no longer than this.
-  std::optional<MonoNanos> fleet_until = std::nullopt;
-};
-
-struct InvalidateResult {
-  Version version = kNoVersion;
-  uint64_t entries = 0;
-  // Others, and those of them that have said that they did it.
-  FleetAck fleet;
-};
-
-struct LoadRequest {
-  KeyRequest key;
-  absl::Duration lease_ttl;
-  // When the caller stops waiting for somebody else's load: a miss (kLoading).
-  MonoNanos wait_until = INT64_MAX;
-  // When the call ends: DEADLINE_EXCEEDED.
-  MonoNanos deadline = INT64_MAX;
-  Cancellation* cancellation = nullptr;
-};
-
-struct GrantedLease {
-  std::string token;
-  absl::Duration ttl;
-};
-
-struct LoadResult {
-  ReadResult read;
-  // Set: nobody has the value and this caller is to load it.
-  std::optional<GrantedLease> lease;
-};
-
-enum class TouchMode : uint8_t { kSet, kExtendOnly, kShortenOnly };
-
-struct TouchRequest {
-  KeyRequest key;
-  std::optional<absl::Duration> ttl = std::nullopt;
-  TouchMode mode = TouchMode::kSet;
-};
-
-struct TouchResult {
-  bool found = false;
-  MissReason miss = MissReason::kAbsent;  // when not found
-  bool changed = false;
-  // Of the entry after the call.
-  Version version = kNoVersion;
-  MonoNanos fresh_until = 0;
-};
-
-struct IncrementRequest {
-  KeyRequest key;
-  int64_t delta = 0;
-  int64_t initial = 0;
-  std::optional<absl::Duration> ttl = std::nullopt;
-  bool extend = false;
-};
-
-struct IncrementResult {
-  int64_t value = 0;
-  bool created = false;
-  Version version = kNoVersion;
-  MonoNanos fresh_until = 0;
-};
 
 // What became of keys that were to come back from the lower tier.
 struct RefillResult {
