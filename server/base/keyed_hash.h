@@ -9,6 +9,10 @@
 #include <cstdint>
 #include <string_view>
 
+#if defined(__x86_64__)
+#include <emmintrin.h>
+#endif
+
 namespace larder {
 
 class KeyedHash {
@@ -22,18 +26,31 @@ class KeyedHash {
   static bool HasAes();
   static uint64_t Aes(const KeyedHash& hash, std::string_view bytes);
   static uint64_t Sip(const KeyedHash& hash, std::string_view bytes);
+#if defined(__x86_64__)
+  // Aes, see keyed_hash_aes.h.
+  static uint64_t AesInline(const KeyedHash& hash, std::string_view bytes);
+#endif
 
  private:
   using Block = std::array<uint64_t, 2>;
   static constexpr int kRounds = 10;
+  // Blocks that are added up before they are encrypted.
+  static constexpr size_t kSumBlocks = 4;
+  static constexpr size_t kPieceBytes = kSumBlocks * sizeof(Block);
 
   void ExpandForAes();
+#if defined(__x86_64__)
+  // What the last piece's sum begins with: the whole pieces before it and the length.
+  static __m128i LongSum(const KeyedHash& hash, std::string_view bytes);
+#endif
 
   uint64_t (*function_)(const KeyedHash& hash, std::string_view bytes);
   Block secret_;
+  // One for each block of a sum.
+  alignas(16) std::array<Block, kSumBlocks> sum_keys_ = {};
+  // Takes the first round key's place for the last sum.
+  alignas(16) Block last_key_ = {};
   alignas(16) std::array<Block, kRounds + 1> round_keys_ = {};
-  // What is mixed into the last block: one for a whole one, one for a padded one.
-  alignas(16) std::array<Block, 2> last_keys_ = {};
 };
 
 }  // namespace larder

@@ -24,10 +24,11 @@ inline uint64_t LoadPart(const char* from, size_t size) {
     std::memcpy(&last, from + size - sizeof(last), sizeof(last));
     return first | static_cast<uint64_t>(last) << (8 * (size - sizeof(last)));
   }
-  uint64_t word = 0;
-  for (size_t i = 0; i < size; ++i)
-    word |= static_cast<uint64_t>(static_cast<uint8_t>(from[i])) << (8 * i);
-  return word;
+  if (size == 0) return 0;
+  const auto byte = [from](size_t at) {
+    return static_cast<uint64_t>(static_cast<uint8_t>(from[at])) << (8 * at);
+  };
+  return byte(0) | byte(size / 2) | byte(size - 1);
 }
 
 // a == b.
@@ -41,7 +42,19 @@ inline bool SameBytes(std::string_view a, std::string_view b) {
     x += sizeof(uint64_t);
     y += sizeof(uint64_t);
   }
-  return LoadPart(x, left) == LoadPart(y, left);
+  if (left >= sizeof(uint32_t)) {
+    const auto load = [](const char* from) {
+      uint32_t part;
+      std::memcpy(&part, from, sizeof(part));
+      return part;
+    };
+    const size_t last = left - sizeof(uint32_t);
+    return ((load(x) ^ load(y)) | (load(x + last) ^ load(y + last))) == 0;
+  }
+  for (; left > 0; --left) {
+    if (*x++ != *y++) return false;
+  }
+  return true;
 }
 
 }  // namespace larder

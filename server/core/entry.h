@@ -47,6 +47,10 @@ struct EntryFields {
 struct Entry {
   // The value as stored: small ones are copied, large ones shared.
   std::string_view stored() const { return shared ? shared.view() : std::string_view(bytes); }
+  // Whether there is any of what few entries have.
+  bool HasRare() const { return shared || !tags.empty() || !depends_on.empty(); }
+  // Drops it.
+  void DropRare();
   // Bytes of the value as callers see it.
   uint64_t value_bytes() const { return encoding == kPlain ? stored().size() : plain_bytes; }
 

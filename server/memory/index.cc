@@ -38,6 +38,7 @@ Index::Line Index::no_lines_;
 Index::Index(uint64_t shard_bytes)
     : table_count_(
           std::clamp<uint64_t>(std::bit_ceil(shard_bytes / kShardBytesPerTable), 1, kTablesMax)),
+      table_mask_(table_count_ - 1),
       tables_(std::make_unique<Table[]>(table_count_)),
       used_(std::make_unique<uint32_t[]>(table_count_)),
       bytes_(table_count_ * (sizeof(Table) + sizeof(uint32_t))) {
@@ -72,11 +73,10 @@ void Index::Place(uint64_t table, uint64_t content) {
   const uint64_t count = CountOf(table);
   uint64_t line = HomeOf(content, count);
   while (true) {
-    for (Slot& slot : LinesOf(table)[line].slots) {
-      if (slot.load(std::memory_order_relaxed) == 0) {
-        slot.store(content, std::memory_order_release);
-        return;
-      }
+    Slot* const slots = LinesOf(table)[line].slots;
+    if (const uint32_t empty = EmptySlots(slots); empty != 0) {
+      slots[std::countr_zero(empty)].store(content, std::memory_order_release);
+      return;
     }
     if (++line == count) line = 0;
   }
@@ -144,36 +144,26 @@ void Index::Remove(uint64_t hash, Slot* slot) {
   // would not be found any more.
   auto gap_line = static_cast<uint64_t>(slot - &lines[0].slots[0]) / kLineSlots;
   Slot* gap = slot;
-  const auto others_full = [&](uint64_t line) {
-    return std::ranges::all_of(lines[line].slots, [&](const Slot& other) {
-      return &other == gap || other.load(std::memory_order_relaxed) != 0;
-    });
+  if (!std::has_single_bit(EmptySlots(lines[gap_line].slots))) return;
+  const auto next = [count](uint64_t line) { return line + 1 == count ? 0 : line + 1; };
+  // Runs forwards and around. A line is passed on the way from its home only if it was full.
+  const auto distance = [count](uint64_t from, uint64_t to) {
+    return to >= from ? to - from : to + count - from;
   };
-  // Distances run forwards and around. A line is passed on the way from its home only if it was
-  // full.
-  const auto distance = [&](uint64_t from, uint64_t to) { return (to + count - from) % count; };
-  if (others_full(gap_line)) {
-    for (uint64_t line = (gap_line + 1) % count; line != gap_line; line = (line + 1) % count) {
-      bool full = true;
-      Slot* pulled = nullptr;
-      for (Slot& other : lines[line].slots) {
-        const uint64_t content = other.load(std::memory_order_relaxed);
-        if (content == 0) {
-          full = false;
-        } else if (pulled == nullptr &&
-                   distance(HomeOf(content, count), line) >= distance(gap_line, line)) {
-          pulled = &other;
-        }
-      }
-      if (pulled != nullptr) {
-        // Readers see it twice rather than not at all.
-        gap->store(pulled->load(std::memory_order_relaxed), std::memory_order_release);
-        pulled->store(0, std::memory_order_release);
-        gap = pulled;
-        gap_line = line;
-      }
-      if (!full) break;
+  for (uint64_t line = next(gap_line); line != gap_line; line = next(line)) {
+    const bool full = EmptySlots(lines[line].slots) == 0;
+    const uint64_t reach = distance(gap_line, line);
+    for (Slot& other : lines[line].slots) {
+      const uint64_t content = other.load(std::memory_order_relaxed);
+      if (content == 0 || distance(HomeOf(content, count), line) < reach) continue;
+      // Readers see it twice rather than not at all.
+      gap->store(content, std::memory_order_release);
+      other.store(0, std::memory_order_release);
+      gap = &other;
+      gap_line = line;
+      break;
     }
+    if (!full) break;
   }
 }
 
@@ -181,7 +171,10 @@ void Index::Trim(uint64_t tables) {
   for (uint64_t i = 0; i < std::min(tables, table_count_); ++i) {
     const uint64_t number = trim_next_++ & (table_count_ - 1);
     const uint64_t count = CountOf(tables_[number].load(std::memory_order_relaxed));
-    if (count > 1 && used_[number] < count * kLineSlots / 2) Rebuild(number, Smaller(count));
+    if (count > 1 && used_[number] < count * kLineSlots / 2 &&
+        used_[number] < LimitOf(Smaller(count))) {
+      Rebuild(number, Smaller(count));
+    }
   }
 }
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/base/attributes.h"
+#include "absl/base/optimization.h"
 
 #if defined(__SSE2__)
 #include <emmintrin.h>
@@ -46,25 +47,33 @@ class Index {
   Index(const Index&) = delete;
   Index& operator=(const Index&) = delete;
 
+  // A slot and its content.
+  struct Seen {
+    Slot* slot = nullptr;
+    uint64_t content = 0;
+  };
+  // The first slot of the hash's home line that has its tag: nine times in ten it is that of the
+  // record, if there is one. Content 0 when there is no such slot; for a reader it may be that of
+  // another tag, which came a moment ago.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE Seen FirstAtHome(uint64_t hash) const {
+    const uint64_t table = TableOf(hash).load(std::memory_order_acquire);
+    Slot* const slots = LinesOf(table)[HomeOf(hash, CountOf(table))].slots;
+    const uint32_t candidates = Candidates(slots, hash);
+    if (ABSL_PREDICT_FALSE(candidates == 0)) return Seen();
+    Slot* const slot = &slots[std::countr_zero(candidates)];
+    return {slot, slot->load(std::memory_order_acquire)};
+  }
+
   // The slot of the record for whose place `matches(place)` holds, and its content; null when there
   // is none, or when a reader overlooked it. Looks at a few cache lines at most.
   template <typename Matches>
-  ABSL_ATTRIBUTE_ALWAYS_INLINE Slot* Find(uint64_t hash, uint64_t* content,
-                                          Matches&& matches) const {
+  Slot* Find(uint64_t hash, uint64_t* content, Matches&& matches) const {
     const uint64_t table = TableOf(hash).load(std::memory_order_acquire);
     const uint64_t count = CountOf(table);
     uint64_t line = HomeOf(hash, count);
     for (int probe = 0; probe < kProbesOfReaders; ++probe) {
-      Slot* const slots = LinesOf(table)[line].slots;
-      uint32_t candidates = Candidates(slots, hash);
-      for (; candidates != 0; candidates &= candidates - 1) {
-        Slot& slot = slots[std::countr_zero(candidates)];
-        const uint64_t now = slot.load(std::memory_order_acquire);
-        if (((now ^ hash) & kTagMask) == 0 && now != 0 && matches(PlaceOf(now))) {
-          *content = now;
-          return &slot;
-        }
-      }
+      Slot* const found = FindInLine(LinesOf(table)[line].slots, hash, content, matches);
+      if (found != nullptr) return found;
       if (++line == count) line = 0;
     }
     return nullptr;
@@ -77,12 +86,22 @@ class Index {
     const uint64_t count = CountOf(table);
     uint64_t line = HomeOf(hash, count);
     for (uint64_t probe = 0; probe < count; ++probe) {
-      bool full = true;
-      Slot* const found = FindInLine(LinesOf(table)[line], hash, content, matches, &full);
-      if (found != nullptr || !full) return found;
+      Slot* const slots = LinesOf(table)[line].slots;
+      Slot* const found = FindInLine(slots, hash, content, matches);
+      if (found != nullptr) return found;
+      if (EmptySlots(slots) != 0) return nullptr;
       if (++line == count) line = 0;
     }
     return nullptr;
+  }
+
+  // Fetches what is read first for this hash, and what next where the first line is full, while
+  // something else is done. Any thread, at any time.
+  void Prefetch(uint64_t hash) const {
+    const uint64_t table = TableOf(hash).load(std::memory_order_relaxed);
+    const Line* const line = &LinesOf(table)[HomeOf(hash, CountOf(table))];
+    __builtin_prefetch(line);
+    __builtin_prefetch(line + 1);
   }
 
   // Bytes that have to be allocated before a record with this hash can be added; mostly 0.
@@ -149,57 +168,79 @@ class Index {
     return ((hash & kTagMask) * count) >> kTagBits;
   }
   Table& TableOf(uint64_t hash) const { return tables_[TableNumberOf(hash)]; }
-  uint64_t TableNumberOf(uint64_t hash) const { return (hash >> kTagBits) & (table_count_ - 1); }
+  uint64_t TableNumberOf(uint64_t hash) const { return (hash >> kTagBits) & table_mask_; }
 
-  // Which slots of a line have the tag, a bit each, without a branch: one that is taken one time in
-  // eight is not foreseen. What it says may be out of date at once.
-  static uint32_t Candidates(Slot* slots, uint64_t hash) {
+  // Slots of a line, a bit each: which have the tag, and which are empty. Without a branch, as one
+  // that is taken one time in eight is not foreseen. Of what others write it may be out of date at
+  // once.
 #if defined(__SSE2__) && !defined(_GLIBCXX_TSAN)
-    const auto* const line = reinterpret_cast<const __m128i*>(slots);
+  // The low halves (kHalf 0) or the high ones (1) of four slots.
+  template <int kHalf>
+  static __m128i HalvesOf(const Slot* slots) {
+    const auto* const words = reinterpret_cast<const __m128i*>(slots);
+    return _mm_castps_si128(_mm_shuffle_ps(_mm_castsi128_ps(_mm_load_si128(words)),
+                                           _mm_castsi128_ps(_mm_load_si128(words + 1)),
+                                           _MM_SHUFFLE(2 + kHalf, kHalf, 2 + kHalf, kHalf)));
+  }
+  static uint32_t Same(__m128i a, __m128i b) {
+    return static_cast<uint32_t>(_mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(a, b))));
+  }
+  static uint32_t Candidates(const Slot* slots, uint64_t hash) {
     const __m128i tag = _mm_set1_epi32(static_cast<int>(hash & kTagMask));
     const __m128i mask = _mm_set1_epi32(static_cast<int>(kTagMask));
-    const auto low_words = [line](int at) {
-      return _mm_castps_si128(_mm_shuffle_ps(_mm_castsi128_ps(_mm_load_si128(line + at)),
-                                             _mm_castsi128_ps(_mm_load_si128(line + at + 1)),
-                                             _MM_SHUFFLE(2, 0, 2, 0)));
-    };
-    const auto same = [&](__m128i words) {
-      return static_cast<uint32_t>(
-          _mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(_mm_and_si128(words, mask), tag))));
-    };
-    return same(low_words(0)) | same(low_words(2)) << 4;
+    return Same(_mm_and_si128(HalvesOf<0>(slots), mask), tag) |
+           Same(_mm_and_si128(HalvesOf<0>(slots + 4), mask), tag) << 4;
+  }
+  static uint32_t EmptySlots(const Slot* slots) {
+    const __m128i zero = _mm_setzero_si128();
+    return Same(_mm_or_si128(HalvesOf<0>(slots), HalvesOf<1>(slots)), zero) |
+           Same(_mm_or_si128(HalvesOf<0>(slots + 4), HalvesOf<1>(slots + 4)), zero) << 4;
+  }
 #else
+  static uint32_t Candidates(const Slot* slots, uint64_t hash) {
     uint32_t candidates = 0;
     for (int i = 0; i < kLineSlots; ++i) {
       const uint64_t now = slots[i].load(std::memory_order_relaxed);
       candidates |= static_cast<uint32_t>(((now ^ hash) & kTagMask) == 0) << i;
     }
     return candidates;
-#endif
   }
+  static uint32_t EmptySlots(const Slot* slots) {
+    uint32_t empty = 0;
+    for (int i = 0; i < kLineSlots; ++i)
+      empty |= static_cast<uint32_t>(slots[i].load(std::memory_order_relaxed) == 0) << i;
+    return empty;
+  }
+#endif
 
   template <typename Matches>
-  static Slot* FindInLine(Line& line, uint64_t hash, uint64_t* content, Matches& matches,
-                          bool* full) {
-    for (Slot& slot : line.slots) {
+  static Slot* FindInLine(Slot* slots, uint64_t hash, uint64_t* content, Matches& matches) {
+    for (uint32_t candidates = Candidates(slots, hash); candidates != 0;
+         candidates &= candidates - 1) {
+      Slot& slot = slots[std::countr_zero(candidates)];
       const uint64_t now = slot.load(std::memory_order_acquire);
       if (((now ^ hash) & kTagMask) == 0 && now != 0 && matches(PlaceOf(now))) {
         *content = now;
         return &slot;
       }
-      if (now == 0) *full = false;
     }
     return nullptr;
   }
 
   static uint64_t Larger(uint64_t count);
   static uint64_t Smaller(uint64_t count);
-  static uint64_t LimitOf(uint64_t count) { return count * kLineSlots * 31 / 32; }
+  // What lies beyond its home line takes a reader longer. Small tables are those of caches that are
+  // small or still empty, whose index hardly counts beside the rest: they are kept looser.
+  static constexpr uint64_t kLooseLines = 64;
+  static uint64_t LimitOf(uint64_t count) {
+    return count < kLooseLines ? count * kLineSlots * 3 / 4 : count * kLineSlots * 31 / 32;
+  }
   static uint64_t NewTable(uint64_t count);
   static void Place(uint64_t table, uint64_t content);
   void Rebuild(uint64_t number, uint64_t count);
 
-  const uint64_t table_count_;
+  const uint64_t table_count_;  // a power of two
+  const uint64_t table_mask_;
   std::unique_ptr<Table[]> tables_;
   std::unique_ptr<uint32_t[]> used_;  // slots in use, by table
   std::vector<Waiting> waiting_;

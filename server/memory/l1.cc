@@ -19,6 +19,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "base/keyed_hash_aes.h"
 #include "base/random.h"
 #include "base/strings.h"
 #include "core/key.h"
@@ -143,6 +144,7 @@ class ShardedL1 : public L1 {
   InsertResult Insert(const EntryFields& fields, Expect expect, MonoNanos now) override {
     const uint64_t hash = HashOf(fields.full_key);
     Shard& shard = ShardOf(hash);
+    shard.Prefetch(hash);
     common_.Learn(fields.namespace_id, FullKey::NamespaceOf(fields.full_key));
     return shard.Insert(fields, hash, expect, LargeValue(shard, fields, now), now);
   }
@@ -162,6 +164,7 @@ class ShardedL1 : public L1 {
   InsertResult Fill(const EntryFields& fields, FillTicket ticket, MonoNanos now) override {
     const uint64_t hash = HashOf(fields.full_key);
     Shard& shard = ShardOf(hash);
+    shard.Prefetch(hash);
     common_.Learn(fields.namespace_id, FullKey::NamespaceOf(fields.full_key));
     return shard.Fill(fields, hash, ticket, LargeValue(shard, fields, now), now);
   }
@@ -176,10 +179,14 @@ class ShardedL1 : public L1 {
   L1Usage Usage() const override;
   bool CheckInvariants() const override;
 
+ protected:
+  // The top bits choose the shard; the index uses the others.
+  Shard& ShardOf(uint64_t hash) const { return *shards_[(hash >> 58) & shard_mask_]; }
+
+  L1Common common_;
+
  private:
   uint64_t HashOf(std::string_view full_key) const { return common_.hash(full_key); }
-  // The top bits choose the shard; the index uses the others.
-  Shard& ShardOf(uint64_t hash) const { return *shards_[(hash >> 58) & (shards_.size() - 1)]; }
   static bool IsLarge(const Shard& shard, const EntryFields& fields) {
     return fields.value.size() > shard.inline_bytes_max();
   }
@@ -191,13 +198,26 @@ class ShardedL1 : public L1 {
   // What L1 takes beside its shards.
   uint64_t FixedBytes() const;
 
-  L1Common common_;
   char* addresses_ = nullptr;
   uint64_t address_bytes_ = 0;
   std::vector<std::unique_ptr<Shard>> shards_;
+  uint64_t shard_mask_ = 0;
   std::atomic<uint64_t> budget_bytes_;
   uint64_t budget_bytes_most_ = 0;
 };
+
+#if defined(__x86_64__)
+// The hash becomes part of Find.
+class ShardedL1WithAes : public ShardedL1 {
+ public:
+  using ShardedL1::ShardedL1;
+  LARDER_WITH_AES bool Find(std::string_view full_key, MonoNanos now, Entry* entry,
+                            MissReason* why) override {
+    const uint64_t hash = KeyedHash::AesInline(common_.hash, full_key);
+    return ShardOf(hash).Find(full_key, hash, now, entry, why);
+  }
+};
+#endif
 
 ShardedL1::ShardedL1(const Options& options)
     : common_(options), budget_bytes_(std::max(options.budget_bytes, kBudgetBytesMin)) {
@@ -208,6 +228,7 @@ ShardedL1::ShardedL1(const Options& options)
   const uint64_t count_max = std::clamp(budget_bytes_ / kShardBytesMany, kShardsFew, kShardsMax);
   const uint64_t count =
       std::bit_floor(std::clamp<uint64_t>(budget_bytes_ / shard_bytes_min, 1, count_max));
+  shard_mask_ = count - 1;
   const uint64_t shard_bytes = (budget_bytes_ - FixedBytes()) / count;
   const uint64_t segment_bytes = std::clamp(std::bit_floor(shard_bytes / kSegmentsPerShard),
                                             kSegmentBytesMin, kSegmentBytesMax);
@@ -306,6 +327,11 @@ bool ShardedL1::CheckInvariants() const {
 
 }  // namespace
 
-std::unique_ptr<L1> L1::New(const Options& options) { return std::make_unique<ShardedL1>(options); }
+std::unique_ptr<L1> L1::New(const Options& options) {
+#if defined(__x86_64__)
+  if (KeyedHash::HasAes()) return std::make_unique<ShardedL1WithAes>(options);
+#endif
+  return std::make_unique<ShardedL1>(options);
+}
 
 }  // namespace larder

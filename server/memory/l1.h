@@ -67,8 +67,9 @@ enum class EvictionCause : uint8_t {
 };
 inline constexpr size_t kEvictionCauses = 4;
 
-// What is held for one data type or namespace, and what left.
-struct L1Tally {
+// What is held for one data type or namespace, and what left. Aligned, because what every writer
+// writes, the first six, then lies in one of the lines that processors hand to each other.
+struct alignas(64) L1Tally {
   uint64_t entries = 0;
   uint64_t key_bytes = 0;       // keys without their namespace
   uint64_t value_bytes = 0;     // values as stored

@@ -176,6 +176,8 @@ uint64_t Record::plain_bytes() const {
   return Has(kEncoded) ? Optional<uint32_t>(kEncoded, 4) : stored_bytes();
 }
 
+void Record::Resize(std::string* bytes, size_t size) { bytes->resize(size); }
+
 void Record::ReadOptional(uint8_t flags, Entry* entry) const {
   ReadHeader(entry);
   if (flags & kLarge) {

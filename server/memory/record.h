@@ -15,6 +15,7 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <string>
 #include <string_view>
 
 #include "absl/base/optimization.h"
@@ -28,7 +29,11 @@ inline int64_t MsBetween(MonoNanos from, MonoNanos to) { return (to - from) / 1'
 
 // A time as records count it, beside the time itself.
 struct Moment {
-  Moment(MonoNanos now, MonoNanos began) : now(now), began(began), ms(MsBetween(began, now)) {}
+  // REQUIRES: now >= began.
+  Moment(MonoNanos now, MonoNanos began)
+      : now(now),
+        began(began),
+        ms(static_cast<int64_t>(static_cast<uint64_t>(now - began) / 1'000'000)) {}
   MonoNanos now;
   MonoNanos began;  // of L1
   int64_t ms;
@@ -130,19 +135,14 @@ class Record {
   int32_t PlainMsLeft(const Moment& at) const { return MsLeft(at); }
   void ReadPlain(Entry* entry) const {
     ReadHeader(entry);
-    if (ABSL_PREDICT_FALSE(entry->shared)) entry->shared = SharedBytes();
+    if (ABSL_PREDICT_FALSE(entry->HasRare())) entry->DropRare();
     entry->encoding = kPlain;
     entry->plain_bytes = 0;
     entry->sliding = 0;
-    if (ABSL_PREDICT_FALSE(!entry->tags.empty())) entry->tags.clear();
-    if (ABSL_PREDICT_FALSE(!entry->depends_on.empty())) entry->depends_on.clear();
     const char* const value = tail() + key_size();
     const uint32_t size = value_size();
-    if (entry->bytes.size() == size) {
-      std::memcpy(entry->bytes.data(), value, size);
-    } else {
-      entry->bytes.assign(value, size);
-    }
+    if (ABSL_PREDICT_FALSE(entry->bytes.size() != size)) Resize(&entry->bytes, size);
+    std::memcpy(entry->bytes.data(), value, size);
   }
   void MarkDead() {
     Atomic(flags_).store(static_cast<uint8_t>(flags() | kDead), std::memory_order_relaxed);
@@ -162,16 +162,23 @@ class Record {
     if (ABSL_PREDICT_FALSE(Atomic(hits_epoch_).load(std::memory_order_relaxed) != epoch))
       FadeHits(epoch);
     const uint32_t code = Atomic(hits_).load(std::memory_order_relaxed);
+    if (ABSL_PREDICT_FALSE(code == kHitsCodeMax)) return DecodeHits(code);
     // No branch depends on the count: it could not be foreseen, and the processor would have to
-    // take back all that it did ahead. What is not to be counted is written elsewhere.
-    static constinit thread_local uint64_t random = 0x9e3779b97f4a7c15;
-    static constinit thread_local uint16_t elsewhere = 0;
-    random = random * 6364136223846793005 + 1442695040888963407;
-    const uint32_t seldom = (1u << HitsExponent(code)) - 1;
-    const uint32_t counts = (static_cast<uint32_t>(random >> 32) & seldom) == 0 ? 1 : 0;
-    uint16_t* const to = counts != 0 ? &hits_ : &elsewhere;
-    Atomic(*to).store(static_cast<uint16_t>(code + counts), std::memory_order_relaxed);
-    return DecodeHits(code + counts);
+    // take back all that it did ahead. What is not to be counted is written elsewhere. The compiler
+    // is kept from seeing that `counts` is one of two numbers, or it makes branches of it again.
+    static constinit thread_local uint32_t random = 0x9e3779b9;
+    random = random * 0x915f77f5 + 1;
+    const uint32_t exponent = HitsExponent(code);
+    uint64_t counts = random <= UINT32_MAX >> exponent ? 1 : 0;
+    asm("" : "+r"(counts));
+    uint16_t elsewhere;
+    const auto here = reinterpret_cast<uintptr_t>(&hits_);
+    const auto there = reinterpret_cast<uintptr_t>(&elsewhere);
+    auto* const to = reinterpret_cast<uint16_t*>(there ^ ((here ^ there) & -counts));
+    const auto next = code + static_cast<uint32_t>(counts);
+    Atomic(*to).store(static_cast<uint16_t>(next), std::memory_order_relaxed);
+    // With the exponent of before: where the next one begins, both are right.
+    return (next - (exponent << kFractionBits)) << exponent;
   }
 
  private:
@@ -190,13 +197,15 @@ class Record {
   // exponents being the count itself.
   static constexpr int kFractionBits = 9;
   static constexpr uint32_t kFraction = 1u << kFractionBits;
-  static constexpr uint32_t kHitsExponentMax = 22;
+  static constexpr uint32_t kHitsCodeMax = (24u << kFractionBits) - 1;
   static uint32_t HitsExponent(uint32_t code) {
-    return std::min(std::max(code >> kFractionBits, 1u) - 1, kHitsExponentMax);
+    const uint32_t high = code >> kFractionBits;
+    return high - ((high + 31) >> 5);  // high - 1, but 0 for 0, without a branch
   }
+  // Below the exponent the fraction has one bit more, which the first exponent lacks.
   static uint32_t DecodeHits(uint32_t code) {
-    const uint32_t fraction = code < kFraction ? code : kFraction + (code & (kFraction - 1));
-    return fraction << HitsExponent(code);
+    const uint32_t exponent = HitsExponent(code);
+    return (code - (exponent << kFractionBits)) << exponent;
   }
   static uint16_t EncodeHits(uint32_t hits);
   void FadeHits(uint8_t epoch);
@@ -211,6 +220,8 @@ class Record {
     entry->negative = (flags() & kNegative) != 0;
   }
   void ReadOptional(uint8_t flags, Entry* entry) const;
+  // Not inlined where it would crowd what is nearly always done.
+  static void Resize(std::string* bytes, size_t size);
   static uint8_t FlagsFor(const EntryFields& fields, bool large, MonoNanos now);
   static uint32_t OptionalBytes(uint8_t flags) {
     return ((flags & kTimes) ? sizeof(Times) : 0) + ((flags & kSliding) ? 8 : 0) +

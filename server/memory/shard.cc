@@ -76,6 +76,15 @@ Shard::~Shard() {
   for (const WaitingBlock& waiting : waiting_blocks_) SharedBytes::Adopt(waiting.block);
 }
 
+// Of any namespace, with any parts, in any line.
+Index::Seen Shard::FindSlowly(std::string_view full_key, uint64_t hash) const {
+  const KeyParts key(full_key);
+  Index::Seen seen;
+  seen.slot = index_.Find(hash, &seen.content,
+                          [&](uint64_t place) { return Matches(*RecordAt(place), key); });
+  return seen;
+}
+
 bool Shard::FindSpecial(Index::Slot* slot, uint64_t content, uint64_t hash, MonoNanos now,
                         Entry* entry) {
   Record* const record = RecordAt(Index::PlaceOf(content));
@@ -88,8 +97,9 @@ bool Shard::FindSpecial(Index::Slot* slot, uint64_t content, uint64_t hash, Mono
   return true;
 }
 
-bool Shard::FindLocked(const KeyParts& key, uint64_t hash, MonoNanos now, Entry* entry,
+bool Shard::FindLocked(std::string_view full_key, uint64_t hash, MonoNanos now, Entry* entry,
                        MissReason* why) {
+  const KeyParts key(full_key);
   MutexLock lock(&mu_);
   if (Watched(hash)) policy_.OnAccess(hash);
   const Found found = LookLive(key, hash, now);
@@ -174,6 +184,7 @@ Shard::Found Shard::LookLive(const KeyParts& key, uint64_t hash, MonoNanos now,
 InsertResult Shard::Insert(const EntryFields& fields, uint64_t hash, Expect expect,
                            SharedBytes large, MonoNanos now) {
   MutexLock lock(&mu_);
+  policy_.Prefetch(hash);
   uint32_t hits = 0;
   const Found found = LookLive(KeyParts(fields.full_key), hash, now, &hits);
   const Record* const present = found.record;
@@ -190,6 +201,10 @@ InsertResult Shard::Insert(const EntryFields& fields, uint64_t hash, Expect expe
   // comes back with a new version.
   if (present == nullptr && fields.version <= floor_)
     return {InsertOutcome::kOutdated, kNoVersion, 0};
+  // The same version comes again with other times, if that is what it replaces.
+  const bool revises = expect.kind == Expect::Kind::kVersion && expect.version == fields.version;
+  if (VersionOf(present) >= fields.version && !revises)
+    return {InsertOutcome::kNewerExists, VersionOf(present), 0};
   InsertResult result = Put(fields, hash, found, hits, std::move(large), now);
   if (result.outcome == InsertOutcome::kStored) {
     result.cancelled = TakeTicket(fields.full_key);
@@ -209,9 +224,6 @@ InsertResult Shard::Insert(const EntryFields& fields, uint64_t hash, Expect expe
 
 InsertResult Shard::Put(const EntryFields& fields, uint64_t hash, Found present, uint32_t hits,
                         SharedBytes large, MonoNanos now) {
-  if (present.record != nullptr && present.record->version() >= fields.version) {
-    return {InsertOutcome::kNewerExists, present.record->version(), 0};
-  }
   if (present.record != nullptr && Watched(hash)) policy_.OnAccess(hash);
   const bool is_large = static_cast<bool>(large);
   const uint32_t bytes = Record::BytesFor(fields, is_large, now);
@@ -325,6 +337,8 @@ InsertResult Shard::Fill(const EntryFields& fields, uint64_t hash, FillTicket ti
   TakeTicket(fields.full_key);
   uint32_t hits = 0;
   const Found found = LookLive(KeyParts(fields.full_key), hash, now, &hits);
+  if (VersionOf(found.record) >= fields.version)
+    return {InsertOutcome::kNewerExists, VersionOf(found.record), 0};
   return Put(fields, hash, found, hits, std::move(large), now);
 }
 

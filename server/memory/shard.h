@@ -118,14 +118,15 @@ class Shard {
   // Values of more bytes than this have an allocation of their own.
   size_t inline_bytes_max() const { return pool_bytes_ / 8; }
 
-  bool Find(std::string_view full_key, uint64_t hash, MonoNanos now, Entry* entry,
-            MissReason* why) {
-    const KeyParts key(full_key);
-    if (ABSL_PREDICT_TRUE(!Watched(hash) && FindPlain(key, hash, now, entry))) return true;
-    return FindLocked(key, hash, now, entry, why);
+  ABSL_ATTRIBUTE_ALWAYS_INLINE bool Find(std::string_view full_key, uint64_t hash, MonoNanos now,
+                                         Entry* entry, MissReason* why) {
+    if (ABSL_PREDICT_TRUE(!Watched(hash) && FindPlain(full_key, hash, now, entry))) return true;
+    return FindLocked(full_key, hash, now, entry, why);
   }
   bool Peek(std::string_view full_key, uint64_t hash, MonoNanos now, Entry* entry,
             MissReason* why) const;
+  // Fetches what an Insert of this key reads first.
+  void Prefetch(uint64_t hash) const { index_.Prefetch(hash); }
   // `large` holds a copy of the value if it is longer than inline_bytes_max.
   InsertResult Insert(const EntryFields& fields, uint64_t hash, Expect expect, SharedBytes large,
                       MonoNanos now);
@@ -163,11 +164,24 @@ class Shard {
     std::array<List, kChains> chains;
     std::vector<uint32_t> open;
   };
+  // Records of a segment that a walk comes to next, and the hashes of their keys: what is to be
+  // read of them is on its way from memory. Some may have died since.
+  struct Ahead {
+    static constexpr uint32_t kRecords = 8;
+    struct Coming {
+      const Record* record;
+      uint64_t hash;
+    };
+    std::array<Coming, kRecords> coming;
+    uint32_t next = 0;
+    uint32_t count = 0;
+  };
   struct Victim {
     uint32_t segment = SegmentPool::kNone;
     uint32_t offset = 0;
     // It was chosen although its type is below its minimum share, and no mercy is to be had.
     bool force = false;
+    Ahead ahead;
   };
   struct WaitingBlock {
     uint64_t block;
@@ -188,8 +202,9 @@ class Shard {
 
   // shard.cc: what callers ask for.
   // Finds an entry of which nothing is special, without the lock. See the top of shard.cc.
-  bool FindPlain(const KeyParts& key, uint64_t hash, MonoNanos now, Entry* entry);
-  bool FindLocked(const KeyParts& key, uint64_t hash, MonoNanos now, Entry* entry, MissReason* why);
+  bool FindPlain(std::string_view full_key, uint64_t hash, MonoNanos now, Entry* entry);
+  bool FindLocked(std::string_view full_key, uint64_t hash, MonoNanos now, Entry* entry,
+                  MissReason* why);
   // Whether the policy wants to know of accesses to this key.
   bool Watched(uint64_t hash) const {
     return nearly_full_.load(std::memory_order_relaxed) && policy_.Sampled(hash);
@@ -208,8 +223,15 @@ class Shard {
     return key.is_default ? id == common_->default_id.load(std::memory_order_relaxed)
                           : common_->NamespaceOf(id) == key.name_space;
   }
-  bool MatchesPlain(const Record& record, const KeyParts& key) const {
-    return SameBytes(record.plain_key(), key.key) && IsIn(record, key);
+  // Whether the record is this key's and as most are: without optional parts, in the default
+  // namespace.
+  bool IsPlainDefault(const Record& record, std::string_view full_key) const {
+    // The value comes from memory while the key is compared.
+    __builtin_prefetch(reinterpret_cast<const char*>(&record) + 64);
+    __builtin_prefetch(reinterpret_cast<const char*>(&record) + 128);
+    return ABSL_PREDICT_TRUE(FullKey::IsDefault(full_key)) && ABSL_PREDICT_TRUE(record.IsPlain()) &&
+           ABSL_PREDICT_TRUE(SameBytes(record.plain_key(), FullKey::KeyOf(full_key))) &&
+           record.namespace_id() == common_->default_id.load(std::memory_order_relaxed);
   }
   bool Matches(const Record& record, const KeyParts& key) const {
     return SameBytes(record.key(), key.key) && IsIn(record, key);
@@ -222,6 +244,8 @@ class Shard {
     entry->written = written != 0 ? written : std::min(common_->MadeAt(entry->version), at.now);
     entry->hits = record.Hits(hits_epoch);
   }
+  // What few lookups need, kept out of the way of the others. See FindPlain.
+  Index::Seen FindSlowly(std::string_view full_key, uint64_t hash) const;
   Moment At(MonoNanos now) const { return Moment(now, common_->began); }
   Found Look(const KeyParts& key, uint64_t hash) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Removes the record if it has expired, and says what its hits were.
@@ -315,6 +339,9 @@ class Shard {
   // Decides about the records of the victim from where the last call stopped, until one was decided
   // about; false at the end of the segment.
   bool DecideNext(Victim* victim, MonoNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // HashOf for a walk that comes to this live record of the segment.
+  uint64_t HashAhead(Ahead* ahead, uint32_t number, const Record* record) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Decide(const Found& found, uint64_t hash, Chain chain, bool force, MonoNanos now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool CompactMostDead(MonoNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -330,21 +357,23 @@ class Shard {
   std::atomic<bool> nearly_full_{false};
   EvictionPolicy policy_;  // mu_ guards it but for Sampled, which Find asks without
 
-  mutable Mutex mu_;
+  // What every writer writes lies together, and apart from what readers read: processors hand
+  // memory to each other in lines of 64 bytes.
+  alignas(64) mutable Mutex mu_;
   uint64_t budget_ ABSL_GUARDED_BY(mu_);
-  SegmentPool pool_ ABSL_GUARDED_BY(mu_);
-  std::vector<Group> groups_ ABSL_GUARDED_BY(mu_);
-  uint32_t open_segments_ ABSL_GUARDED_BY(mu_) = 0;
-  std::array<Victim, kChains> victims_ ABSL_GUARDED_BY(mu_);
   std::array<uint64_t, kChains> chain_bytes_ ABSL_GUARDED_BY(mu_) = {};
   uint64_t changes_ ABSL_GUARDED_BY(mu_) = 0;   // records buried or moved, ever
   uint64_t appended_ ABSL_GUARDED_BY(mu_) = 0;  // bytes, ever
   uint64_t dead_bytes_ ABSL_GUARDED_BY(mu_) = 0;
-  uint32_t most_dead_ ABSL_GUARDED_BY(mu_) = SegmentPool::kNone;
-  // Below so many dead bytes it is not worth looking for segments to compact again.
-  uint64_t compact_above_ ABSL_GUARDED_BY(mu_) = 0;
   // No segment ends as a whole before this.
   MonoNanos next_end_ ABSL_GUARDED_BY(mu_) = INT64_MAX;
+  // Below so many dead bytes it is not worth looking for segments to compact again.
+  uint64_t compact_above_ ABSL_GUARDED_BY(mu_) = 0;
+  uint32_t most_dead_ ABSL_GUARDED_BY(mu_) = SegmentPool::kNone;
+  uint32_t open_segments_ ABSL_GUARDED_BY(mu_) = 0;
+  SegmentPool pool_ ABSL_GUARDED_BY(mu_);
+  std::vector<Group> groups_ ABSL_GUARDED_BY(mu_);
+  std::array<Victim, kChains> victims_ ABSL_GUARDED_BY(mu_);
   uint32_t sweep_next_ ABSL_GUARDED_BY(mu_) = 0;
   EvictionCause cause_ ABSL_GUARDED_BY(mu_) = EvictionCause::kUnread;
   bool shrinking_ ABSL_GUARDED_BY(mu_) = false;
@@ -367,25 +396,22 @@ class Shard {
 
 // Every instruction counts here: the processor works ahead on the next lookup only as far as its
 // window reaches, and that is about two lookups of this length.
-ABSL_ATTRIBUTE_ALWAYS_INLINE inline bool Shard::FindPlain(const KeyParts& key, uint64_t hash,
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline bool Shard::FindPlain(std::string_view full_key, uint64_t hash,
                                                           MonoNanos now, Entry* entry) {
   const Epoch::Reader reader;
-  uint64_t content = 0;
-  const auto matches = [&](uint64_t place) ABSL_ATTRIBUTE_ALWAYS_INLINE {
-    const Record& record = *RecordAt(place);
-    // The value comes from memory while the key is compared.
-    __builtin_prefetch(reinterpret_cast<const char*>(&record) + 64);
-    __builtin_prefetch(reinterpret_cast<const char*>(&record) + 128);
-    return record.IsPlain() ? MatchesPlain(record, key) : Matches(record, key);
-  };
-  Index::Slot* const slot = index_.Find(hash, &content, matches);
-  if (slot == nullptr) return false;
-  Record* const record = RecordAt(Index::PlaceOf(content));
-  if (ABSL_PREDICT_FALSE(!record->IsPlain())) return FindSpecial(slot, content, hash, now, entry);
+  Index::Seen seen = index_.FirstAtHome(hash);
+  if (ABSL_PREDICT_FALSE(seen.content == 0 ||
+                         !IsPlainDefault(*RecordAt(Index::PlaceOf(seen.content)), full_key))) {
+    seen = FindSlowly(full_key, hash);
+    if (seen.slot == nullptr) return false;
+  }
+  Record* const record = RecordAt(Index::PlaceOf(seen.content));
+  if (ABSL_PREDICT_FALSE(!record->IsPlain()))
+    return FindSpecial(seen.slot, seen.content, hash, now, entry);
   const Moment at(now, common_->began);
   const int32_t left_ms = record->PlainMsLeft(at);
   if (left_ms <= 0) return false;
-  CountUse(slot, content, hash);
+  CountUse(seen.slot, seen.content, hash);
   const uint8_t epoch = common_->HitsEpochOf(record->type_id());
   entry->hits = record->CountHit(epoch);
   record->ReadPlain(entry);

@@ -151,6 +151,7 @@ bool Shard::EvictFrom(Chain chain, bool force, MonoNanos now) {
     victim.segment = ChooseVictim(chain, force);
     if (victim.segment == SegmentPool::kNone) return false;
     victim.offset = 0;
+    victim.ahead = Ahead();
     victim.force = force;
     Segment& segment = pool_[victim.segment];
     if (segment.state == Segment::State::kOpen) {
@@ -199,7 +200,7 @@ bool Shard::DecideNext(Victim* victim, MonoNanos now) {
   victim->offset =
       Walk(victim->segment, victim->offset, [&](Record* record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
         if (record->Has(Record::kDead)) return true;
-        const uint64_t hash = HashOf(*record);
+        const uint64_t hash = HashAhead(&victim->ahead, victim->segment, record);
         const Found found = LookAt(record, hash);
         decided = true;
         if (!record->LiveAt(At(now))) {
@@ -210,6 +211,28 @@ bool Shard::DecideNext(Victim* victim, MonoNanos now) {
         return false;
       });
   return decided || victim->offset < segment.tail;
+}
+
+uint64_t Shard::HashAhead(Ahead* ahead, uint32_t number, const Record* record) const {
+  while (ahead->next < ahead->count) {
+    const Ahead::Coming& coming = ahead->coming[ahead->next++];
+    if (coming.record == record) return coming.hash;
+  }
+  // A few at a time, so that the misses of all are waited for together.
+  ahead->next = 1;
+  ahead->count = 0;
+  const auto offset =
+      static_cast<uint32_t>(reinterpret_cast<const char*>(record) - pool_.memory(number));
+  const bool may_haunt = pool_[number].chain == Chain::kSmall;
+  Walk(number, offset, [&](const Record* later) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    if (later->Has(Record::kDead)) return true;
+    const uint64_t hash = HashOf(*later);
+    index_.Prefetch(hash);
+    if (may_haunt) policy_.Prefetch(hash);
+    ahead->coming[ahead->count++] = {later, hash};
+    return ahead->count < Ahead::kRecords;
+  });
+  return ahead->coming[0].hash;
 }
 
 void Shard::Decide(const Found& found, uint64_t hash, Chain chain, bool force, MonoNanos now) {
@@ -247,7 +270,9 @@ void Shard::MakeRoomInType(uint16_t type, uint64_t bytes, MonoNanos now) {
     pool_[number].state = Segment::State::kVictim;
     const Chain chain = pool_[number].chain;
     cause_ = EvictionCause::kTypeFull;
-    Victim victim{number, 0, true};
+    Victim victim;
+    victim.segment = number;
+    victim.force = true;
     while (TypeBytes(type) + bytes > most && DecideNext(&victim, now)) {
     }
     if (victim.offset >= pool_[number].tail || pool_[number].live == 0) {
@@ -295,9 +320,10 @@ void Shard::Compact(uint32_t number, MonoNanos now) {
   UnlinkFromChain(number);
   segment.state = Segment::State::kVictim;
   cause_ = segment.chain == Chain::kSmall ? EvictionCause::kUnread : EvictionCause::kCold;
+  Ahead ahead;
   Walk(number, 0, [&](Record* record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     if (record->Has(Record::kDead)) return true;
-    const uint64_t hash = HashOf(*record);
+    const uint64_t hash = HashAhead(&ahead, number, record);
     const Found found = LookAt(record, hash);
     if (!record->LiveAt(At(now))) {
       Bury(record, hash, found.slot, Leave::kExpired, now);
@@ -340,6 +366,7 @@ void Shard::ExpireIn(uint32_t number, MonoNanos now) {
   MonoNanos last = 0;
   const uint32_t live = segment.live;
   uint32_t seen = 0;
+  Ahead ahead;
   Walk(number, 0, [&](Record* record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     if (record->Has(Record::kDead)) return true;
     if (record->LiveAt(At(now))) {
@@ -347,7 +374,7 @@ void Shard::ExpireIn(uint32_t number, MonoNanos now) {
       first = std::min(first, until);
       last = std::max(last, until);
     } else {
-      const uint64_t hash = HashOf(*record);
+      const uint64_t hash = HashAhead(&ahead, number, record);
       Bury(record, hash, LookAt(record, hash).slot, Leave::kExpired, now);
     }
     // The last one that is buried takes the segment with it.

@@ -154,6 +154,8 @@ void EvictionPolicy::Choose() {
   accesses_ *= kFade;
 }
 
+void EvictionPolicy::Prefetch(uint64_t hash) const { ghosts_.Prefetch(GhostPlace(Mix(hash))); }
+
 EvictionPolicy::Chain EvictionPolicy::PlaceNew(uint64_t hash, uint64_t small_bytes,
                                                uint64_t capacity_bytes) {
   const uint64_t mixed = Mix(hash);

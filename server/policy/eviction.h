@@ -62,6 +62,9 @@ class EvictionPolicy {
   // also while the shard fills.
   void OnAccess(uint64_t hash);
 
+  // Fetches what PlaceNew and OnSmallEnd read for this key, while something else is done.
+  void Prefetch(uint64_t hash) const;
+
   // For a key that was not in the shard, once there is room for it. `small_bytes` is what the small
   // chain holds, `capacity_bytes` what both chains may hold together.
   Chain PlaceNew(uint64_t hash, uint64_t small_bytes, uint64_t capacity_bytes);

@@ -19,6 +19,8 @@ class GhostTable {
   // Forgets everything and makes room for `keys` keys, rounded up to whole buckets.
   void Resize(uint64_t keys);
 
+  // Fetches the bucket of Add and Take, while something else is done.
+  void Prefetch(uint32_t place) const;
   // Remembers a key in place of the oldest of its bucket. `place` is uniform over 32 bits, `tag`
   // independent of it.
   void Add(uint32_t place, uint16_t tag);

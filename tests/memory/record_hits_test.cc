@@ -94,6 +94,13 @@ TEST(RecordHitsTest, NeverFallsByAHit) {
   }
 }
 
+TEST(RecordHitsTest, StaysAtTheLargestNumber) {
+  Counted counted(UINT32_MAX);
+  const uint32_t most = counted.record->Hits(0);
+  EXPECT_EQ(counted.record->CountHit(0), most);
+  EXPECT_EQ(counted.record->Hits(0), most);
+}
+
 TEST(RecordHitsTest, HalvesForEveryEpoch) {
   for (const uint32_t hits : {0u, 1u, 2u, 3u, 100u, 1023u, 1024u, 2048u, 1u << 20, 1u << 31}) {
     for (const uint8_t began : {0, 1, 200, 250, 255}) {

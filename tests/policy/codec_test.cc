@@ -139,7 +139,8 @@ TEST(CodecTest, DamagedBlocksNeverWritePastTheBound) {
     switch (generator() % 5) {
       case 0:  // flipped bits
         for (uint64_t flips = 1 + generator() % 8; flips > 0; --flips) {
-          stored[generator() % stored.size()] ^= static_cast<char>(1 << generator() % 8);
+          char& byte = stored[generator() % stored.size()];
+          byte = static_cast<char>(byte ^ (1 << (generator() % 8)));
         }
         break;
       case 1:  // another size

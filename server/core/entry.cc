@@ -1,0 +1,11 @@
+#include "core/entry.h"
+
+namespace larder {
+
+void Entry::DropRare() {
+  shared = SharedBytes();
+  tags.clear();
+  depends_on.clear();
+}
+
+}  // namespace larder
