@@ -62,6 +62,11 @@ needs_lint() {
   needs_node
 }
 
+needs_fuzz() {
+  # clang only recommends its runtime, which has the sanitizers and libFuzzer.
+  packages clang-19 libclang-rt-19-dev libgtest-dev libgmock-dev
+}
+
 needs_debootstrap() { command_from debootstrap debootstrap; }
 
 needs_buildah() { command_from buildah buildah; }

@@ -28,25 +28,20 @@ lint_format() {
 # clang-tidy compiles each file with the flags of the clang preset, -Wall -Wextra -Wthread-safety -Werror, and reports what
 # the compiler says beside its own checks. Without precompiled headers, so that a file that forgets an include is found too.
 lint_tidy() {
-  local source sources=()
   configure clang -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON
   # Only the generated sources are built: whatever else compiles is compiled by clang-tidy.
   ninja -C build/clang -t targets rule CUSTOM_COMMAND | grep '\.pb\.' | xargs ninja -C build/clang >build/lint-proto.log || {
     cat build/lint-proto.log
     return 1
   }
-  for source in "$@"; do
-    [[ $source != *.cc ]] || ! grep -qF "\"$root/$source\"" build/clang/compile_commands.json || sources+=("$source")
-  done
-  [[ ${#sources[@]} -gt 0 ]] || return 0
-  printf '%s\0' "${sources[@]}" | xargs -0 -n 1 -P "$(jobs)" clang-tidy-19 -p build/clang --quiet 2>/dev/null
+  dev.d/lint-tidy build/clang "$(jobs)" "$@"
 }
 
 lint_scripts() {
   local script scripts=()
   while IFS= read -r script; do
     head -n 1 "$script" | grep -qE '^#!.*(bash|/sh)$' && scripts+=("$script")
-  done < <(find dev .ci tests bench k8s client -type f -executable -not -path '*/node_modules/*' 2>/dev/null)
+  done < <(find dev dev.d .ci tests bench k8s client -type f -executable -not -path '*/node_modules/*' 2>/dev/null)
   shellcheck -x "${scripts[@]}" dev.d/*.sh
 }
 

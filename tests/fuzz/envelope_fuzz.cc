@@ -1,13 +1,12 @@
 #include "tests/fuzz/envelope_fuzz.h"
 
-#include <cstdio>
-#include <cstdlib>
 #include <limits>
 
 #include "base/clock.h"
 #include "base/crc32c.h"
 #include "core/key.h"
 #include "policy/codec.h"
+#include "tests/fuzz/fuzz_target.h"
 #include "tier/envelope.h"
 
 namespace larder {
@@ -16,12 +15,6 @@ namespace {
 constexpr std::string_view kKey = "\7defaultuser:42";
 constexpr size_t kCrcBytes = 4;
 constexpr MonoNanos kNever = std::numeric_limits<MonoNanos>::max();
-
-void Require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "the decoder breaks its contract: %s\n", what);
-  std::abort();
-}
 
 std::string Mended(std::string_view input) {
   std::string envelope(input.substr(0, input.size() - kCrcBytes));
@@ -52,23 +45,24 @@ bool Decode(std::string_view envelope) {
   const auto head = DecodeEnvelopeHead(envelope);
   const auto read = DecodeEnvelope(kKey, envelope, clock);
   if (!read.ok()) {
-    Require(read.status().code() == absl::StatusCode::kDataLoss, "an error other than DataLoss");
+    FuzzRequire(read.status().code() == absl::StatusCode::kDataLoss,
+                "an error other than DataLoss");
     return false;
   }
-  Require(head.ok(), "whole without a head");
-  Require(CheckEnvelope(kKey, envelope).ok(), "whole and not checked");
+  FuzzRequire(head.ok(), "whole without a head");
+  FuzzRequire(CheckEnvelope(kKey, envelope).ok(), "whole and not checked");
   if (read->kind != TierRead::Kind::kEntry) return true;
-  Require(read->entry.stored().size() <= envelope.size(), "more bytes than there are");
-  Require(read->entry.version == head->version, "two versions");
+  FuzzRequire(read->entry.stored().size() <= envelope.size(), "more bytes than there are");
+  FuzzRequire(read->entry.version == head->version, "two versions");
   const auto again =
       DecodeEnvelope(kKey, EncodeEnvelope(FieldsOf(read->entry), read->type, clock), clock);
-  Require(again.ok(), "not to be read again");
-  Require(again->entry.stored() == read->entry.stored(), "another value");
-  Require(again->entry.version == read->entry.version, "another version");
-  Require(again->entry.usable_until == read->entry.usable_until, "another end");
-  Require(again->entry.tags == read->entry.tags, "other tags");
-  Require(again->entry.depends_on == read->entry.depends_on, "other dependencies");
-  Require(again->type == read->type, "another type");
+  FuzzRequire(again.ok(), "not to be read again");
+  FuzzRequire(again->entry.stored() == read->entry.stored(), "another value");
+  FuzzRequire(again->entry.version == read->entry.version, "another version");
+  FuzzRequire(again->entry.usable_until == read->entry.usable_until, "another end");
+  FuzzRequire(again->entry.tags == read->entry.tags, "other tags");
+  FuzzRequire(again->entry.depends_on == read->entry.depends_on, "other dependencies");
+  FuzzRequire(again->type == read->type, "another type");
   return true;
 }
 
@@ -107,11 +101,9 @@ std::vector<std::string> EnvelopeSeeds() {
   return seeds;
 }
 
-}  // namespace larder
-
 #if defined(LARDER_LIBFUZZER)
-extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, size_t size) {
-  larder::FuzzEnvelope({reinterpret_cast<const char*>(data), size});
-  return 0;
-}
+extern const FuzzTarget kFuzzTarget;
+const FuzzTarget kFuzzTarget = {FuzzEnvelope, EnvelopeSeeds};
 #endif
+
+}  // namespace larder

@@ -1,5 +1,5 @@
 // What an envelope may be made of, for the fuzzer and for the test that runs a bounded part of its
-// work. Aborts when the decoder breaks its contract. Thread safety: a pure function.
+// work. Thread safety: pure functions.
 
 #ifndef LARDER_TESTS_FUZZ_ENVELOPE_FUZZ_H_
 #define LARDER_TESTS_FUZZ_ENVELOPE_FUZZ_H_

@@ -1,6 +1,4 @@
-// The fuzzer's work in the time of a test: all seeds, and a bounded number of random mutations.
-
-#include "tests/fuzz/envelope_fuzz.h"
+// The fuzzers' work in the time of a test: all seeds, and a bounded number of random mutations.
 
 #include <gtest/gtest.h>
 
@@ -9,6 +7,10 @@
 #include <random>
 #include <string>
 #include <vector>
+
+#include "tests/fuzz/envelope_fuzz.h"
+#include "tests/fuzz/frame_fuzz.h"
+#include "tests/fuzz/fuzz_target.h"
 
 namespace larder {
 namespace {
@@ -23,7 +25,7 @@ std::string Mutated(std::string input, const std::vector<std::string>& seeds,
         random() % (random() % 4 == 0 ? input.size() : std::min<size_t>(64, input.size()));
     switch (random() % 7) {
       case 0:
-        input[at] ^= static_cast<char>(1 << (random() % 8));
+        input[at] = static_cast<char>(input[at] ^ (1 << (random() % 8)));
         break;
       case 1:
         input[at] = static_cast<char>(random());
@@ -52,22 +54,35 @@ std::string Mutated(std::string input, const std::vector<std::string>& seeds,
   return input;
 }
 
-TEST(EnvelopeFuzzTest, SeedsDecode) {
-  for (const std::string& seed : EnvelopeSeeds()) EXPECT_TRUE(FuzzEnvelope(seed));
+struct Case {
+  std::string name;
+  FuzzTarget target;
+};
+
+class MutationsTest : public testing::TestWithParam<Case> {};
+
+TEST_P(MutationsTest, SeedsAreAccepted) {
+  for (const std::string& seed : GetParam().target.seeds())
+    EXPECT_TRUE(GetParam().target.run(seed));
 }
 
-TEST(EnvelopeFuzzTest, MutationsNeverBreakTheContract) {
+TEST_P(MutationsTest, NeverBreakTheContract) {
   std::mt19937_64 random(20261121);
-  const std::vector<std::string> seeds = EnvelopeSeeds();
-  size_t decoded = 0;
+  const FuzzTarget& target = GetParam().target;
+  const std::vector<std::string> seeds = target.seeds();
+  size_t accepted = 0;
   constexpr size_t kMutations = 400'000;
-  for (size_t i = 0; i < kMutations; ++i) {
-    decoded += FuzzEnvelope(Mutated(seeds[random() % seeds.size()], seeds, random));
-  }
+  for (size_t i = 0; i < kMutations; ++i)
+    accepted += target.run(Mutated(seeds[random() % seeds.size()], seeds, random));
   // The mutations reach both what is refused and what is read.
-  EXPECT_GT(decoded, kMutations / 100);
-  EXPECT_LT(decoded, kMutations);
+  EXPECT_GT(accepted, kMutations / 100);
+  EXPECT_LT(accepted, kMutations);
 }
+
+INSTANTIATE_TEST_SUITE_P(All, MutationsTest,
+                         testing::Values(Case{"Envelope", {FuzzEnvelope, EnvelopeSeeds}},
+                                         Case{"Frame", {FuzzFrame, FrameSeeds}}),
+                         [](const auto& info) { return info.param.name; });
 
 }  // namespace
 }  // namespace larder
