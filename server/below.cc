@@ -14,23 +14,13 @@
 namespace larder {
 namespace {
 
-// Whether a path that cannot be had is the operator's to mend, and not the disk's fault.
-bool IsMistake(const absl::Status& status) {
-  return absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status) ||
-         absl::IsPermissionDenied(status);
-}
-
 absl::Status MakeRocks(L2Options options, Executor* executor, Below* below) {
   options.rocksdb.executor = executor;
-  absl::StatusOr<std::unique_ptr<RocksTier>> tier = NewRocksTier(options.rocksdb);
-  if (!tier.ok()) {
-    if (IsMistake(tier.status())) return tier.status();
-    LogError("l2_unavailable",
-             {{"kind", "rocksdb"}, {"path", options.rocksdb.path}, {"error", tier.status()}});
-    return absl::OkStatus();
-  }
-  below->tier = NewGuard(*std::move(tier), options.guard);
-  LogInfo("l2_ready", {{"kind", "rocksdb"}, {"path", options.rocksdb.path}});
+  ASSIGN_OR_RETURN(std::unique_ptr<RocksTier> tier, NewRocksTier(options.rocksdb));
+  // Else it has said what keeps it, and will say when it comes.
+  const bool ready = tier->Stats().state == "ok";
+  below->tier = NewGuard(std::move(tier), options.guard);
+  if (ready) LogInfo("l2_ready", {{"kind", "rocksdb"}, {"path", options.rocksdb.path}});
   return absl::OkStatus();
 }
 

@@ -27,8 +27,8 @@ struct Below {
 };
 
 // Blocks while an embedded store is opened. An error is one of the configuration: what a restart
-// would not mend. A store that is damaged or cannot be had is reported and done without. `executor`
-// outlives the result.
+// would not mend. A store that is damaged or cannot be had is reported, and done without until it
+// comes. `executor` outlives the result.
 absl::StatusOr<Below> NewBelow(const Config& config, Executor* executor);
 
 }  // namespace larder

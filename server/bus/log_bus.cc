@@ -150,7 +150,7 @@ void LogBusCore::BeginStop(std::shared_ptr<Signal<bool>> ended) {
       then = KickLocked();
     }
   }
-  Do(std::move(then));
+  Do(then);
 }
 
 void LogBusCore::EndStop(std::shared_ptr<Signal<bool>> quiet) {
@@ -179,7 +179,7 @@ void LogBusCore::EndStop(std::shared_ptr<Signal<bool>> quiet) {
     tick = std::exchange(tick_timer_, 0);
   }
   if (tick != 0) options_.executor->Cancel(tick);
-  Do(std::move(then));
+  Do(then);
   // Lets go whoever waits until the listener was told; it is not told any more.
   Deliver();
 }

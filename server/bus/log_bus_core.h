@@ -77,7 +77,7 @@ class LogBusCore : public std::enable_shared_from_this<LogBusCore> {
   void GaveUp(const Outbox::Content& content);
   bool HasMoreToSendLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Then KickLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Do(Then then);
+  void Do(const Then& then);
 
   // log_bus_follow.cc: the loop that reads.
   static Task<bool> ReadLoop(std::shared_ptr<LogBusCore> core);

@@ -62,7 +62,7 @@ Task<bool> LogBusCore::ReadLoop(std::shared_ptr<LogBusCore> core) {
     if (core->quiet_ != nullptr && !core->sending_)
       then.signals.push_back(std::exchange(core->quiet_, nullptr));
   }
-  core->Do(std::move(then));
+  core->Do(then);
   co_return true;
 }
 
@@ -101,7 +101,7 @@ Task<absl::Status> LogBusCore::Synchronize(std::shared_ptr<LogBusCore> core) {
     core->heartbeat_due_ = true;
     then = core->KickLocked();
   }
-  core->Do(std::move(then));
+  core->Do(then);
   co_return absl::OkStatus();
 }
 
@@ -149,7 +149,7 @@ void LogBusCore::Take(std::vector<LogItem> items) {
   }
   for (const uint32_t node : shared_node_ids)
     LogError("bus_node_id_shared", {{"node", node}, {"is_ours", node == options_.node}});
-  Do(std::move(then));
+  Do(then);
 }
 
 void LogBusCore::TakeFrameLocked(absl::StatusOr<Frame> frame, MonoNanos now,
@@ -158,10 +158,13 @@ void LogBusCore::TakeFrameLocked(absl::StatusOr<Frame> frame, MonoNanos now,
     ++stats_.bad_messages;
     if (following_)
       MissLocked(StrCat("an item of the log cannot be read: ", frame.status().message()));
-  } else if (frame->head.incarnation == incarnation_) {
+    return;
+  }
+  const uint32_t node = frame->head.node;
+  if (frame->head.incarnation == incarnation_) {
     EchoLocked(frame->head, now);
   } else if (HearLocked(*std::move(frame), now)) {
-    shared_node_ids->push_back(frame->head.node);
+    shared_node_ids->push_back(node);
   }
 }
 
@@ -284,7 +287,7 @@ void LogBusCore::Tick() {
     heartbeat_due_ = true;
     then = KickLocked();
   }
-  Do(std::move(then));
+  Do(then);
   // First, since the listener may take its time.
   TickLater();
   Deliver();
@@ -362,7 +365,7 @@ void LogBusCore::DeliverOne(const Event& event, BusListener* listener) {
     }
     then = KickLocked();
   }
-  Do(std::move(then));
+  Do(then);
 }
 
 }  // namespace larder

@@ -31,7 +31,7 @@ void LogBusCore::Enqueue(std::string message, std::shared_ptr<FleetWait> wait) {
     }
     then = KickLocked();
   }
-  Do(std::move(then));
+  Do(then);
 }
 
 void LogBusCore::Expire(const std::shared_ptr<FleetWait>& wait) {
@@ -41,7 +41,7 @@ void LogBusCore::Expire(const std::shared_ptr<FleetWait>& wait) {
     waits_.Answer(wait, IsSettledLocked(options_.clock->Mono()), roster_.alive());
     then = KickLocked();
   }
-  Do(std::move(then));
+  Do(then);
 }
 
 bool LogBusCore::HasMoreToSendLocked() const {
@@ -59,8 +59,8 @@ LogBusCore::Then LogBusCore::KickLocked() {
   return then;
 }
 
-void LogBusCore::Do(Then then) {
-  for (auto& [wait, ack] : then.answers) wait->done.TrySet(ack);
+void LogBusCore::Do(const Then& then) {
+  for (const auto& [wait, ack] : then.answers) wait->done.TrySet(ack);
   for (const std::shared_ptr<Signal<bool>>& signal : then.signals) signal->TrySet(true);
   if (then.publish) Spawn(SendLoop(shared_from_this()), [](bool) {});
 }
@@ -135,7 +135,7 @@ bool LogBusCore::NextFrame(Outbox::Content* content, std::string* bytes, bool* g
     }
   }
   if (more) *bytes = EncodeFrame(head, content->messages);
-  Do(std::move(then));
+  Do(then);
   return more;
 }
 
@@ -161,7 +161,7 @@ void LogBusCore::Landed(const Outbox::Content& content, LogPosition at, bool goo
     if (goodbye && ended_ != nullptr) then.signals.push_back(std::exchange(ended_, nullptr));
     then.answers = waits_.TakeDone();
   }
-  Do(std::move(then));
+  Do(then);
   Deliver();
 }
 
@@ -177,7 +177,7 @@ void LogBusCore::GaveUp(const Outbox::Content& content) {
     LogError("bus_messages_given_up",
              {{"node", options_.node}, {"messages", uint64_t{content.messages.size()}}});
   }
-  Do(std::move(then));
+  Do(then);
 }
 
 }  // namespace larder

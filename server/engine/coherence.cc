@@ -163,7 +163,8 @@ Task<bool> Coherence::CheckSome(std::shared_ptr<Check> check) {
     if (reads[i].failed) {
       check->failed = true;
       check->copies.push_back(std::move(batch[i]));
-    } else if (reads[i].seen == batch[i].version) {
+    } else if (reads[i].seen == batch[i].version ||
+               options_.lower->IsBehind(batch[i].full_key, batch[i].version, reads[i].seen)) {
       Confirm(batch[i].full_key, batch[i].version, began);
     } else {
       Refute(batch[i].full_key, batch[i].version);

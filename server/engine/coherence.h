@@ -88,6 +88,11 @@ class Coherence : public BusListener {
   // Changes when messages may have been missed. What was read from the tier in one round must not
   // go to memory in another: it may lack a change that nobody here heard of.
   uint64_t round() const { return round_.load(std::memory_order_acquire); }
+  // Whatever was changed elsewhere since then has been heard of here.
+  bool HeardSince(MonoNanos since) const {
+    return alone() || (following_since_.load(std::memory_order_acquire) <= since &&
+                       options_.clock->Mono() <= options_.bus->ReliableUntil());
+  }
   // The tier has another one, or nobody can tell: the copy goes.
   void Refute(std::string_view full_key, Version version);
   void CountServedSuspect() { served_suspect_.fetch_add(1, std::memory_order_relaxed); }

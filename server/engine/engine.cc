@@ -40,6 +40,7 @@ L1::Options MemoryOptions(const Engine::Options& options) {
   }
   memory.types_max = options.types->size();
   memory.namespaces_max = options.namespaces_max;
+  memory.hash_seed = options.hash_seed;
   memory.clock = options.clock;
   return memory;
 }

@@ -124,6 +124,8 @@ class Engine {
     // What a hit in memory does while nobody can tell whether it is still true: be served, or be a
     // miss.
     bool serve_suspect = true;
+    // See L1::Options.
+    uint64_t hash_seed = 0;
   };
 
   explicit Engine(const Options& options);
@@ -234,6 +236,9 @@ class Engine {
   Task<Found> FindOneBelow(const FullKey* full_key, const TypePolicy* type, bool want_value);
   Found Promote(const std::string& full_key, const TypePolicy& type, LowerTier::Read read,
                 FillTicket ticket, bool want_value);
+  // What the tier's answer to a question that began at `began` makes of a suspect copy; null:
+  // nobody can tell. False: it is refuted, and what is true is below. Else `found` is the answer.
+  bool Judge(std::string_view full_key, const LowerTier::Read* read, MonoNanos began, Found* found);
   // The suspect `found` if the lower tier confirms it, else what is true instead.
   Task<Found> Checked(const FullKey* full_key, const TypePolicy* type, Found found,
                       bool want_value);
@@ -292,6 +297,13 @@ class Engine {
   Task<absl::StatusOr<Stored>> StoreThrough(Storing storing);
   Task<absl::StatusOr<Stored>> StoreIfShared(Storing storing);
   Task<absl::StatusOr<Stored>> StoreIfAlone(Storing storing);
+  // Gives the entry that has the version of `storing` its times, in every tier. Not stored: it has
+  // changed since.
+  Task<absl::StatusOr<Stored>> Revise(Storing storing);
+  // Makes a write of the key that the shared tier does not have good, so that it can decide.
+  Task<bool> SettleFirst(std::string full_key);
+  // The tier's condition failed: what memory has of the key is not what the fleet has.
+  void DropRefuted(std::string_view full_key, const TierChange& change);
   Task<absl::StatusOr<Stored>> StoreWithoutTier(Storing storing, absl::Status why);
   // Stores in memory under a new version, which it leaves in `fields`; again under a newer one
   // where versions ran past it. The lower tier, where the type has it, then knows that the write of

@@ -62,7 +62,8 @@ struct ArmedLease {
   Version version = kNoVersion;
   // What the lower tier held when the load began.
   Version seen_below = kNoVersion;
-  // Coherence::round() when the load began.
+  // When that was, and Coherence::round() then.
+  MonoNanos since = 0;
   uint64_t round = 0;
   // The fleet's lease, where there is one: given back when the last copy of this goes.
   std::shared_ptr<void> fleet = nullptr;

@@ -177,6 +177,7 @@ Task<absl::StatusOr<std::optional<LoadResult>>> Engine::TakeLease(const FullKey*
     below.seen_below = there.seen_below;
   }
   lease.version = versions_.Next();
+  lease.since = options_.clock->Mono();
   lease.round = coherence_.round();
   lease.seen_below = below.seen_below;
   lease.fleet = std::move(below.fleet);
@@ -225,6 +226,15 @@ Task<absl::StatusOr<WriteResult>> Engine::Fulfil(const WriteRequest* request,
   if (!leases_.Find(full_key->view(), token, &lease)) {
     const Found found = Peek(*full_key, options_.clock->Mono());
     written.version = found.present ? found.entry.version : kNoVersion;
+    co_return written;
+  }
+  // After that long, what changed the key and has ended since leaves nothing below; only the bus
+  // would have told.
+  if (lower_.Has(*resolved.type) && lower_.shared() &&
+      options_.clock->Mono() > MonoAfter(lease.since, kVersionKept) &&
+      !coherence_.HeardSince(lease.since)) {
+    memory_->EndFill(full_key->view(), lease.ticket);
+    leases_.PassOn(full_key->view(), token, LeaseTable::Lost::kRevoked);
     co_return written;
   }
   fields.version = lease.version;

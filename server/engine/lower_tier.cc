@@ -18,7 +18,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/hash/hash.h"
+#include "base/crc32c.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "policy/codec.h"
@@ -35,7 +35,7 @@ constexpr int kCompressLevel = 1;
 }  // namespace
 
 LowerTier::Shard& LowerTier::ShardOf(std::string_view full_key) {
-  return shards_[absl::HashOf(full_key) % kShards];
+  return shards_[Crc32c(0, full_key) % kShards];
 }
 
 Version LowerTier::FloorOf(std::string_view full_key) {
@@ -82,11 +82,29 @@ void LowerTier::EndUntaken(std::string_view full_key, Version version) {
   if (ahead.under_way == 0 && ahead.owed == kNoVersion) shard.keys.erase(it);
 }
 
+void LowerTier::EndRevised(std::string_view full_key, Version version) {
+  Shard& shard = ShardOf(full_key);
+  MutexLock lock(&shard.mu);
+  const auto it = shard.keys.find(ToAbsl(full_key));
+  if (it == shard.keys.end()) return;
+  Ahead& ahead = it->second;
+  --ahead.under_way;
+  // The entry itself may be owed: then it goes below with these times.
+  if (ahead.owed < version) {
+    Owe(&ahead, version);
+    if (ahead.owed == version) ahead.revises = true;
+  }
+  if (ahead.under_way == 0 && ahead.owed == kNoVersion) shard.keys.erase(it);
+}
+
 void LowerTier::Owe(Ahead* ahead, Version version) {
   owed_total_.fetch_add(1, std::memory_order_relaxed);
   if (ahead->owed != kNoVersion) {
-    if (version > ahead->owed) ahead->again = false, ahead->by_value = true;
-    ahead->owed = std::max(ahead->owed, version);
+    if (version <= ahead->owed) return;
+    ahead->owed = version;
+    ahead->again = false;
+    ahead->by_value = true;
+    ahead->revises = false;
     return;
   }
   if (owed_.load(std::memory_order_relaxed) >= options_.owed_max) {
@@ -99,6 +117,7 @@ void LowerTier::Owe(Ahead* ahead, Version version) {
   }
   ahead->owed = version;
   ahead->by_value = true;
+  ahead->revises = false;
   owed_.fetch_add(1, std::memory_order_relaxed);
 }
 
@@ -132,7 +151,8 @@ Task<std::vector<LowerTier::Read>> LowerTier::Get(std::vector<std::string> full_
     TierRead& at = (*found)[i];
     if (at.kind == TierRead::Kind::kAbsent) continue;
     read.seen = at.entry.version;
-    if (at.kind == TierRead::Kind::kTombstone) continue;
+    read.ended = at.kind == TierRead::Kind::kEnded;
+    if (at.kind != TierRead::Kind::kEntry) continue;
     if (at.entry.version < floors[i]) {
       outdated_reads_.fetch_add(1, std::memory_order_relaxed);
       continue;
@@ -247,7 +267,8 @@ TierPut LowerTier::PutOf(const EntryFields& fields, std::string_view plain, cons
 
 LowerTier::Owed LowerTier::BeginOwed(const std::string& full_key, Ahead* ahead) {
   ++ahead->under_way;
-  return {full_key, ahead->owed, ahead->again ? ahead->owed - 1 : ahead->owed, ahead->by_value};
+  return {full_key, ahead->owed, ahead->again ? ahead->owed - 1 : ahead->owed, ahead->by_value,
+          ahead->revises};
 }
 
 std::vector<LowerTier::Owed> LowerTier::TakeOwed(size_t limit) {
@@ -283,6 +304,15 @@ Version LowerTier::OwedOf(std::string_view full_key) {
   return it == shard.keys.end() ? kNoVersion : it->second.owed;
 }
 
+bool LowerTier::IsBehind(std::string_view full_key, Version version, Version seen) {
+  if (owed_.load(std::memory_order_acquire) == 0) return false;
+  Shard& shard = ShardOf(full_key);
+  MutexLock lock(&shard.mu);
+  const auto it = shard.keys.find(ToAbsl(full_key));
+  return it != shard.keys.end() && it->second.owed == version && it->second.by_value &&
+         seen < version;
+}
+
 Task<LowerTier::Settled> LowerTier::Settle(size_t limit, Current current) {
   return SettleThese(TakeOwed(limit), std::move(current));
 }
@@ -307,6 +337,7 @@ Task<LowerTier::Settled> LowerTier::SettleThese(std::vector<Owed> all, Current c
     std::optional<TierPut> put;
     if (owed.by_value) put = current(owed.full_key, owed.version);
     if (put.has_value()) {
+      if (owed.revises) put->expect = {Expect::Kind::kUnchanged, owed.version};
       puts.push_back(*std::move(put));
     } else {
       erases.push_back({owed.full_key, owed.remove_upto});
@@ -325,7 +356,8 @@ Task<LowerTier::Settled> LowerTier::SettleThese(std::vector<Owed> all, Current c
     const auto done = co_await Put(puts, INT64_MAX);
     for (size_t i = 0; i < puts.size(); ++i) {
       end(puts[i].full_key, puts[i].version, done.ok());
-      if (done.ok() && (*done)[i].outcome == TierChange::Outcome::kNewerExists)
+      if (done.ok() && ((*done)[i].outcome == TierChange::Outcome::kNewerExists ||
+                        (*done)[i].outcome == TierChange::Outcome::kConditionFailed))
         settled.outdated.push_back({puts[i].full_key, puts[i].version});
     }
   }

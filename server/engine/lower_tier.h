@@ -27,7 +27,7 @@
 #include <string_view>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
+#include "absl/container/btree_map.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
@@ -74,8 +74,10 @@ class LowerTier {
   struct Read {
     // The tier did not answer.
     bool failed = false;
-    // What lies there, be it a tombstone, negative or out of date; kNoVersion for nothing.
+    // What lies there, be it a tombstone, negative, ended or out of date; kNoVersion for nothing.
     Version seen = kNoVersion;
+    // What lies there is an entry whose life is over.
+    bool ended = false;
     // What may be served of it. type_id and namespace_id are not set.
     std::optional<Entry> entry;
     std::string type;
@@ -92,6 +94,9 @@ class LowerTier {
   // tier has, never by the value. That the key had not changed since the load began was for the
   // tier to say, in the moment in which it took it.
   void EndUntaken(std::string_view full_key, Version version);
+  // The same for other times of the entry that has `version` already: they are made good only where
+  // the tier still has that version, or nothing. Somebody may have changed the key there.
+  void EndRevised(std::string_view full_key, Version version);
   // It was given up and changed nothing: what the tier owed it owes yet.
   void GiveUp(std::string_view full_key) { EndOwed(full_key, kNoVersion, /*settled=*/false); }
 
@@ -121,6 +126,8 @@ class LowerTier {
   Task<Settled> SettleKey(std::string full_key, Current current);
   // The newest write of the key that the tier did not take and that is remembered.
   Version OwedOf(std::string_view full_key);
+  // The tier will be given `version`; until then it has `seen`, which is older.
+  bool IsBehind(std::string_view full_key, Version version, Version seen);
 
   LowerTierStats Stats() const;
   TierStats OfTier() const { return options_.tier->Stats(); }
@@ -131,6 +138,7 @@ class LowerTier {
     Version version = kNoVersion;  // the newest write that began
     Version owed = kNoVersion;     // the newest that the tier did not take
     bool by_value = true;          // whether that one may be made good by its value
+    bool revises = false;          // only where the tier has this version yet, or nothing
     uint32_t under_way = 0;
     // `owed` is an entry that the tier has had, and may still have.
     bool again = false;
@@ -143,7 +151,8 @@ class LowerTier {
   };
   struct Shard {
     Mutex mu;
-    absl::flat_hash_map<std::string, Ahead> keys ABSL_GUARDED_BY(mu);
+    // In order, so that a simulation repeats: few keys are here at a time.
+    absl::btree_map<std::string, Ahead> keys ABSL_GUARDED_BY(mu);
     std::deque<Taken> taken ABSL_GUARDED_BY(mu);
   };
   static constexpr size_t kShards = 64;
@@ -155,6 +164,7 @@ class LowerTier {
     // What is removed when the entry is no longer at hand.
     Version remove_upto = kNoVersion;
     bool by_value = true;
+    bool revises = false;
   };
   static Owed BeginOwed(const std::string& full_key, Ahead* ahead);
   // Those that nobody else is at.

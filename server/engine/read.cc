@@ -167,9 +167,15 @@ Task<absl::StatusOr<std::vector<ReadResult>>> Engine::BatchGet(std::string_view 
                                                                std::string_view type,
                                                                bool want_value) {
   std::vector<ReadResult> results(keys.size());
-  std::vector<size_t> missing;
-  std::vector<std::string> full_keys;
-  std::vector<const TypePolicy*> types;
+  std::vector<size_t> suspects, missing;
+  std::vector<Found> copies;
+  std::vector<std::string> suspect_keys, missing_keys;
+  std::vector<const TypePolicy*> missing_types;
+  const auto miss = [&](size_t i, const FullKey& full_key, const Resolved& resolved) {
+    missing.push_back(i);
+    missing_keys.emplace_back(full_key.view());
+    missing_types.push_back(resolved.type);
+  };
   const MonoNanos now = options_.clock->Mono();
   for (size_t i = 0; i < keys.size(); ++i) {
     const KeyRequest request{name_space, keys[i], type};
@@ -177,19 +183,40 @@ Task<absl::StatusOr<std::vector<ReadResult>>> Engine::BatchGet(std::string_view 
     const FullKey full_key(name_space, keys[i]);
     Found found = Find(full_key, now, want_value, /*again=*/true);
     if (!Trusts(full_key, found, now)) {
-      found = co_await Checked(&full_key, resolved.type, std::move(found), want_value);
+      if (lower_.Has(options_.types->Get(found.entry.type_id))) {
+        suspects.push_back(i);
+        suspect_keys.emplace_back(full_key.view());
+        copies.push_back(std::move(found));
+        continue;
+      }
+      Judge(full_key.view(), nullptr, now, &found);
     } else if (!found.present && lower_.Has(*resolved.type)) {
-      missing.push_back(i);
-      full_keys.emplace_back(full_key.view());
-      types.push_back(resolved.type);
       results[i].miss = found.why;
+      miss(i, full_key, resolved);
       continue;
     }
     results[i] = Counted(full_key, std::move(found), resolved, now);
   }
+  if (!suspects.empty()) {
+    const MonoNanos began = options_.clock->Mono();
+    const std::vector<LowerTier::Read> reads =
+        co_await lower_.Get(std::move(suspect_keys), INT64_MAX);
+    for (size_t at = 0; at < suspects.size(); ++at) {
+      const size_t i = suspects[at];
+      const KeyRequest request{name_space, keys[i], type};
+      CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead(request));
+      const FullKey full_key(name_space, keys[i]);
+      if (Judge(full_key.view(), &reads[at], began, &copies[at])) {
+        results[i] = Counted(full_key, std::move(copies[at]), resolved, options_.clock->Mono());
+      } else {
+        miss(i, full_key, resolved);
+      }
+    }
+  }
   if (missing.empty()) co_return results;
 
-  std::vector<Found> below = co_await FindBelow(std::move(full_keys), std::move(types), want_value);
+  std::vector<Found> below =
+      co_await FindBelow(std::move(missing_keys), std::move(missing_types), want_value);
   for (size_t at = 0; at < missing.size(); ++at) {
     const KeyRequest request{name_space, keys[missing[at]], type};
     CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead(request));
@@ -254,7 +281,8 @@ Engine::Found Engine::Promote(const std::string& full_key, const TypePolicy& typ
     return found;
   }
   if (!read.entry.has_value()) {
-    if (read.seen != kNoVersion) found.why = MissReason::kInvalidated;
+    if (read.seen != kNoVersion)
+      found.why = read.ended ? MissReason::kExpired : MissReason::kInvalidated;
     return found;
   }
   found.present = found.below = true;
@@ -289,29 +317,36 @@ Engine::Found Engine::Promote(const std::string& full_key, const TypePolicy& typ
 
 // A copy that this replica cannot vouch for is compared with the lower tier. Where nobody can tell,
 // the configuration says what a hit is worth.
+bool Engine::Judge(std::string_view full_key, const LowerTier::Read* read, MonoNanos began,
+                   Found* found) {
+  if (read == nullptr || read->failed) {
+    if (options_.serve_suspect) {
+      coherence_.CountServedSuspect();
+      return true;
+    }
+    *found = Found();
+    found->why = MissReason::kTierFailed;
+    return true;
+  }
+  const Version version = found->entry.version;
+  if (read->seen == version || lower_.IsBehind(full_key, version, read->seen)) {
+    coherence_.Confirm(full_key, version, began);
+    return true;
+  }
+  coherence_.Refute(full_key, version);
+  return false;
+}
+
 Task<Engine::Found> Engine::Checked(const FullKey* full_key, const TypePolicy* type, Found found,
                                     bool want_value) {
   const MonoNanos began = options_.clock->Mono();
-  const TypePolicy& of_entry = options_.types->Get(found.entry.type_id);
-  if (lower_.Has(of_entry)) {
+  std::vector<LowerTier::Read> reads;
+  if (lower_.Has(options_.types->Get(found.entry.type_id))) {
     std::vector<std::string> keys(1, std::string(full_key->view()));
-    std::vector<LowerTier::Read> reads = co_await lower_.Get(std::move(keys), INT64_MAX);
-    if (!reads[0].failed) {
-      if (reads[0].seen == found.entry.version) {
-        coherence_.Confirm(full_key->view(), found.entry.version, began);
-        co_return found;
-      }
-      coherence_.Refute(full_key->view(), found.entry.version);
-      co_return co_await FindOneBelow(full_key, type, want_value);
-    }
+    reads = co_await lower_.Get(std::move(keys), INT64_MAX);
   }
-  if (options_.serve_suspect) {
-    coherence_.CountServedSuspect();
-    co_return found;
-  }
-  Found unknown;
-  unknown.why = MissReason::kTierFailed;
-  co_return unknown;
+  if (Judge(full_key->view(), reads.empty() ? nullptr : &reads[0], began, &found)) co_return found;
+  co_return co_await FindOneBelow(full_key, type, want_value);
 }
 
 }  // namespace larder

@@ -176,16 +176,7 @@ Task<absl::StatusOr<Engine::Stored>> Engine::StoreThrough(Storing storing) {
 // The shared tier decides, memory follows.
 Task<absl::StatusOr<Engine::Stored>> Engine::StoreIfShared(Storing storing) {
   EntryFields& fields = storing.fields;
-  // The tier cannot decide about a key for which it is behind.
-  if (lower_.OwedOf(fields.full_key) != kNoVersion) {
-    const auto current = [this](const std::string& full_key, Version version) {
-      return CurrentPut(full_key, version);
-    };
-    LowerTier::Settled settled = co_await lower_.SettleKey(std::string(fields.full_key), current);
-    for (const TierErase& gone : settled.outdated)
-      DropOlder(gone.full_key, gone.version, LeaseTable::Change::kRemoved);
-    coherence_.Changed(std::move(settled.full_keys), settled.newest);
-  }
+  co_await SettleFirst(std::string(fields.full_key));
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
     const uint64_t round = coherence_.round();
     fields.version = versions_.Next();
@@ -203,18 +194,10 @@ Task<absl::StatusOr<Engine::Stored>> Engine::StoreIfShared(Storing storing) {
       case TierChange::Outcome::kNewerExists:
         lower_.End(fields.full_key, fields.version, /*settled=*/true);
         continue;
-      case TierChange::Outcome::kConditionFailed: {
-        // Memory may have what the condition was taken from, and it is not what the fleet has: it
-        // is older, or what the fleet has of that version is a tombstone.
-        Entry held;
-        MissReason why;
-        if (memory_->Peek(fields.full_key, options_.clock->Mono(), &held, &why) &&
-            (held.version != change.current || !change.existed)) {
-          DropOlder(fields.full_key, held.version, LeaseTable::Change::kRemoved);
-        }
+      case TierChange::Outcome::kConditionFailed:
+        DropRefuted(fields.full_key, change);
         lower_.GiveUp(fields.full_key);
         co_return Stored{false, change.current};
-      }
       default:
         FollowBelow(&storing, round);
         lower_.End(fields.full_key, fields.version, /*settled=*/true);
@@ -223,6 +206,81 @@ Task<absl::StatusOr<Engine::Stored>> Engine::StoreIfShared(Storing storing) {
     }
   }
   co_return Contention();
+}
+
+Task<bool> Engine::SettleFirst(std::string full_key) {
+  if (lower_.OwedOf(full_key) == kNoVersion) co_return false;
+  const auto current = [this](const std::string& key, Version version) {
+    return CurrentPut(key, version);
+  };
+  LowerTier::Settled settled = co_await lower_.SettleKey(std::move(full_key), current);
+  for (const TierErase& gone : settled.outdated)
+    DropOlder(gone.full_key, gone.version, LeaseTable::Change::kRemoved);
+  coherence_.Changed(std::move(settled.full_keys), settled.newest);
+  co_return true;
+}
+
+// Memory may have what the condition was taken from, and it is not what the fleet has: it is older,
+// or what the fleet has of that version is a tombstone.
+void Engine::DropRefuted(std::string_view full_key, const TierChange& change) {
+  Entry held;
+  MissReason why;
+  if (memory_->Peek(full_key, options_.clock->Mono(), &held, &why) &&
+      (held.version != change.current || !change.existed)) {
+    DropOlder(full_key, held.version, LeaseTable::Change::kRemoved);
+  }
+}
+
+// An entry that gets other times stays the entry that it is. With a version of its own it would
+// outrank whatever another replica has written and could not bring below yet:
+//
+//   1: the tier has 10.  2: A sets 20; its tier is away.  3: B touches 10.  4: the tier is there
+//   for A again, and has to keep 20.
+//
+// The others drop their copies, as after any change: the message's version is one above.
+Task<absl::StatusOr<Engine::Stored>> Engine::Revise(Storing storing) {
+  EntryFields& fields = storing.fields;
+  const Version version = fields.version;
+  const bool below = lower_.Has(*storing.type);
+  bool away = false;
+  const uint64_t round = coherence_.round();
+  if (below) {
+    co_await SettleFirst(std::string(fields.full_key));
+    lower_.Begin(fields.full_key, version);
+    std::vector<TierPut> puts;
+    puts.push_back(lower_.PutOf(fields, storing.plain, *storing.type, storing.expect));
+    const auto changes = co_await lower_.Put(std::move(puts), INT64_MAX);
+    away = !changes.ok();
+    if (away && storing.type->require_l2) {
+      lower_.GiveUp(fields.full_key);
+      DropOlder(fields.full_key, version, LeaseTable::Change::kRemoved);
+      coherence_.Changed({std::string(fields.full_key)}, version + 1);
+      co_return TierAway(changes.status());
+    }
+    if (!away) lower_.GiveUp(fields.full_key);
+    if (!away && (*changes)[0].outcome != TierChange::Outcome::kDone &&
+        (*changes)[0].outcome != TierChange::Outcome::kSkipped) {
+      versions_.Observe((*changes)[0].current);
+      DropRefuted(fields.full_key, (*changes)[0]);
+      co_return Stored{false, (*changes)[0].current};
+    }
+  }
+  bool kept = false;
+  if (round == coherence_.round() || away) {
+    const InsertResult result = InsertCapped(&fields, *storing.type, [&] {
+      return memory_->Insert(fields, storing.expect, options_.clock->Mono());
+    });
+    leases_.OnChange(fields.full_key, result.cancelled, LeaseTable::Change::kStored);
+    kept = result.outcome == InsertOutcome::kStored;
+  }
+  if (away && kept) lower_.EndRevised(fields.full_key, version);
+  if (away && !kept) lower_.GiveUp(fields.full_key);
+  if (!kept) {
+    if (!below || away) co_return Stored{false, version};
+    DropOlder(fields.full_key, version, LeaseTable::Change::kStored);
+  }
+  coherence_.Changed({std::string(fields.full_key)}, version + 1);
+  co_return Stored{true, version};
 }
 
 // The condition is decided by memory alone: what the type allows while the tier is away.

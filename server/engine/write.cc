@@ -197,6 +197,7 @@ Task<absl::StatusOr<TouchResult>> Engine::Touch(TouchRequest request) {
                     present.stored(),
                     &type,
                     {Expect::Kind::kVersion, present.version}};
+    storing.fields.version = present.version;
     SetExpiry(&storing.fields, type, input, now);
     const MonoNanos fresh_until = storing.fields.fresh_until;
     const bool longer = fresh_until > present.fresh_until;
@@ -206,10 +207,9 @@ Task<absl::StatusOr<TouchResult>> Engine::Touch(TouchRequest request) {
     }
     std::string stored_form;
     if (plain) Encode(&storing.fields, &stored_form);
-    CO_ASSIGN_OR_RETURN(const Stored stored, co_await Store(std::move(storing)));
+    CO_ASSIGN_OR_RETURN(const Stored stored, co_await Revise(std::move(storing)));
     if (!stored.stored) continue;
     touched.changed = true;
-    touched.version = stored.version;
     touched.fresh_until = fresh_until;
     co_return touched;
   }

@@ -10,10 +10,8 @@
 #include "redis/calls.h"
 
 #include <algorithm>
-#include <charconv>
 #include <utility>
 
-#include "absl/strings/str_split.h"
 #include "absl/types/span.h"
 #include "base/status.h"
 #include "base/strings.h"
@@ -31,19 +29,9 @@ std::string_view KeyOf(const RedisCommand& command) {
                                               : std::string_view();
 }
 
-void Count(RedisCore* core, absl::Span<const absl::StatusOr<RedisReply>> replies) {
-  RedisCounters& counters = core->environment()->counters;
-  counters.commands.Add(0, replies.size());
-  for (const auto& reply : replies) {
-    if (reply.ok()) continue;
-    ++counters.errors;
-    if (absl::IsDeadlineExceeded(reply.status())) ++counters.timeouts;
-  }
-}
-
 // Adds a command to the round, for the node of its key; or says why that cannot be.
 void AddFirst(const RedisCore& core, const RedisRoutes* routes, const RedisCommand& command,
-              uint32_t position, RedisRound* round) {
+              RedisOrder order, uint32_t position, RedisRound* round) {
   const std::string_view key = KeyOf(command);
   const RedisNode* const node = routes == nullptr ? nullptr : routes->NodeOf(key);
   if (command.args.empty()) {
@@ -52,8 +40,11 @@ void AddFirst(const RedisCore& core, const RedisRoutes* routes, const RedisComma
     round->results[position] = core.routes_error();
   } else if (node == nullptr) {
     round->results[position] = NobodyServes(key);
-  } else {
+  } else if (order == RedisOrder::kByKey) {
     round->Add(routes->ConnectionOf(*node, key), position, command.args, false);
+  } else {
+    const std::shared_ptr<RedisConnection>* const joined = round->ConnectionTo(*node);
+    round->Add(joined != nullptr ? *joined : node->LeastBusy(), position, command.args, false);
   }
 }
 
@@ -63,8 +54,8 @@ std::string WithHost(const RedisRoutes& routes, const std::string& address) {
   if (!address.empty() && address[0] != ':' && address[0] != '?') return address;
   const std::string_view port =
       std::string_view(address).substr(std::min(address.find(':'), address.size()));
-  for (const RedisRoutes::Master& master : routes.masters) {
-    const std::string& known = master.node->address;
+  for (const auto& master : routes.masters) {
+    const std::string& known = master->address;
     if (known.size() > port.size() && known.substr(known.size() - port.size()) == port) {
       return known;
     }
@@ -109,9 +100,19 @@ bool AddAllAgain(RedisCore* core, const RedisScript* script, absl::Span<RedisCom
 
 }  // namespace
 
+void CountRedisReplies(RedisCore* core, absl::Span<const absl::StatusOr<RedisReply>> replies) {
+  RedisCounters& counters = core->environment()->counters;
+  counters.commands.Add(0, replies.size());
+  for (const auto& reply : replies) {
+    if (reply.ok()) continue;
+    ++counters.errors;
+    if (absl::IsDeadlineExceeded(reply.status())) ++counters.timeouts;
+  }
+}
+
 Task<RedisReplies> RunRedisCommands(std::shared_ptr<RedisCore> core,
                                     std::vector<RedisCommand> commands, const RedisScript* script,
-                                    MonoNanos deadline) {
+                                    RedisOrder order, MonoNanos deadline) {
   std::shared_ptr<const RedisRoutes> routes = core->routes();
   if (routes == nullptr) {
     co_await core->RoutesKnown(deadline);
@@ -120,14 +121,14 @@ Task<RedisReplies> RunRedisCommands(std::shared_ptr<RedisCore> core,
   RedisReplies replies(commands.size());
   RedisRound round(core, absl::MakeSpan(replies));
   for (uint32_t i = 0; i < commands.size(); ++i) {
-    AddFirst(*core, routes.get(), commands[i], i, &round);
+    AddFirst(*core, routes.get(), commands[i], order, i, &round);
   }
   co_await round.Send(deadline);
   for (int followed = 0; followed < core->options().redirections_max; ++followed) {
     if (!AddAllAgain(core.get(), script, absl::MakeSpan(commands), &round)) break;
     co_await round.Send(deadline);
   }
-  Count(core.get(), replies);
+  CountRedisReplies(core.get(), replies);
   co_return std::move(replies);
 }
 
@@ -140,91 +141,32 @@ Task<absl::StatusOr<RedisReply>> RunRedisCommand(std::shared_ptr<RedisCore> core
   }
   absl::StatusOr<RedisReply> reply;
   RedisRound round(core, absl::MakeSpan(&reply, 1));
-  AddFirst(*core, routes.get(), command, 0, &round);
+  AddFirst(*core, routes.get(), command, RedisOrder::kByKey, 0, &round);
   co_await round.Send(deadline);
   for (int followed = 0; followed < core->options().redirections_max; ++followed) {
     if (!AddAllAgain(core.get(), nullptr, absl::MakeSpan(&command, 1), &round)) break;
     co_await round.Send(deadline);
   }
-  Count(core.get(), absl::MakeSpan(&reply, 1));
+  CountRedisReplies(core.get(), absl::MakeSpan(&reply, 1));
   co_return std::move(reply);
 }
 
-// ---- scan
-
-namespace {
-
-// `first_slot address cursor`: where a walk goes on.
-struct ScanPlace {
-  uint16_t first_slot = 0;
-  std::string address;
-  std::string cursor = "0";
-};
-
-absl::StatusOr<ScanPlace> ParsePlace(const std::string& text) {
-  ScanPlace place;
-  if (text.empty()) return place;
-  const std::vector<std::string> parts = absl::StrSplit(text, ' ');
-  if (parts.size() == 3) {
-    const char* const end = parts[0].data() + parts[0].size();
-    const auto [at, error] = std::from_chars(parts[0].data(), end, place.first_slot);
-    if (error == std::errc() && at == end) {
-      place.address = parts[1];
-      place.cursor = parts[2];
-      return place;
-    }
-  }
-  return absl::InvalidArgumentError(StrCat("\"", text, "\" is no cursor of a scan"));
-}
-
-std::string PlaceText(const ScanPlace& place) {
-  return absl::StrCat(place.first_slot, " ", place.address, " ", place.cursor);
-}
-
-}  // namespace
-
-Task<absl::StatusOr<RedisScanPage>> RunRedisScan(std::shared_ptr<RedisCore> core,
-                                                 std::string cursor, std::string match,
-                                                 size_t count, MonoNanos deadline) {
-  CO_ASSIGN_OR_RETURN(ScanPlace place, ParsePlace(cursor));
+Task<RedisReplies> RunRedisOnMasters(std::shared_ptr<RedisCore> core, RedisCommand command,
+                                     MonoNanos deadline) {
   std::shared_ptr<const RedisRoutes> routes = core->routes();
   if (routes == nullptr) {
     co_await core->RoutesKnown(deadline);
     routes = core->routes();
-    if (routes == nullptr) co_return core->routes_error();
+    if (routes == nullptr) co_return RedisReplies(1, core->routes_error());
   }
-  size_t at = 0;
-  while (at < routes->masters.size() && routes->masters[at].first_slot < place.first_slot) ++at;
-  if (at == routes->masters.size()) co_return RedisScanPage();
-  const RedisRoutes::Master& master = routes->masters[at];
-  // A cursor means something only to the server that gave it: another one that took over its keys
-  // begins at the start.
-  if (master.node->address != place.address) place.cursor = "0";
-
-  std::vector<std::string> args = {"SCAN", place.cursor, "COUNT", absl::StrCat(count)};
-  if (!match.empty()) {
-    args.emplace_back("MATCH");
-    args.push_back(match);
+  RedisReplies replies(routes->masters.size());
+  RedisRound round(core, absl::MakeSpan(replies));
+  for (uint32_t i = 0; i < replies.size(); ++i) {
+    round.Add(routes->masters[i]->LeastBusy(), i, command.args, false);
   }
-  absl::StatusOr<RedisReply> answer;
-  RedisRound round(core, absl::MakeSpan(&answer, 1));
-  round.Add(master.node->connections[0], 0, args, false);
   co_await round.Send(deadline);
-  Count(core.get(), round.results);
-  if (!answer.ok()) co_return answer.status();
-  RedisReply& reply = *answer;
-  if (reply.items.size() != 2 || reply.items[0].kind != RedisReply::Kind::kString) {
-    co_return absl::InternalError("SCAN answered something else than a cursor and keys");
-  }
-  RedisScanPage page;
-  for (RedisReply& key : reply.items[1].items) page.keys.push_back(std::move(key.text));
-  if (reply.items[0].text != "0") {
-    page.cursor = PlaceText({master.first_slot, master.node->address, reply.items[0].text});
-  } else if (at + 1 < routes->masters.size()) {
-    const RedisRoutes::Master& next = routes->masters[at + 1];
-    page.cursor = PlaceText({next.first_slot, next.node->address, "0"});
-  }
-  co_return page;
+  CountRedisReplies(core.get(), replies);
+  co_return std::move(replies);
 }
 
 // ---- blocking calls
@@ -256,7 +198,7 @@ Task<absl::StatusOr<RedisReply>> RunRedisBlocking(std::shared_ptr<RedisCore> cor
     address = WithHost(*routes, again[0].address);
     asking = again[0].how == RedisRound::Again::How::kAsk;
   }
-  Count(core.get(), round.results);
+  CountRedisReplies(core.get(), round.results);
   co_return std::move(reply);
 }
 

@@ -97,7 +97,7 @@ class Cluster : public RedisTopology, public RedisReceiver {
     if (const auto routes = core_->routes()) {
       for (size_t i = 0; i < routes->masters.size(); ++i) {
         const auto& master = routes->masters[(turn_ + i) % routes->masters.size()];
-        const auto& connection = master.node->connections[0];
+        const auto& connection = master->connections[0];
         // One that left the last question unanswered is passed over.
         if (connection->ready() && connection.get() != unanswering_) return connection;
       }
@@ -151,8 +151,8 @@ std::string Cluster::AddressOf(const RedisReply& node) const {
 
 absl::StatusOr<std::shared_ptr<RedisRoutes>> Cluster::RoutesOf(const RedisReply& reply) {
   constexpr auto kInteger = RedisReply::Kind::kInteger;
-  // First slot of each master, and the master of each slot.
-  std::map<std::string, uint16_t> first_slots;
+  // The masters, and that of each slot.
+  std::set<std::string> masters;
   std::vector<const std::string*> owners(RedisRoutes::kSlots, nullptr);
   std::set<std::string> heard_of(core_->options().addresses.begin(),
                                  core_->options().addresses.end());
@@ -166,27 +166,23 @@ absl::StatusOr<std::shared_ptr<RedisRoutes>> Cluster::RoutesOf(const RedisReply&
     for (size_t i = 2; i < items.size() && heard_of.size() < kAddressesMax; ++i) {
       heard_of.insert(AddressOf(items[i]));
     }
-    const auto first = static_cast<uint16_t>(items[0].integer);
-    const auto master = first_slots.emplace(AddressOf(items[2]), first).first;
-    master->second = std::min(master->second, first);
-    for (size_t slot = first; slot <= static_cast<size_t>(items[1].integer); ++slot) {
-      owners[slot] = &master->first;
+    const std::string* const master = &*masters.insert(AddressOf(items[2])).first;
+    for (auto slot = static_cast<size_t>(items[0].integer);
+         slot <= static_cast<size_t>(items[1].integer); ++slot) {
+      owners[slot] = master;
     }
   }
-  if (first_slots.empty()) return absl::UnavailableError("the cluster serves no slot");
+  if (masters.empty()) return absl::UnavailableError("the cluster serves no slot");
   heard_of.erase("");
   addresses_.assign(heard_of.begin(), heard_of.end());
 
   auto routes = std::make_shared<RedisRoutes>();
-  std::vector<std::pair<uint16_t, const std::string*>> order;
-  for (const auto& [address, first] : first_slots) order.emplace_back(first, &address);
-  std::sort(order.begin(), order.end());
   std::map<const std::string*, uint16_t> places;
-  for (const auto& [first, address] : order) {
-    absl::StatusOr<std::shared_ptr<RedisNode>> node = core_->NodeAt(*address);
+  for (const std::string& address : masters) {
+    absl::StatusOr<std::shared_ptr<RedisNode>> node = core_->NodeAt(address);
     if (!node.ok()) return node.status();
-    places[address] = static_cast<uint16_t>(routes->masters.size());
-    routes->masters.push_back({*std::move(node), first});
+    places[&address] = static_cast<uint16_t>(routes->masters.size());
+    routes->masters.push_back(*std::move(node));
   }
   routes->slots.assign(RedisRoutes::kSlots, RedisRoutes::kNobody);
   for (size_t slot = 0; slot < RedisRoutes::kSlots; ++slot) {
@@ -198,9 +194,7 @@ absl::StatusOr<std::shared_ptr<RedisRoutes>> Cluster::RoutesOf(const RedisReply&
 bool Cluster::SameAsNow(const RedisRoutes& routes) const {
   const std::shared_ptr<const RedisRoutes> now = core_->routes();
   return now != nullptr && core_->routes_known() && now->slots == routes.slots &&
-         std::equal(now->masters.begin(), now->masters.end(), routes.masters.begin(),
-                    routes.masters.end(),
-                    [](const auto& a, const auto& b) { return a.node == b.node; });
+         now->masters == routes.masters;
 }
 
 }  // namespace

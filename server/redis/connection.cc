@@ -186,7 +186,10 @@ MonoNanos RedisConnection::NextDue() const {
 void RedisConnection::CheckSilence() {
   const MonoNanos now = env_->loop->now();
   if (now < MonoAfter(last_progress_, env_->options.silence_max)) return;
-  if (queue_.empty()) {
+  const bool waits = written_ > 0 || offset_ > 0 || wants_write_;
+  // Its first command after a pause came in this very turn: Flush sends it, and the time begins.
+  if (!waits && !queue_.empty()) return;
+  if (!waits) {
     auto ping = std::make_unique<RedisBatch>();
     AppendRedisCommand({"PING"}, &ping->bytes);
     ping->positions.push_back(RedisBatch::kIgnored);
@@ -246,7 +249,10 @@ void RedisConnection::Flush() {
     absl::StatusOr<size_t> written = socket_->Write(pieces);
     if (!written.ok()) return Fail(written.status());
     Advance(*written);
-    if (*written == 0 && (!pieces.empty() || socket_->holds_bytes())) return Wants(true);
+    // What waits for the server is tried again at every turn: room would be an event at once.
+    if (*written == 0 && (!pieces.empty() || socket_->holds_bytes())) {
+      return Wants(!socket_->waits_for_peer());
+    }
   }
   Wants(false);
 }

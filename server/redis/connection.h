@@ -1,7 +1,8 @@
 // RedisConnection keeps one connection to one server: it makes it, greets the server (AUTH, SELECT,
 // ROLE), writes batches and hands their answers out in order, notices when it is dead and makes it
-// again. Thread safety: Reserve, ready and address from any thread; the rest on the loop's thread.
-// Errors: every batch that was enqueued gets its answers or a status. Never writes a command twice.
+// again. Thread safety: Reserve, ready, pending and address from any thread; the rest on the loop's
+// thread. Errors: every batch that was enqueued gets its answers or a status. Never writes a
+// command twice.
 
 #ifndef LARDER_REDIS_CONNECTION_H_
 #define LARDER_REDIS_CONNECTION_H_
@@ -60,6 +61,8 @@ class RedisConnection : public RedisTicker,
   const std::string& address() const { return spec_.address; }
   Use use() const { return spec_.use; }
   bool ready() const { return up_.load(std::memory_order_relaxed); }
+  // Commands without an answer.
+  size_t pending() const { return pending_.load(std::memory_order_relaxed); }
 
   // Takes room for `commands` in the queue; the room is given back with their last answer.
   [[nodiscard]] bool Reserve(size_t commands);

@@ -28,10 +28,19 @@ absl::Status ShuttingDown() { return absl::UnavailableError("the client is shutt
 
 }  // namespace
 
+const std::shared_ptr<RedisConnection>& RedisNode::LeastBusy() const {
+  const std::shared_ptr<RedisConnection>* best = &connections[0];
+  for (const auto& each : connections) {
+    if (!each->ready()) continue;
+    if (!(*best)->ready() || each->pending() < (*best)->pending()) best = &each;
+  }
+  return *best;
+}
+
 const RedisNode* RedisRoutes::NodeOf(std::string_view key) const {
-  if (slots.empty()) return masters.empty() ? nullptr : masters[0].node.get();
+  if (slots.empty()) return masters.empty() ? nullptr : masters[0].get();
   const uint16_t at = slots[RedisSlot(key)];
-  return at == kNobody ? nullptr : masters[at].node.get();
+  return at == kNobody ? nullptr : masters[at].get();
 }
 
 const std::shared_ptr<RedisConnection>& RedisRoutes::ConnectionOf(const RedisNode& node,
@@ -150,9 +159,8 @@ void RedisCore::SetRoutes(std::shared_ptr<RedisRoutes> routes) {
     MutexLock lock(&mu_);
     routes_error_ = absl::OkStatus();
     std::erase_if(nodes_, [&](const auto& each) {
-      const bool serves =
-          std::any_of(routes->masters.begin(), routes->masters.end(),
-                      [&](const RedisRoutes::Master& m) { return m.node == each.second; });
+      const bool serves = std::find(routes->masters.begin(), routes->masters.end(), each.second) !=
+                          routes->masters.end();
       if (!serves) gone.push_back(each.second);
       return !serves;
     });
@@ -344,8 +352,8 @@ bool RedisCore::AllUp() const {
 
 bool RedisCore::AllUpLocked() const {
   if (routes_ == nullptr || !routes_error_.ok()) return false;
-  for (const RedisRoutes::Master& master : routes_->masters) {
-    for (const auto& connection : master.node->connections) {
+  for (const auto& master : routes_->masters) {
+    for (const auto& connection : master->connections) {
       if (!connection->ready()) return false;
     }
   }

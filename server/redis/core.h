@@ -27,6 +27,9 @@ namespace larder {
 struct RedisNode {
   std::string address;
   std::vector<std::shared_ptr<RedisConnection>> connections;
+
+  // One that is up and has the fewest commands under way; any, when none is up.
+  const std::shared_ptr<RedisConnection>& LeastBusy() const;
 };
 
 // Who serves what. Immutable: a new one replaces it.
@@ -34,13 +37,7 @@ struct RedisRoutes {
   static constexpr size_t kSlots = 16384;
   static constexpr uint16_t kNobody = UINT16_MAX;
 
-  struct Master {
-    std::shared_ptr<RedisNode> node;
-    // Names its share of the keys, also when another server takes it over.
-    uint16_t first_slot = 0;
-  };
-  // By first_slot.
-  std::vector<Master> masters;
+  std::vector<std::shared_ptr<RedisNode>> masters;
   // Of a Cluster: index of the master of each slot, or kNobody. Else empty: one serves all.
   std::vector<uint16_t> slots;
 

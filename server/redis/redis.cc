@@ -83,14 +83,20 @@ class RedisImpl : public Redis {
     return RunRedisCommand(core_, std::move(command), deadline);
   }
   Task<RedisReplies> CallMany(std::vector<RedisCommand> commands, MonoNanos deadline) override {
-    return RunRedisCommands(core_, std::move(commands), nullptr, deadline);
+    return RunRedisCommands(core_, std::move(commands), nullptr, RedisOrder::kByKey, deadline);
+  }
+  Task<RedisReplies> ReadMany(std::vector<RedisCommand> commands, MonoNanos deadline) override {
+    return RunRedisCommands(core_, std::move(commands), nullptr, RedisOrder::kNone, deadline);
   }
   Task<RedisReplies> RunMany(const RedisScript* script, std::vector<ScriptCall> calls,
                              MonoNanos deadline) override {
     std::vector<RedisCommand> commands;
     commands.reserve(calls.size());
     for (ScriptCall& call : calls) commands.push_back(EvalSha(*script, std::move(call)));
-    return RunRedisCommands(core_, std::move(commands), script, deadline);
+    return RunRedisCommands(core_, std::move(commands), script, RedisOrder::kByKey, deadline);
+  }
+  Task<RedisReplies> CallMasters(RedisCommand command, MonoNanos deadline) override {
+    return RunRedisOnMasters(core_, std::move(command), deadline);
   }
   Task<absl::StatusOr<RedisScanPage>> Scan(std::string cursor, std::string match, size_t count,
                                            MonoNanos deadline) override {

@@ -130,9 +130,14 @@ class Redis {
 
   // `deadline` is of clock->Mono().
   virtual Task<absl::StatusOr<RedisReply>> Call(RedisCommand command, MonoNanos deadline) = 0;
-  // One answer each, in order. Commands for the same node travel together: one round trip a node,
-  // redirections apart. More than pending_per_connection_max for one connection are refused.
+  // One answer each, in order. Commands for the same node travel at the same time: one round trip a
+  // node, redirections apart. More than pending_per_connection_max for one connection are refused.
   virtual Task<std::vector<absl::StatusOr<RedisReply>>> CallMany(std::vector<RedisCommand> commands,
+                                                                 MonoNanos deadline) = 0;
+  // The same for commands that change nothing and need not wait their turn: they may overtake a
+  // change of their key that is still under way. What goes to one node goes on one connection, one
+  // write and one read on either side, however many connections there are.
+  virtual Task<std::vector<absl::StatusOr<RedisReply>>> ReadMany(std::vector<RedisCommand> commands,
                                                                  MonoNanos deadline) = 0;
   // args of each command: the keys, then the other arguments (without the count of keys).
   struct ScriptCall {
@@ -142,8 +147,12 @@ class Redis {
   virtual Task<std::vector<absl::StatusOr<RedisReply>>> RunMany(const RedisScript* script,
                                                                 std::vector<ScriptCall> calls,
                                                                 MonoNanos deadline) = 0;
+  // The command to every master: one answer each, in no order; one error when none is known.
+  virtual Task<std::vector<absl::StatusOr<RedisReply>>> CallMasters(RedisCommand command,
+                                                                    MonoNanos deadline) = 0;
   // Walks the keys that match the Redis glob `match` with SCAN, over all masters, in steps of about
-  // `count`. `cursor` empty: from the start.
+  // `count`. `cursor` empty: from the start. What moves with its slot to another master during the
+  // walk is walked there, and may come twice; keys that are on their way may be missing.
   virtual Task<absl::StatusOr<RedisScanPage>> Scan(std::string cursor, std::string match,
                                                    size_t count, MonoNanos deadline) = 0;
   // A command that may wait on the server (XREAD BLOCK): on a connection of its own to the node

@@ -26,6 +26,13 @@ void RedisRound::Add(const std::shared_ptr<RedisConnection>& to, uint32_t positi
   batch->positions.push_back(position);
 }
 
+const std::shared_ptr<RedisConnection>* RedisRound::ConnectionTo(const RedisNode& node) const {
+  for (const auto& each : batches_) {
+    if (each->connection->address() == node.address) return &each->connection;
+  }
+  return nullptr;
+}
+
 bool RedisRound::SendAll(std::coroutine_handle<> waiting, MonoNanos deadline) {
   waiting_ = waiting;
   Batches batches = std::exchange(batches_, {});

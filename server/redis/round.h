@@ -36,6 +36,8 @@ class RedisRound : public RedisReceiver {
   // Adds a command to what is sent next.
   void Add(const std::shared_ptr<RedisConnection>& to, uint32_t position,
            const std::vector<std::string>& args, bool asking);
+  // The connection to this node that something was added for; null when there is none.
+  const std::shared_ptr<RedisConnection>* ConnectionTo(const RedisNode& node) const;
   // co_await it: sends what was added, and goes on when everything is answered, has failed, or the
   // deadline has passed.
   auto Send(MonoNanos deadline) {

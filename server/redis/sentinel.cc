@@ -130,7 +130,7 @@ class Sentinels : public RedisTopology, public RedisReceiver {
     if (!node.ok()) return;
     LogInfo("redis_master", {{"address", named.address}, {"epoch", named.epoch}});
     auto routes = std::make_shared<RedisRoutes>();
-    routes->masters.push_back({*std::move(node)});
+    routes->masters.push_back(*std::move(node));
     core_->SetRoutes(std::move(routes));
   }
 

@@ -10,7 +10,7 @@ class Single : public RedisTopology {
   explicit Single(RedisCore* core) : core_(core) {
     auto routes = std::make_shared<RedisRoutes>();
     // The address was checked when the Redis was made.
-    routes->masters.push_back({*core->NodeAt(core->options().addresses[0])});
+    routes->masters.push_back(*core->NodeAt(core->options().addresses[0]));
     core->SetRoutes(std::move(routes));
   }
 

@@ -137,8 +137,10 @@ class SocketImpl : public RedisSocket {
     if (getsockopt(context_->fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
     if (error != 0) return Failure("cannot connect", error);
     redisEnableKeepAlive(context_);
-    if (tls_ != nullptr) return BeginRedisTls(tls_, context_, host_);
-    return absl::OkStatus();
+    if (tls_ == nullptr) return absl::OkStatus();
+    const absl::StatusOr<ssl_st*> ssl = BeginRedisTls(tls_, context_, host_);
+    if (ssl.ok()) ssl_ = *ssl;
+    return ssl.status();
   }
 
   absl::StatusOr<size_t> Write(const std::vector<iovec>& pieces) override {
@@ -150,7 +152,8 @@ class SocketImpl : public RedisSocket {
       size_t got = 0;
       if (tls_ != nullptr) {
         const size_t before = context_->reader->len;
-        if (redisBufferRead(context_) != REDIS_OK) return Broken();
+        ClearRedisTlsErrors();
+        if (redisBufferRead(context_) != REDIS_OK) return RedisTlsFailure(ssl_, context_);
         got = context_->reader->len - before;
         // The system does not tell of what lies decrypted in the library, so this goes on until
         // there is nothing.
@@ -178,12 +181,9 @@ class SocketImpl : public RedisSocket {
   }
 
   bool holds_bytes() const override { return held_ > 0; }
+  bool waits_for_peer() const override { return ssl_ != nullptr && RedisTlsWaitsForPeer(ssl_); }
 
  private:
-  absl::Status Broken() const {
-    return absl::UnavailableError(StrCat("connection: ", std::string_view(context_->errstr)));
-  }
-
   // Hands on every answer that is complete. False when the sink wants no more.
   absl::StatusOr<bool> Parse(RedisReplySink* sink) {
     redisReader* const reader = context_->reader;
@@ -234,7 +234,9 @@ class SocketImpl : public RedisSocket {
       held_ = taken;
     }
     int done = 0;
-    if (held_ > 0 && redisBufferWrite(context_, &done) != REDIS_OK) return Broken();
+    ClearRedisTlsErrors();
+    if (held_ > 0 && redisBufferWrite(context_, &done) != REDIS_OK)
+      return RedisTlsFailure(ssl_, context_);
     if (done != 0) held_ = 0;
     return taken;
   }
@@ -242,6 +244,8 @@ class SocketImpl : public RedisSocket {
   redisContext* const context_;
   const std::string host_;
   RedisTls* const tls_;
+  // The context's; null without TLS.
+  ssl_st* ssl_ = nullptr;
   const uint64_t reply_bytes_max_;
   std::vector<char>* const buffer_;
   Incoming incoming_;

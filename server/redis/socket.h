@@ -56,6 +56,8 @@ class RedisSocket {
   virtual absl::Status Read(RedisReplySink* sink) = 0;
   // Bytes that the caller passed to Write and that this object still holds.
   virtual bool holds_bytes() const = 0;
+  // What could not be written waits for bytes of the server and not for room, as in a handshake.
+  virtual bool waits_for_peer() const = 0;
 };
 
 }  // namespace larder

@@ -42,8 +42,9 @@ absl::StatusOr<RedisTlsPtr> NewRedisTls(const Redis::Options& options) {
   RedisTlsPtr tls(new RedisTls(context, options.tls_server_name));
   SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
-  // The buffer of a repeated write may have moved.
-  SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  // The buffer of a repeated write may have moved. Not partial writes: hiredis would move the rest
+  // of a large value to the front of its buffer after every record.
+  SSL_CTX_set_mode(context, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   if (options.tls_ca_file.empty()) {
     if (SSL_CTX_set_default_verify_paths(context) != 1) return BadFile("the CAs of", "the system");
   } else if (SSL_CTX_load_verify_locations(context, options.tls_ca_file.c_str(), nullptr) != 1) {
@@ -59,7 +60,8 @@ absl::StatusOr<RedisTlsPtr> NewRedisTls(const Redis::Options& options) {
   return tls;
 }
 
-absl::Status BeginRedisTls(RedisTls* tls, redisContext* context, const std::string& host) {
+absl::StatusOr<ssl_st*> BeginRedisTls(RedisTls* tls, redisContext* context,
+                                      const std::string& host) {
   const std::string& name = tls->server_name.empty() ? host : tls->server_name;
   SSL* const ssl = SSL_new(tls->context);
   if (ssl == nullptr) return absl::UnavailableError("TLS: out of memory");
@@ -71,12 +73,32 @@ absl::Status BeginRedisTls(RedisTls* tls, redisContext* context, const std::stri
     SSL_free(ssl);
     return absl::UnavailableError(StrCat("TLS: cannot check the name \"", name, "\""));
   }
-  // Owns `ssl` from here, also when it fails.
+  // Owns `ssl` from here, unless it fails.
   if (redisInitiateSSL(context, ssl) != REDIS_OK) {
-    return absl::UnavailableError(StrCat("TLS: ", std::string_view(context->errstr)));
+    absl::Status failure = RedisTlsFailure(ssl, context);
+    SSL_free(ssl);
+    return failure;
   }
-  return absl::OkStatus();
+  return ssl;
 }
+
+void ClearRedisTlsErrors() { ERR_clear_error(); }
+
+// hiredis says what errno happens to be, and OpenSSL knows better.
+absl::Status RedisTlsFailure(const ssl_st* ssl, const redisContext* context) {
+  std::string why = context->errstr;
+  const int64_t verified = SSL_get_verify_result(ssl);
+  const auto error = ERR_peek_last_error();
+  if (verified != X509_V_OK) {
+    why = StrCat("certificate verify failed: ",
+                 std::string_view(X509_verify_cert_error_string(verified)));
+  } else if (const char* reason = error == 0 ? nullptr : ERR_reason_error_string(error)) {
+    why = reason;
+  }
+  return absl::UnavailableError(StrCat("TLS: ", why));
+}
+
+bool RedisTlsWaitsForPeer(const ssl_st* ssl) { return SSL_want_read(ssl); }
 
 #else
 
@@ -88,10 +110,15 @@ absl::StatusOr<RedisTlsPtr> NewRedisTls(const Redis::Options& /*options*/) {
       "it");
 }
 
-absl::Status BeginRedisTls(RedisTls* /*tls*/, redisContext* /*context*/,
-                           const std::string& /*host*/) {
+absl::StatusOr<ssl_st*> BeginRedisTls(RedisTls* /*tls*/, redisContext* /*context*/,
+                                      const std::string& /*host*/) {
   return absl::InternalError("TLS without hiredis_ssl");
 }
+void ClearRedisTlsErrors() {}
+absl::Status RedisTlsFailure(const ssl_st* /*ssl*/, const redisContext* /*context*/) {
+  return absl::InternalError("TLS without hiredis_ssl");
+}
+bool RedisTlsWaitsForPeer(const ssl_st* /*ssl*/) { return false; }
 
 #endif
 

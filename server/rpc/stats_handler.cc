@@ -148,6 +148,7 @@ void FillLowerTier(const TierStats& stats, const LowerTierStats& lower, v1::Tier
   to->set_owed(lower.owed);
   to->set_owed_total(lower.owed_total);
   to->set_settled(lower.settled);
+  to->set_full(stats.full);
 }
 
 void FillBreaker(const TierStats& stats, v1::BreakerStats* to) {

@@ -299,9 +299,14 @@ absl::StatusOr<TierRead> DecodeEnvelope(std::string_view full_key, std::string_v
   entry.fresh_until = moment.Mono(head.fresh_until_ms);
   RETURN_IF_ERROR(ReadBody(flags, moment, &body, &read));
   if (!body.rest.empty()) return Bad("bytes after its end");
-  if (moment.NowMs() >= head.usable_until_ms) return TierRead{};
-  read.kind = TierRead::Kind::kEntry;
-  return read;
+  if (moment.NowMs() < head.usable_until_ms) {
+    read.kind = TierRead::Kind::kEntry;
+    return read;
+  }
+  TierRead ended;
+  ended.kind = TierRead::Kind::kEnded;
+  ended.entry.version = head.version;
+  return ended;
 }
 
 }  // namespace larder

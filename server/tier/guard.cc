@@ -268,6 +268,7 @@ Task<absl::StatusOr<Answer>> Call(std::shared_ptr<Shared> shared, Method<Answer,
     const MonoNanos inner_end = end - (end - began) / 10;
     const Attempt<Answer> attempt = Launch<Answer>(
         shared, terms.keys,
+        // NOLINTNEXTLINE(bugprone-use-after-move): what is moved away is not repeated.
         (shared->inner()->*method)(repeatable ? request : std::move(request), inner_end));
     TimerId timer = 0;
     if (!attempt->finished()) {

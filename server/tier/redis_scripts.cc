@@ -16,6 +16,9 @@
 // try: whatever `expect` says, what has the very same version and has not ended is what this change
 // made.
 //
+// A removal of a version is final for that version: it says that its value is not to be had. So a
+// put of the version that is late stays away.
+//
 // SET may be refused while Redis is out of memory. An entry that was to be replaced must not go on
 // being served by everybody who asks Redis, and DEL is always allowed, so it goes; the caller gets
 // the error.
@@ -53,12 +56,14 @@ if type(head) == 'table' or head ~= '' and (#head < 32 or
   head = ''
   bad = 'b'
 end
-local current, there, live = none, false, false
+local current, there, live, known, buried = none, false, false, false, false
 if head ~= '' then
   current = string.sub(head, 9, 16)
   there = less(now, string.sub(head, 17, 24))
   local tombstone_or_negative = string.byte(head, 6) % 4 ~= 0
   live = there and not tombstone_or_negative
+  buried = there and string.byte(head, 6) % 2 == 1
+  known = there or string.byte(head, 6) % 2 == 0
 end
 local existed = live and 'l' or '-'
 
@@ -68,11 +73,12 @@ local holds = again or kind == '' or
     kind == 'a' and not live or
     kind == 'p' and live or
     kind == 'v' and live and current == expected or
-    kind == 'u' and (not there or current == expected)
+    kind == 'u' and (not known or current == expected)
 if not holds then
-  return 'c' .. existed .. bad .. (there and current or none)
+  return 'c' .. existed .. bad .. (known and current or none)
 end
-if less(version, current) then
+local same_removed = buried and current == version and string.byte(envelope, 6) % 2 == 0
+if less(version, current) or same_removed then
   return 'n' .. existed .. bad .. current
 end
 

@@ -32,6 +32,7 @@
 #include "core/key.h"
 #include "tier/envelope.h"
 #include "tier/redis_key.h"
+#include "tier/redis_room.h"
 #include "tier/redis_scripts.h"
 
 namespace larder {
@@ -46,12 +47,21 @@ enum Counter : size_t {
   kSkipped,
   kBadEnvelopes,
   kErrors,
+  kFull,
   kCounters,
 };
 
 bool IsWrongType(const absl::Status& status) {
   return status.code() == absl::StatusCode::kInternal &&
          absl::StrContains(status.message(), "WRONGTYPE");
+}
+
+// Out of memory. Redis before 7 wraps what a command in a script failed with into an error of the
+// script.
+bool IsFull(const absl::Status& status) {
+  return absl::IsResourceExhausted(status) ||
+         (status.code() == absl::StatusCode::kInternal &&
+          absl::StrContains(status.message(), "OOM command not allowed"));
 }
 
 RedisCommand GetCommand(std::string name) {
@@ -88,6 +98,7 @@ class RedisTier : public Tier {
       : redis_(redis),
         options_(options),
         keys_(options.prefix, RedisKeys::Part::kEntry),
+        room_(redis, options.clock),
         counters_(kCounters) {}
 
   Task<absl::StatusOr<std::vector<TierRead>>> Get(std::vector<std::string> full_keys,
@@ -127,6 +138,7 @@ class RedisTier : public Tier {
   Redis* const redis_;
   const RedisTierOptions options_;
   const RedisKeys keys_;
+  const RedisRoom room_;
   CounterBlock counters_;
   // Whether the last call failed, so that those that succeed need no lock.
   std::atomic<bool> failing_{false};
@@ -152,7 +164,7 @@ Task<absl::StatusOr<std::vector<TierRead>>> RedisTier::Get(std::vector<std::stri
       std::vector<RedisCommand> commands;
       commands.reserve(end - begin);
       for (size_t i = begin; i < end; ++i) commands.push_back(GetCommand(keys_.Of(full_keys[i])));
-      replies = co_await redis_->CallMany(std::move(commands), deadline);
+      replies = co_await redis_->ReadMany(std::move(commands), deadline);
     }
     for (size_t i = begin; i < end; ++i) {
       absl::StatusOr<RedisReply>& reply = replies[i - begin];
@@ -215,9 +227,10 @@ Task<absl::StatusOr<std::vector<TierChange>>> RedisTier::Put(std::vector<TierPut
     const bool too_large = put.envelope.size() > options_.envelope_bytes_max;
     const bool conditional = put.expect.kind != Expect::Kind::kAny;
     const bool ends = left <= (conditional ? absl::ZeroDuration() : options_.life_min);
-    absl::Duration life = std::max(left, absl::ZeroDuration()) + options_.linger;
+    absl::Duration life =
+        std::max(std::max(left, absl::ZeroDuration()) + options_.linger, kVersionKept);
     if (too_large || ends) {
-      life = std::max(std::min(life, kTombstoneTtl), absl::Milliseconds(1));
+      life = std::min(life, kTombstoneTtl);
       put.envelope = EncodeTombstone(put.full_key, put.version, options_.clock->Now() + life);
     }
     changes.abouts.push_back({.erase = false, .skipped = too_large || ends});
@@ -306,18 +319,16 @@ TierChange RedisTier::Count(const ChangeAnswer& answer, Changes::About about) {
 absl::Status RedisTier::CountFailures(const Replies& replies) {
   absl::Status first;
   uint64_t failed = 0;
+  uint64_t full = 0;
   for (const auto& reply : replies) {
     if (reply.ok()) continue;
     if (failed++ == 0) first = reply.status();
+    if (IsFull(reply.status())) ++full;
   }
   if (failed == 0) return first;
   counters_.Add(kErrors, failed);
-  // Redis before 7 wraps what a command in a script failed with into an error of the script.
-  if (first.code() == absl::StatusCode::kInternal &&
-      absl::StrContains(first.message(), "OOM command not allowed")) {
-    return absl::ResourceExhaustedError(first.message());
-  }
-  return first;
+  if (full > 0) counters_.Add(kFull, full);
+  return IsFull(first) ? absl::ResourceExhaustedError(first.message()) : first;
 }
 
 // Scan.
@@ -343,7 +354,7 @@ Task<absl::StatusOr<TierPage>> RedisTier::Scan(TierScan scan, MonoNanos deadline
   }
   if (commands.empty()) co_return page;
 
-  const Replies heads = co_await redis_->CallMany(std::move(commands), deadline);
+  const Replies heads = co_await redis_->ReadMany(std::move(commands), deadline);
   const int64_t wall_ms = WallMs();
   size_t kept = 0;
   for (size_t i = 0; i < heads.size(); ++i) {
@@ -396,6 +407,11 @@ TierStats RedisTier::Stats() const {
   stats.skipped = counters_.Sum(kSkipped);
   stats.bad_envelopes = counters_.Sum(kBadEnvelopes);
   stats.errors = counters_.Sum(kErrors);
+  stats.full = counters_.Sum(kFull);
+  const RedisRoom::Usage room = room_.Get();
+  stats.entries = room.entries;
+  stats.bytes = room.bytes;
+  stats.bytes_max = room.bytes_max;
   return stats;
 }
 

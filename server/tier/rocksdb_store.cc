@@ -1,20 +1,3 @@
-// Memory. One block cache of `memory_bytes` is charged for everything: blocks, filters and indexes,
-// the readers of open files, filters under construction, and the memtables through the write buffer
-// manager, which get a quarter. So the figure that an operator sets is the figure that it takes;
-// filters and indexes are cut into pieces of 4 KiB that come and go like any block, because whole
-// ones would be 5 bytes an entry whether anybody reads it or not.
-//
-// Leveled compaction. With sizes chosen from the top level down, nine tenths of the data lie in one
-// sorted run, so a read looks at one block after one filter, and dead versions take a tenth of the
-// room. Rejected: FIFO compaction, which keeps every file in level 0 and makes a read ask hundreds
-// of filters; universal compaction, which needs as much free space again for its largest merge,
-// under a cap the worst of all.
-//
-// No compression. Values that pay off were compressed by the engine, before they came here. For
-// those that were not, and half of which compresses, LZ4 would take 38% off the files and slow
-// writes down by a third, for reads that are as fast as without (db_bench, a million entries of 243
-// bytes).
-
 // The log is replayed to its end or not at all: kTolerateCorruptedTailRecords takes a last record
 // that was cut short, as kill -9 leaves it, and answers Corruption for everything else. RocksDB's
 // default would drop all that follows a flipped bit and go on, and erased keys would be back.
@@ -25,6 +8,13 @@
 // log whose last write failed when it has nothing to flush, and the next write to it fails again,
 // or ends the process where assertions are on, as in Debian's library. Its automatic recovery is
 // off for the same reason. Anything corrupt: the store is dropped.
+//
+// What cannot be had, the folder or the database in it, is tried again by Heal, with pauses that
+// double: a full disk, a volume that is mounted late and a broken controller look the same from
+// here, and none of them should need somebody to restart what works without. Only what no waiting
+// mends ends the start: a path that is no folder, no right to it, another process in it. When the
+// same is found later, as when another process was faster on the volume that came, it is waited for
+// like the rest, because a service that runs is not ended for a cache.
 
 #include "tier/rocksdb_store.h"
 
@@ -33,10 +23,8 @@
 #include <rocksdb/convenience.h>
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
-#include <rocksdb/filter_policy.h>
 #include <rocksdb/listener.h>
 #include <rocksdb/options.h>
-#include <rocksdb/table.h>
 #include <rocksdb/write_buffer_manager.h>
 
 #include <algorithm>
@@ -50,24 +38,20 @@
 namespace larder {
 namespace {
 
-// Bounds of what one compaction takes at a time, and so of the room that it needs: files, and files
-// of level 0, each a memtable. Writes wait when there are more of those.
-constexpr int kFilesACompaction = 8;
-constexpr int kLevelZeroFilesMax = 12;
 // What has to fit on a disk that was full, before the database is opened again.
 constexpr size_t kSpaceBytes = 1 << 20;
-constexpr int kFailuresMax = 3;
-constexpr absl::Duration kRetryAfter = absl::Seconds(5);
+// RocksDB's errors other than damage may pass; a database that it cannot open so often is dropped.
+constexpr int kFailuresMax = 5;
+
+// Whether a folder that cannot be had is the operator's to mend, and not the disk's fault.
+bool IsMistake(const absl::Status& status) {
+  return absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status) ||
+         absl::IsPermissionDenied(status);
+}
 
 bool IsDamage(const rocksdb::Status& status) {
   return status.IsCorruption() || status.IsNotFound() || status.IsPathNotFound() ||
          status.IsInvalidArgument() || status.IsNotSupported();
-}
-
-uint64_t FloorPowerOfTwo(uint64_t value) {
-  uint64_t power = 1;
-  while (power <= value / 2) power *= 2;
-  return power;
 }
 
 }  // namespace
@@ -100,9 +84,8 @@ class RocksStore::Listener : public rocksdb::EventListener {
   RocksStore* const store_;
 };
 
-RocksStore::RocksStore(const RocksTierOptions& options, std::unique_ptr<RocksState> state)
+RocksStore::RocksStore(const RocksTierOptions& options)
     : options_(options),
-      state_(std::move(state)),
       cutoff_(options.clock),
       cache_(rocksdb::NewLRUCache(options.memory_bytes)),
       memtables_(std::make_shared<rocksdb::WriteBufferManager>(options.memory_bytes / 4, cache_)),
@@ -110,8 +93,9 @@ RocksStore::RocksStore(const RocksTierOptions& options, std::unique_ptr<RocksSta
       listener_(std::make_shared<Listener>(this)) {}
 
 absl::StatusOr<std::unique_ptr<RocksStore>> RocksStore::Open(const RocksTierOptions& options) {
-  ASSIGN_OR_RETURN(auto state, RocksState::Open(options.path, options.boot_id));
-  std::unique_ptr<RocksStore> store(new RocksStore(options, std::move(state)));
+  std::unique_ptr<RocksStore> store(new RocksStore(options));
+  absl::Status claimed = store->Claim();
+  if (IsMistake(claimed)) return claimed;
   store->OpenDb();
   return store;
 }
@@ -125,66 +109,15 @@ RocksStore::~RocksStore() {
   if (healthy) CloseDb(/*in_order=*/true);
 }
 
-uint64_t RocksStore::write_buffer_bytes() const {
-  const uint64_t most = std::min(options_.memory_bytes / 8, options_.max_bytes / 128);
-  return std::clamp<uint64_t>(FloorPowerOfTwo(most), 256 << 10, 128 << 20);
-}
-
-uint64_t RocksStore::file_bytes() const {
-  return std::clamp<uint64_t>(FloorPowerOfTwo(options_.max_bytes / 128), 256 << 10, 64 << 20);
-}
-
-rocksdb::Options RocksStore::DbOptions() {
-  rocksdb::BlockBasedTableOptions table;
-  table.block_cache = cache_;
-  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
-  table.index_type = rocksdb::BlockBasedTableOptions::kTwoLevelIndexSearch;
-  table.partition_filters = true;
-  table.cache_index_and_filter_blocks = true;
-  table.pin_top_level_index_and_filter = true;
-  table.pin_l0_filter_and_index_blocks_in_cache = true;
-  table.data_block_index_type = rocksdb::BlockBasedTableOptions::kDataBlockBinaryAndHash;
-  table.optimize_filters_for_memory = true;
-  table.format_version = 5;
-  for (const auto role :
-       {rocksdb::CacheEntryRole::kBlockBasedTableReader,
-        rocksdb::CacheEntryRole::kFilterConstruction, rocksdb::CacheEntryRole::kFileMetadata}) {
-    table.cache_usage_options.options_overrides[role].charged =
-        rocksdb::CacheEntryRoleOptions::Decision::kEnabled;
-  }
-
-  rocksdb::Options options;
-  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
-  if (options_.env != nullptr) options.env = options_.env;
-  options.create_if_missing = true;
-  options.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
-  options.max_background_jobs = 2;
-  options.max_bgerror_resume_count = 0;
-  options.listeners = {listener_};
-  options.compaction_filter = filter_.get();
-  options.table_properties_collector_factories = {NewSampleCollectorFactory()};
-  options.compression = rocksdb::kNoCompression;
-  options.write_buffer_manager = memtables_;
-  options.write_buffer_size = write_buffer_bytes();
-  options.max_write_buffer_number = 3;
-  options.level_compaction_dynamic_level_bytes = true;
-  options.max_bytes_for_level_base = 4 * write_buffer_bytes();
-  options.target_file_size_base = file_bytes();
-  options.max_compaction_bytes = kFilesACompaction * file_bytes();
-  options.level0_slowdown_writes_trigger = kLevelZeroFilesMax * 2 / 3;
-  options.level0_stop_writes_trigger = kLevelZeroFilesMax;
-  options.avoid_unnecessary_blocking_io = true;
-  options.bytes_per_sync = 1 << 20;
-  options.keep_log_file_num = 2;
-  options.max_log_file_size = 1 << 20;
-  options.info_log_level = rocksdb::WARN_LEVEL;
-  options.stats_dump_period_sec = 0;
-  options.stats_persist_period_sec = 0;
-  return options;
+absl::Status RocksStore::Claim() {
+  if (state_ != nullptr) return absl::OkStatus();
+  ASSIGN_OR_RETURN(state_, RocksState::Open(options_.path, options_.boot_id));
+  return absl::OkStatus();
 }
 
 // Opens what is there, or an empty one in its place.
 absl::Status RocksStore::OpenOrDrop() {
+  RETURN_IF_ERROR(Claim());
   RETURN_IF_ERROR(DropUntrusted());
   RETURN_IF_ERROR(state_->MarkOpen());
   const rocksdb::Options options = DbOptions();
@@ -233,18 +166,33 @@ void RocksStore::OpenDb() {
   {
     MutexLock lock(&mu_);
     damage_.clear();
-    trouble_ = "opening";
+    // While it is tried again, why the last attempt failed tells more.
+    if (trouble_.empty()) trouble_ = "opening";
   }
   takes_writes_ = true;
   const absl::Status status = OpenOrDrop();
   if (!status.ok()) {
-    takes_writes_ = false;
-    LogWarning("l2_unavailable", {{"path", options_.path}, {"why", status}});
-    next_attempt_ = MonoAfter(Clock::System()->Mono(), kRetryAfter);
+    NoteUnavailable(status);
+    return;
   }
+  pause_ = absl::ZeroDuration();
+  if (!told_.empty()) LogInfo("l2_available_again", {{"path", options_.path}});
+  told_.clear();
   MutexLock lock(&mu_);
   // Unless the database has met a full disk in the meantime.
-  if (!status.ok() || takes_writes()) trouble_ = std::string(status.message());
+  if (takes_writes()) trouble_.clear();
+}
+
+void RocksStore::NoteUnavailable(const absl::Status& why) {
+  takes_writes_ = false;
+  pause_ = std::clamp(2 * pause_, options_.reopen_first, options_.reopen_max);
+  next_attempt_ = MonoAfter(options_.clock->Mono(), pause_);
+  // Once for each reason, not for each attempt.
+  if (told_ != why.message()) LogWarning("l2_unavailable", {{"path", options_.path}, {"why", why}});
+  told_ = std::string(why.message());
+  MutexLock lock(&mu_);
+  damage_.clear();
+  trouble_ = told_;
 }
 
 std::shared_ptr<rocksdb::DB> RocksStore::db() const {
@@ -255,7 +203,23 @@ std::shared_ptr<rocksdb::DB> RocksStore::db() const {
 std::string RocksStore::state() const {
   MutexLock lock(&mu_);
   if (!damage_.empty()) return StrCat("damaged: ", damage_);
-  return trouble_.empty() ? "ok" : trouble_;
+  if (!trouble_.empty()) return trouble_;
+  return shortage_.empty() ? "ok" : shortage_;
+}
+
+void RocksStore::SetShortage(std::string why) {
+  bool was_short;
+  {
+    MutexLock lock(&mu_);
+    was_short = !shortage_.empty();
+    shortage_ = why;
+  }
+  if (was_short == !why.empty()) return;
+  if (why.empty()) {
+    LogInfo("l2_has_room", {{"path", options_.path}});
+  } else {
+    LogWarning("l2_short_of_disk", {{"path", options_.path}, {"why", why}});
+  }
 }
 
 void RocksStore::WaitForChange(absl::Duration timeout) {
@@ -308,7 +272,7 @@ void RocksStore::Heal() {
     db.reset();
     Rebuild(damage);
   } else if (db == nullptr) {
-    if (Clock::System()->Mono() >= next_attempt_) OpenDb();
+    if (options_.clock->Mono() >= next_attempt_) OpenDb();
   } else if (!takes_writes()) {
     db.reset();
     if (!HasSpace()) return;
@@ -332,12 +296,9 @@ void RocksStore::Rebuild(const std::string& damage) {
   const absl::Status dropped = DropDamaged(damage);
   if (dropped.ok()) {
     OpenDb();
-    return;
+  } else {
+    NoteUnavailable(dropped);
   }
-  LogWarning("l2_unavailable", {{"path", options_.path}, {"why", dropped}});
-  MutexLock lock(&mu_);
-  damage_.clear();
-  trouble_ = std::string(dropped.message());
 }
 
 void RocksStore::CloseDb(bool in_order) {
@@ -358,11 +319,6 @@ void RocksStore::CloseDb(bool in_order) {
   if (!flushed || !closed) return;
   const absl::Status marked = state_->MarkClosed();
   if (!marked.ok()) LogWarning("l2_not_marked_closed", {{"path", options_.path}, {"why", marked}});
-}
-
-uint64_t RocksStore::compaction_bytes_max() const {
-  // What it reads of level 0 and of the level below, and the log and the memtables meanwhile.
-  return 2 * kLevelZeroFilesMax * write_buffer_bytes() + kFilesACompaction * file_bytes();
 }
 
 uint64_t RocksStore::memory_used() const { return cache_->GetUsage(); }

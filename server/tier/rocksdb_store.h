@@ -1,5 +1,5 @@
-// RocksStore is the database under the RocksDB tier: opened, watched, dropped and made anew when it
-// is damaged, closed in order.
+// RocksStore is the database under the RocksDB tier: opened, again and again if need be, watched,
+// dropped and made anew when it is damaged, closed in order.
 // Thread safety: any method, any thread. Blocks where it says so.
 //
 // A damaged database is replaced by an empty one by Heal. The erased keys that it knew are
@@ -46,6 +46,9 @@ class RocksStore {
   bool takes_writes() const { return takes_writes_.load(std::memory_order_relaxed); }
   // `ok`, or what is wrong.
   std::string state() const;
+  // Puts are skipped for want of room, and why; empty: they are not. Of what is wrong it is the
+  // least.
+  void SetShortage(std::string why);
 
   // A read or a write answered `status`. Corruption asks for a new database.
   void Report(const rocksdb::Status& status);
@@ -62,6 +65,7 @@ class RocksStore {
   void NoteVersion(Version version);
 
   const RocksTierOptions& options() const { return options_; }
+  // REQUIRES: there is or was a database.
   const std::string& db_path() const { return state_->db_path(); }
   // The size of a full file, and how much more than its entries take may be on disk at a time.
   uint64_t file_bytes() const;
@@ -73,14 +77,18 @@ class RocksStore {
  private:
   class Listener;
 
-  RocksStore(const RocksTierOptions& options, std::unique_ptr<RocksState> state);
+  explicit RocksStore(const RocksTierOptions& options);
 
   // What one memtable takes before it is written out.
   uint64_t write_buffer_bytes() const;
   rocksdb::Options DbOptions();
+  // The folder, unless it is there already.
+  absl::Status Claim();
   // Opens the database after a look at what is there. Sets what state() says.
   void OpenDb();
   absl::Status OpenOrDrop();
+  // There is no database, and a next attempt is due after a pause.
+  void NoteUnavailable(const absl::Status& why);
   absl::Status DropUntrusted();
   absl::Status DropDamaged(const std::string& what);
   void CloseDb(bool in_order);
@@ -89,7 +97,7 @@ class RocksStore {
   void RefuseWrites(const std::string& why);
 
   const RocksTierOptions options_;
-  const std::unique_ptr<RocksState> state_;
+  std::unique_ptr<RocksState> state_;  // null until the folder could be had
   RocksCutoff cutoff_;
   std::atomic<Version> newest_{kNoVersion};
   std::shared_ptr<rocksdb::Cache> cache_;
@@ -104,6 +112,7 @@ class RocksStore {
   std::shared_ptr<rocksdb::DB> db_ ABSL_GUARDED_BY(mu_);
   // Why there is no database, or no writes; empty when all is well.
   std::string trouble_ ABSL_GUARDED_BY(mu_);
+  std::string shortage_ ABSL_GUARDED_BY(mu_);
   // What was found damaged since the database was opened; empty when nothing was.
   std::string damage_ ABSL_GUARDED_BY(mu_);
 
@@ -111,9 +120,13 @@ class RocksStore {
   CondVar bell_;
   bool rung_ ABSL_GUARDED_BY(bell_mu_) = false;
 
-  // Heal's own: attempts to open in a row that failed, and when the next is due.
+  // Heal's own: how often in a row RocksDB could not open the database, and what is known of the
+  // attempts to have it since it was lost: the pause after the last, when the next is due, and what
+  // the log was told.
   int failures_ = 0;
+  absl::Duration pause_;
   MonoNanos next_attempt_ = 0;
+  std::string told_;
 };
 
 }  // namespace larder

@@ -14,7 +14,8 @@
 // puts are skipped: this is what holds when writes come faster than compaction makes room, to the
 // byte, because what was written since the last measurement is added to it. What is above, a
 // twentieth and what one compaction takes, is for files that are being written while those they
-// replace are still there. A disk that fills up from elsewhere makes all three smaller.
+// replace are still there. A disk that fills up from elsewhere makes all three smaller; when that
+// is why puts are skipped, the store says so.
 //
 // Rejected: deleting whole files, which cover ranges of keys and not of ages, and take young
 // tombstones with them; deleting single keys, each of which is a write, and frees nothing before
@@ -30,6 +31,8 @@
 #include <algorithm>
 #include <unordered_map>
 #include <utility>
+
+#include "base/strings.h"
 
 namespace larder {
 namespace {
@@ -48,7 +51,10 @@ constexpr uint64_t kDiskReserveMin = 64 << 20;
 }  // namespace
 
 RocksSweep::RocksSweep(RocksStore* store)
-    : store_(store), limit_(store->options().max_bytes), thread_([this] { Loop(); }) {}
+    : store_(store),
+      limit_(store->options().max_bytes),
+      bytes_max_(store->options().max_bytes),
+      thread_([this] { Loop(); }) {}
 
 RocksSweep::~RocksSweep() {
   stopping_ = true;
@@ -71,13 +77,12 @@ void RocksSweep::Run() {
     const auto db = store_->db();
     if (db == nullptr) return;
     const uint64_t target = Measure(db.get());
-    std::vector<File> files = Files(db.get());
+    const std::vector<File> files = Files(db.get());
     // What lies there beside the files in use counts, too: rather a little more of the oldest than
     // new entries that find no room.
     const bool tight = bytes() > target;
     if (tight) RaiseCutoff(files, bytes() - target + bytes() / kSpareShare);
-    if (!CompactWorst(db.get(), std::move(files), tight ? kDeadShareMinWhenFull : kDeadShareMin))
-      return;
+    if (!CompactWorst(db.get(), files, tight ? kDeadShareMinWhenFull : kDeadShareMin)) return;
   }
 }
 
@@ -93,8 +98,25 @@ uint64_t RocksSweep::Measure(rocksdb::DB* db) {
   const uint64_t most =
       std::min(store_->options().max_bytes, bytes() + (free > reserve ? free - reserve : 0));
   const uint64_t margin = std::min(most / 4, most / 20 + store_->compaction_bytes_max());
-  limit_ = most - margin;
-  return most - margin - margin / 2;
+  const uint64_t limit = most - margin;
+  const uint64_t target = limit - margin / 2;
+  limit_ = limit;
+  bytes_max_ = most;
+  NoteShortage(free, reserve, most < store_->options().max_bytes, limit, target);
+  return target;
+}
+
+void RocksSweep::NoteShortage(uint64_t free, uint64_t reserve, bool by_disk, uint64_t limit,
+                              uint64_t target) {
+  // Begins where puts are skipped and ends where room is no longer made, so that it does not come
+  // and go with each round. At its own size a store skips puts now and then; that is no trouble.
+  short_ = by_disk && bytes() > (short_ ? target : limit);
+  std::string why;
+  if (short_) {
+    why = StrCat("new entries are skipped: ", free >> 20, " MiB of the disk are free, and ",
+                 reserve >> 20, " MiB are kept free for others");
+  }
+  store_->SetShortage(std::move(why));
 }
 
 std::vector<RocksSweep::File> RocksSweep::Files(rocksdb::DB* db) {
@@ -155,7 +177,8 @@ double RocksSweep::DeadShare(const File& file) const {
   return static_cast<double>(dead) / static_cast<double>(file.sample.size());
 }
 
-bool RocksSweep::CompactWorst(rocksdb::DB* db, std::vector<File> files, double dead_share_min) {
+bool RocksSweep::CompactWorst(rocksdb::DB* db, const std::vector<File>& files,
+                              double dead_share_min) {
   const File* worst = nullptr;
   double most = 0;
   for (const File& file : files) {

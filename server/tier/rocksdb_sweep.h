@@ -36,6 +36,8 @@ class RocksSweep {
   // As of the last round.
   uint64_t bytes() const { return measured_.load(std::memory_order_relaxed); }
   uint64_t entries() const { return entries_.load(std::memory_order_relaxed); }
+  // What it may take: less than was configured when the disk has less.
+  uint64_t bytes_max() const { return bytes_max_.load(std::memory_order_relaxed); }
 
  private:
   struct File {
@@ -48,23 +50,28 @@ class RocksSweep {
 
   void Loop();
   // Returns the size above which room is made.
-  uint64_t Measure(rocksdb::DB* db);
+  uint64_t Measure(rocksdb::DB* db) ABSL_EXCLUSIVE_LOCKS_REQUIRED(running_);
+  // Tells the store whether, by what the disk has left, puts are skipped.
+  void NoteShortage(uint64_t free, uint64_t reserve, bool by_disk, uint64_t limit, uint64_t target)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(running_);
   static std::vector<File> Files(rocksdb::DB* db);
   // Raises the cutoff so far that `excess` bytes of `files` are dead.
   void RaiseCutoff(const std::vector<File>& files, uint64_t excess);
   double DeadShare(const File& file) const;
   // Writes the file with the most dead bytes anew, if that is worth it. False when none was.
-  bool CompactWorst(rocksdb::DB* db, std::vector<File> files, double dead_share_min);
+  bool CompactWorst(rocksdb::DB* db, const std::vector<File>& files, double dead_share_min);
 
   RocksStore* const store_;
   std::atomic<uint64_t> measured_{0};
   std::atomic<uint64_t> written_{0};
   std::atomic<uint64_t> limit_;
+  std::atomic<uint64_t> bytes_max_;
   std::atomic<uint64_t> entries_{0};
   std::atomic<bool> stopping_{false};
   // Held through a whole round, I/O included: all it does is keep rounds apart, and only Run takes
   // it.
   Mutex running_;
+  bool short_ ABSL_GUARDED_BY(running_) = false;
   std::thread thread_;
 };
 

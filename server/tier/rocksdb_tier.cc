@@ -78,6 +78,10 @@ absl::Status Check(const RocksTierOptions& options) {
       InRange("life_min in seconds", absl::ToDoubleSeconds(options.life_min), 0.0, 3600.0));
   RETURN_IF_ERROR(InRange("sweep_period in seconds", absl::ToDoubleSeconds(options.sweep_period),
                           0.01, 3600.0));
+  RETURN_IF_ERROR(InRange("reopen_first in seconds", absl::ToDoubleSeconds(options.reopen_first),
+                          0.01, 3600.0));
+  RETURN_IF_ERROR(InRange("reopen_max in seconds", absl::ToDoubleSeconds(options.reopen_max),
+                          absl::ToDoubleSeconds(options.reopen_first), 3600.0));
   if (options.executor == nullptr) return absl::InvalidArgumentError("rocksdb: no executor");
   return absl::OkStatus();
 }
@@ -336,7 +340,7 @@ TierStats RocksTierImpl::Stats() const {
   stats.errors = counters_.Sum(kRocksErrors);
   stats.entries = sweep_.entries();
   stats.bytes = sweep_.bytes();
-  stats.bytes_max = options_.max_bytes;
+  stats.bytes_max = sweep_.bytes_max();
   stats.memory_bytes = store_->memory_used();
   stats.evictions = store_->cutoff().evicted.load();
   return stats;

@@ -3,7 +3,7 @@
 // Thread safety: as any tier. What is in memory is read on the calling thread; what needs the disk
 // and all changes run on threads of the tier's own, and the task goes on on the executor.
 // Errors of a call: kResourceExhausted: the disk is full, while reads go on, or too much waits;
-// kUnavailable: the database is being made anew, or it cannot be had at all; kDeadlineExceeded: it
+// kUnavailable: the database is being made anew, or it cannot be had for now; kDeadlineExceeded: it
 // waited until its time was over, and did nothing.
 //
 // It is a cache, and a cache that is damaged is dropped, never believed and never a reason not to
@@ -51,6 +51,10 @@ struct RocksTierOptions {
   size_t entry_bytes_max = 64 << 20;
   // How often it looks after its size, its health and ended entries; 10 ms to 1 hour.
   absl::Duration sweep_period = absl::Seconds(1);
+  // The pause before a database or a folder that cannot be had is tried again, doubled each time up
+  // to the second; 10 ms to 1 hour. It is also no shorter than sweep_period.
+  absl::Duration reopen_first = absl::Seconds(1);
+  absl::Duration reopen_max = absl::Seconds(30);
 
   // Where tasks go on. Outlives the tier and all calls of it.
   Executor* executor = nullptr;
@@ -76,9 +80,11 @@ class RocksTier : public Tier {
   virtual void Sweep() = 0;
 };
 
-// Blocks. InvalidArgument: an option out of its range. FailedPrecondition: another process has the
-// folder. Others: the folder cannot be had. A database that cannot be opened is no error: the tier
-// answers kUnavailable, says so in its Stats, and tries again.
+// Blocks. An error is the operator's to mend. InvalidArgument: an option out of its range.
+// FailedPrecondition: another process has the folder, or it is none. PermissionDenied: it may not
+// be written. A folder that cannot be had for another reason, as on a full disk, and a database
+// that cannot be opened are no errors: the tier answers kUnavailable, says so in its Stats, and
+// tries again until it comes.
 absl::StatusOr<std::unique_ptr<RocksTier>> NewRocksTier(const RocksTierOptions& options);
 
 }  // namespace larder

@@ -47,6 +47,8 @@ RocksDecision DecidePut(const TierPut& put, const std::optional<EnvelopeHead>& h
   TierChange& change = decision.change;
   const bool live = held.has_value() && held->live(now_ms);
   const bool counts = held.has_value() && now_ms < held->usable_until_ms;
+  // A tombstone whose time is over is nothing; an entry that has ended still is of its version.
+  const bool guards = held.has_value() && (counts || !held->tombstone);
   change.existed = live;
   if (held.has_value()) change.current = held->version;
   const bool same = counts && !held->tombstone && held->version == put.version;
@@ -64,16 +66,15 @@ RocksDecision DecidePut(const TierPut& put, const std::optional<EnvelopeHead>& h
       holds = live && held->version == put.expect.version;
       break;
     case Expect::Kind::kUnchanged:
-      holds = !counts || held->version == put.expect.version;
+      holds = !guards || held->version == put.expect.version;
       break;
   }
   if (!holds && !same) {
     change.outcome = Outcome::kConditionFailed;
     return decision;
   }
-  // A tombstone whose time is over is nothing; an entry that has ended still is of its version.
-  const bool guards = held.has_value() && (counts || !held->tombstone);
-  if (guards && held->version > put.version) {
+  const bool removed = counts && held->tombstone && held->version == put.version;
+  if (guards && (held->version > put.version || (removed && worth))) {
     change.outcome = Outcome::kNewerExists;
     return decision;
   }

@@ -33,6 +33,7 @@ struct TierRead {
   enum class Kind : uint8_t {
     kAbsent,     // nothing, or something that could not be read, which was counted
     kTombstone,  // erased; entry.version is that of the removal
+    kEnded,      // an entry whose life is over; entry.version is known yet
     kEntry,      // an entry that may be served; it may be negative
   };
   Kind kind = Kind::kAbsent;
@@ -102,29 +103,30 @@ struct TierPage {
 
 // Monotonic counts since the start, and what is there now.
 struct TierStats {
-  std::string name;           // `rocksdb`, `redis`
-  std::string state;          // `ok`, or why not, in a few words
-  uint64_t gets = 0;          // keys asked for
-  uint64_t hits = 0;          // live entries found
-  uint64_t puts = 0;          // entries kept
-  uint64_t erases = 0;        // tombstones written
-  uint64_t outdated = 0;      // changes refused because something newer was there
-  uint64_t skipped = 0;       // puts that were not worth their room
-  uint64_t bad_envelopes = 0; // read as a miss
-  uint64_t errors = 0;        // keys of calls that failed, whatever the cause
+  std::string name;            // `rocksdb`, `redis`
+  std::string state;           // `ok`, or why not, in a few words
+  uint64_t gets = 0;           // keys asked for
+  uint64_t hits = 0;           // live entries found
+  uint64_t puts = 0;           // entries kept
+  uint64_t erases = 0;         // tombstones written
+  uint64_t outdated = 0;       // changes refused because something newer was there
+  uint64_t skipped = 0;        // puts that were not worth their room
+  uint64_t bad_envelopes = 0;  // read as a miss
+  uint64_t errors = 0;         // keys of calls that failed, whatever the cause
+  uint64_t full = 0;           // the part of them that it refused for want of room
   // What only some tiers know; 0 elsewhere.
   uint64_t entries = 0;       // estimated
-  uint64_t bytes = 0;         // on disk, or in Redis
-  uint64_t bytes_max = 0;     // that it may take; 0: not limited by larder
+  uint64_t bytes = 0;         // on disk, or in the memory of Redis, which may hold other things too
+  uint64_t bytes_max = 0;     // that it may take; 0: not limited
   uint64_t memory_bytes = 0;  // of this process
   uint64_t evictions = 0;
   // The guard's.
   uint64_t timeouts = 0;
   uint64_t retries = 0;
-  uint64_t rejected = 0;      // keys of calls refused because the breaker was open
+  uint64_t rejected = 0;  // keys of calls refused because the breaker was open
   uint64_t breaker_opened = 0;
-  std::string breaker;        // `closed`, `open`, `half-open`; empty without a guard
-  std::string breaker_reason; // what opened it last
+  std::string breaker;         // `closed`, `open`, `half-open`; empty without a guard
+  std::string breaker_reason;  // what opened it last
 };
 
 class Tier {
@@ -147,6 +149,10 @@ class Tier {
 
 // How long a tombstone stays at least: longer than any load, lease or write may be late.
 inline constexpr absl::Duration kTombstoneTtl = absl::Minutes(10);
+// How long the version of an entry is known at least after its put, also when its life ends before:
+//   1: a load begins.  2: Set, to live a second.  3: it has ended.  4: the load's value arrives.
+// At 4, nothing but the version of 2 tells that the value is late.
+inline constexpr absl::Duration kVersionKept = absl::Minutes(1);
 
 }  // namespace larder
 

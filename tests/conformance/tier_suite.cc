@@ -60,6 +60,8 @@ std::string TierSuite::Value(std::string_view key) {
   switch (read.kind) {
     case Kind::kAbsent:
       return "(absent)";
+    case Kind::kEnded:
+      return absl::StrCat("(ended ", read.entry.version, ")");
     case Kind::kTombstone:
       return absl::StrCat("(tombstone ", read.entry.version, ")");
     case Kind::kEntry:
@@ -238,14 +240,32 @@ TEST_P(TierSuite, TombstoneStaysForItsTimeAndNoLonger) {
   EXPECT_EQ(Value(Key("k")), "(absent)");
 }
 
-TEST_P(TierSuite, EntryIsAbsentFromItsEndOn) {
-  Put(Key("k"), 10, "ten");
-  clock().Advance(absl::Seconds(59));
+TEST_P(TierSuite, EntryIsServedToItsEndAndItsVersionIsKnownForLonger) {
+  const std::string key = Key("k");
+  EntryFields fields = Fields(key, 10, "ten");
+  fields.fresh_until = fields.usable_until = clock().Mono() + 30'000'000'000;
+  Put(PutOf(fields));
+  clock().Advance(absl::Milliseconds(29'990));
   EXPECT_EQ(Value(Key("k")), "ten");
-  clock().Advance(absl::Seconds(1));
-  EXPECT_EQ(Value(Key("k")), "(absent)");
+  clock().Advance(absl::Milliseconds(10));
+  EXPECT_EQ(Value(Key("k")), "(ended 10)");
+  EXPECT_EQ(Put(Key("k"), 9, "nine").outcome, Outcome::kNewerExists);
+  clock().Advance(kVersionKept - absl::Seconds(31));
+  EXPECT_EQ(Value(Key("k")), "(ended 10)");
   EXPECT_FALSE(Put(Key("k"), 11, "eleven").existed);
   EXPECT_EQ(Value(Key("k")), "eleven");
+}
+
+// 1: a put is under way.  2: its caller gives it up and removes what it may have left.  3: it
+// arrives.
+TEST_P(TierSuite, RemovalOfAVersionIsFinalForThatVersion) {
+  Erase(Key("k"), 10);
+  const TierChange late = Put(Key("k"), 10, "ten");
+  EXPECT_EQ(late.outcome, Outcome::kNewerExists);
+  EXPECT_EQ(late.current, 10u);
+  EXPECT_EQ(Value(Key("k")), "(tombstone 10)");
+  EXPECT_EQ(Erase(Key("k"), 10).outcome, Outcome::kDone);
+  EXPECT_EQ(Put(Key("k"), 11, "eleven").outcome, Outcome::kDone);
 }
 
 TEST_P(TierSuite, KeepsNegativeEntries) {
@@ -292,7 +312,8 @@ TEST_P(TierSuite, ConditionsHoldExactlyWhenTheyShould) {
       {Before::kEnded, {ExpectKind::kAbsent, 0}, true},
       {Before::kEnded, {ExpectKind::kPresent, 0}, false},
       {Before::kEnded, {ExpectKind::kVersion, 5}, false},
-      {Before::kEnded, {ExpectKind::kUnchanged, 0}, true},
+      {Before::kEnded, {ExpectKind::kUnchanged, 0}, false},
+      {Before::kEnded, {ExpectKind::kUnchanged, 5}, true},
       {Before::kTombstone, {ExpectKind::kAny, 0}, true},
       {Before::kTombstone, {ExpectKind::kAbsent, 0}, true},
       {Before::kTombstone, {ExpectKind::kPresent, 0}, false},
@@ -314,8 +335,10 @@ TEST_P(TierSuite, ConditionsHoldExactlyWhenTheyShould) {
         [[fallthrough]];
       case Before::kLive:
       case Before::kEnded:
+        if (cases[i].before == Before::kEnded)
+          fields.fresh_until = fields.usable_until = clock().Mono() + 20'000'000'000;
         ASSERT_EQ(Put(PutOf(fields)).outcome, Outcome::kDone);
-        if (cases[i].before == Before::kEnded) clock().Advance(absl::Minutes(1));
+        if (cases[i].before == Before::kEnded) clock().Advance(absl::Seconds(20));
         break;
       case Before::kTombstone:
       case Before::kOldTombstone:

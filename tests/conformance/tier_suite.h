@@ -8,7 +8,10 @@
 //   - Expect is looked at before the version: a put that fails both answers kConditionFailed.
 //   - A put of the version that is there already is the same put once more, after a lost answer: it
 //     is kDone whatever it expects.
-//   - An entry that has ended and a tombstone whose time is over are nothing at all for Expect.
+//     A put of a version that was removed is refused.
+//   - A tombstone whose time is over is nothing at all for Expect, and so is an entry that has
+//   ended,
+//     but for kUnchanged: that is about versions.
 //   - Several changes of one key in one call are made in their order.
 //   - A put that is skipped leaves the key without a live entry, and older ones stay refused.
 

@@ -211,11 +211,12 @@ class SmallDisk {
   const std::string& path() const { return directory_.path(); }
   bool mounted() const { return mounted_; }
 
-  // Takes all that is left; the file goes with Free.
-  void FillUp() const {
+  // Takes all that is left, or all but so much; the file goes with Free.
+  void FillUp(uint64_t but_mebibytes = 0) const {
     std::ofstream file(Filler(), std::ios::app | std::ios::binary);
     const std::string block(4096, 'x');
-    while (file.write(block.data(), static_cast<std::streamsize>(block.size())).flush()) {
+    while (fs::space(path()).available > but_mebibytes << 20 || but_mebibytes == 0) {
+      if (!file.write(block.data(), static_cast<std::streamsize>(block.size())).flush()) return;
     }
   }
   void Free() const { fs::remove(Filler()); }
@@ -277,6 +278,72 @@ TEST(RocksFaultsTest, FullDiskFailsNoCallAndIsUsedAgainWhenThereIsRoom) {
     EXPECT_TRUE(small.has_miss() || small.hit().value() == "2") << i;
     EXPECT_TRUE(replica.Get("full:" + std::to_string(i)).has_miss());
   }
+}
+
+int CountOf(const std::string& text, const std::string& part) {
+  int count = 0;
+  for (size_t at = text.find(part); at != text.npos; at = text.find(part, at + 1)) ++count;
+  return count;
+}
+
+TEST(RocksFaultsTest, DiskThatOthersFillUpIsNamedAsTheReasonForWhatIsSkipped) {
+  const SmallDisk disk(192);
+  ASSERT_TRUE(disk.mounted()) << "needs mount namespaces";
+  const TempDir data;
+  Replica replica(ConfigIn(data.path(), "path: \"" + disk.path() + "/l2\""));
+  ASSERT_TRUE(replica.Set("early", "1").ok());
+  // Below what the store leaves to others, and enough for all that it does itself.
+  disk.FillUp(32);
+  EXPECT_TRUE(Eventually([&] { return replica.L2().state() != "ok"; }));
+  EXPECT_NE(replica.L2().state().find("MiB of the disk are free"), std::string::npos)
+      << replica.L2().state();
+  const uint64_t skipped = replica.L2().skipped();
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(replica.Set("late:" + std::to_string(i), "2").ok());
+  EXPECT_TRUE(Eventually([&] { return replica.L2().skipped() >= skipped + 20; }));
+  EXPECT_EQ(replica.Value("late:7"), "2");
+  disk.Free();
+  EXPECT_TRUE(Eventually([&] { return replica.L2().state() == "ok"; })) << replica.L2().state();
+  ASSERT_TRUE(replica.Set("kept", "3").ok());
+  const Ended ended = replica.Stop();
+  EXPECT_EQ(ended.exit_code, 0);
+  // Once, however long it lasted.
+  EXPECT_EQ(CountOf(ended.err, "l2_short_of_disk"), 1) << ended.err;
+  EXPECT_EQ(CountOf(ended.err, "l2_has_room"), 1) << ended.err;
+  ASSERT_TRUE(replica.Start());
+  EXPECT_EQ(replica.Get("kept").hit().tier(), v1::TIER_L2);
+}
+
+TEST(RocksFaultsTest, FolderThatCannotBeHadAtTheStartIsUsedWhenItCan) {
+  const SmallDisk disk(192);
+  ASSERT_TRUE(disk.mounted()) << "needs mount namespaces";
+  const TempDir data;
+  const std::string config = ConfigIn(data.path(), "path: \"" + disk.path() + "/l2\"");
+  Replica replica(config);
+  ASSERT_TRUE(replica.Set("early", "1").ok());
+  ASSERT_TRUE(replica.Set("deleted", "1").ok());
+  EXPECT_EQ(replica.Stop().exit_code, 0);
+  // Not even the file by which the folder is claimed can be written.
+  disk.FillUp();
+  ASSERT_TRUE(replica.Start());
+  EXPECT_NE(replica.L2().state().find(disk.path()), std::string::npos) << replica.L2().state();
+  ASSERT_TRUE(replica.Set("meanwhile", "2").ok());
+  EXPECT_EQ(replica.Value("meanwhile"), "2");
+  EXPECT_TRUE(replica.Get("early").has_miss());
+  ASSERT_TRUE(replica.Delete("deleted").ok());
+  disk.Free();
+  EXPECT_TRUE(Eventually([&] { return replica.Well() && replica.L2().state() == "ok"; },
+                         std::chrono::seconds(40)))
+      << replica.L2().DebugString();
+  EXPECT_EQ(replica.Value("early"), "1");
+  EXPECT_TRUE(replica.Get("deleted").has_miss());
+  ASSERT_TRUE(replica.Set("late", "3").ok());
+  const Ended ended = replica.Stop();
+  EXPECT_EQ(CountOf(ended.err, "l2_unavailable"), 1) << ended.err;
+  EXPECT_EQ(CountOf(ended.err, "l2_available_again"), 1) << ended.err;
+  ASSERT_TRUE(replica.Start());
+  EXPECT_EQ(replica.Get("late").hit().tier(), v1::TIER_L2);
+  EXPECT_EQ(replica.Value("meanwhile"), "2");
+  EXPECT_TRUE(replica.Get("deleted").has_miss());
 }
 
 }  // namespace

@@ -169,6 +169,36 @@ TEST_F(FleetTest, ACopyOfNoTierCannotBeCheckedAndGoesWhenTheBusIsBack) {
   EXPECT_FALSE(InMemory(1, "local:1"));
 }
 
+TEST_F(FleetTest, ABatchOfSuspectCopiesIsOneQuestion) {
+  Some(2);
+  std::vector<std::string> names;
+  for (int i = 0; i < 50; ++i) names.push_back("k" + std::to_string(i));
+  for (const std::string& name : names) Set(0, name, "1");
+  for (const std::string& name : names) ASSERT_EQ(Get(1, name), "1");
+  CutOff(1);
+  Set(0, "k7", "2");
+  const std::vector<std::string_view> keys(names.begin(), names.end());
+  const uint64_t calls = tier(1).calls();
+  const auto read = Now(engine(1).BatchGet("", keys, "", true));
+  ASSERT_TRUE(read.ok());
+  for (size_t i = 0; i < keys.size(); ++i) EXPECT_EQ(Text((*read)[i]), i == 7 ? "2" : "1");
+  EXPECT_EQ(tier(1).calls(), calls + 2) << "and one for what was refuted";
+}
+
+TEST_F(FleetTest, AWriteThatTheTierDidNotTakeOutlivesSuspicion) {
+  Some(2);
+  Set(0, "a", "old");
+  tier(0).SetFaults({.fail_ratio = 1});
+  Set(0, "a", "new");
+  CutOff(0);
+  tier(0).SetFaults({});
+  EXPECT_EQ(Get(0, "a"), "new") << "the tier still has the old value";
+  fleet_.log.Connect(0);
+  RunUntilTrusted();
+  EXPECT_EQ(Get(0, "a"), "new");
+  EXPECT_EQ(Get(1, "a"), "new");
+}
+
 TEST_F(FleetTest, TheCheckInTheBackgroundEndsSuspicion) {
   Some(2);
   for (int i = 0; i < 700; ++i) Set(0, "k" + std::to_string(i), "1");

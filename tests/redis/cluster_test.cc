@@ -144,6 +144,115 @@ TEST_F(RedisClusterTest, WalksTheKeysOfAllMasters) {
   EXPECT_EQ(std::set<std::string>(found.begin(), found.end()).size(), 2000u);
 }
 
+TEST_F(RedisClusterTest, AsksEveryMasterOnce) {
+  RedisUnderTest client(OptionsFor());
+  for (int i = 0; i < 3; ++i) cluster->node(i).Run({"FLUSHALL"});
+  Await(client.redis->CallMany(Sets(500, "v"), In(absl::Seconds(20))));
+  RedisCommand size{{"DBSIZE"}};
+  const auto sizes = Await(client.redis->CallMasters(size, In(absl::Seconds(20))));
+  ASSERT_EQ(sizes.size(), 3u);
+  int64_t sum = 0;
+  for (const auto& each : sizes) {
+    ASSERT_TRUE(each.ok()) << each.status();
+    EXPECT_GT(each->integer, 0);
+    sum += each->integer;
+  }
+  EXPECT_EQ(sum, 500);
+}
+
+TEST_F(RedisClusterTest, WalksANodeOfSeveralRangesOnce) {
+  for (int i = 0; i < 3; ++i) cluster->node(i).Run({"FLUSHALL"});
+  const std::vector<std::pair<int, int>> moved = {{100, 1}, {200, 2}, {7000, 2}, {16000, 0}};
+  std::vector<int> owners;
+  for (const auto& [slot, to] : moved) {
+    owners.push_back(cluster->OwnerOf(slot));
+    cluster->MoveSlot(slot, owners.back(), to);
+  }
+  cluster->WaitUntilOk();
+  RedisUnderTest client(OptionsFor());
+  Await(client.redis->CallMany(Sets(3000, "v"), In(absl::Seconds(20))));
+  for (int i = 0; i < 3; ++i) cluster->node(i).Run({"CONFIG", "RESETSTAT"});
+  std::multiset<std::string> found;
+  std::string cursor;
+  do {
+    const auto page = Await(client.redis->Scan(cursor, "k*", 100'000, In(absl::Seconds(20))));
+    ASSERT_TRUE(page.ok()) << page.status();
+    found.insert(page->keys.begin(), page->keys.end());
+    cursor = page->cursor;
+  } while (!cursor.empty());
+  EXPECT_EQ(found.size(), 3000u);
+  EXPECT_EQ(std::set<std::string>(found.begin(), found.end()).size(), 3000u);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_THAT(cluster->node(i).Info("cmdstat_scan"), HasSubstr("calls=1,")) << i;
+  }
+  for (int i = 0; i < 3; ++i) cluster->node(i).Run({"FLUSHALL"});
+  for (size_t i = 0; i < moved.size(); ++i) {
+    cluster->MoveSlot(moved[i].first, moved[i].second, owners[i]);
+  }
+  cluster->WaitUntilOk();
+}
+
+// A slot moves behind the walk, from a node that it has not reached to one that it has left, and
+// another one to the node that it is at: no node is left out, whichever comes first now.
+TEST_F(RedisClusterTest, WalkFindsWhatMovesMeanwhile) {
+  RedisUnderTest client(OptionsFor());
+  for (int i = 0; i < 3; ++i) cluster->node(i).Run({"FLUSHALL"});
+  const std::string mover = "{mover}k";
+  const int slot = RedisSlot(mover);
+  const int from = cluster->OwnerOf(slot);
+  const int to = (from + 1) % 3;
+  const int at = (from + 2) % 3;
+  const int empty = RedisSlot("{bare}");
+  ASSERT_EQ(cluster->OwnerOf(empty), to);
+  std::vector<RedisCommand> sets = Sets(3000, "v");
+  std::erase_if(sets, [&](const auto& set) { return RedisSlot(set.args[1]) == empty; });
+  sets.push_back({{"SET", mover, "v"}});
+  Await(client.redis->CallMany(sets, In(absl::Seconds(20))));
+
+  std::set<std::string> found;
+  std::string cursor;
+  bool walked_to = false;
+  bool moved = false;
+  do {
+    const auto page = Await(client.redis->Scan(cursor, "*k*", 100, In(absl::Seconds(20))));
+    ASSERT_TRUE(page.ok()) << page.status();
+    found.insert(page->keys.begin(), page->keys.end());
+    cursor = page->cursor;
+    const auto is_at = [&](int node) { return cursor.starts_with(cluster->node(node).address()); };
+    walked_to |= is_at(to);
+    if (moved || !walked_to || !is_at(at)) continue;
+    moved = true;
+    ASSERT_EQ(found.count(mover), 0u);
+    cluster->BeginMigration(slot, from, to);
+    cluster->node(from).Run(
+        {"MIGRATE", "127.0.0.1", std::to_string(cluster->node(to).port()), mover, "0", "5000"});
+    cluster->MoveSlot(slot, from, to);
+    cluster->MoveSlot(empty, to, at);
+    WaitUntil("the client knows", [&] {
+      const uint64_t before = client.redis->Stats().redirections;
+      return client.Text({"GET", mover}) == "v" && client.Text({"GET", "{bare}"}).empty() &&
+             client.redis->Stats().redirections == before;
+    });
+  } while (!cursor.empty());
+  EXPECT_TRUE(moved);
+  EXPECT_EQ(found.size(), sets.size());
+  EXPECT_EQ(found.count(mover), 1u);
+  for (int i = 0; i < 3; ++i) cluster->node(i).Run({"FLUSHALL"});
+  cluster->MoveSlot(slot, to, from);
+  cluster->MoveSlot(empty, at, to);
+  cluster->WaitUntilOk();
+}
+
+TEST_F(RedisClusterTest, RefusesACursorThatIsNone) {
+  RedisUnderTest client(OptionsFor());
+  for (const char* bad : {"what", "a:1 0 -", "a:1 0 0-5 x", "a:1 0 16384 -", "a:1 0 1- -",
+                          "a:1 0 1,, -", "a:1 0  -", "a:1 0 -5 -"}) {
+    EXPECT_EQ(Await(client.redis->Scan(bad, "", 10, In(absl::Seconds(20)))).status().code(),
+              absl::StatusCode::kInvalidArgument)
+        << bad;
+  }
+}
+
 TEST_F(RedisClusterTest, FollowsAMovedSlotAndLearnsItsPlace) {
   RedisUnderTest client(OptionsFor());
   const std::string key = "moving";
@@ -301,7 +410,8 @@ TEST_F(RedisClusterTest, FindsTheMasterThatTookOverFromAFrozenOne) {
   RedisUnderTest client(options);
   const int slot = RedisSlot("bar");
   const int master = cluster->OwnerOf(slot, 1);
-  ASSERT_EQ(client.Text({"SET", "bar", "v"}), "OK");
+  // The short times are for what is to come; a busy machine may need longer to connect.
+  WaitUntil("it is connected", [&] { return client.Text({"SET", "bar", "v"}) == "OK"; });
   WaitUntil("a replica has the value",
             [&] { return cluster->node(master).Run({"WAIT", "1", "1000"}) == "1"; });
   cluster->node(master).Freeze();

@@ -283,6 +283,26 @@ TEST(RedisFaultsTest, SilentConnectionIsGivenUpAndMadeAgain) {
   EXPECT_EQ(client.Text({"GET", "k"}), "v");
 }
 
+// The silence that counts begins with the command: that nothing moved while nobody asked says
+// nothing about the server.
+TEST(RedisFaultsTest, FirstCommandAfterALongPauseKeepsItsConnection) {
+  RedisServer server;
+  ManualClock clock;
+  Redis::Options options = OptionsFor(server);
+  options.connections_per_node = 1;
+  options.clock = &clock;
+  RedisUnderTest client(options);
+  for (int i = 0; i < 50; ++i) {
+    RedisCommand get{{"GET", "k"}};
+    const auto value = Await(client.redis->Call(get, MonoAfter(clock.Mono(), absl::Seconds(20))));
+    ASSERT_TRUE(value.ok()) << value.status();
+    // The loop learns of both in the same turn, unless it looked at the clock in between.
+    clock.Advance(options.silence_max);
+  }
+  EXPECT_EQ(client.redis->Stats().connects, 1u);
+  EXPECT_EQ(client.redis->Stats().disconnects, 0u);
+}
+
 TEST(RedisFaultsTest, IdleConnectionNoticesThatItsServerFroze) {
   RedisServer server;
   Redis::Options options = OptionsFor(server);

@@ -242,6 +242,36 @@ TEST(SingleRedisTest, DoesNotRunAgainWhatAPlainCallFoundMissing) {
   EXPECT_THAT(client.Text({"EVALSHA", std::string(40, 'a'), "0"}), HasSubstr("NOSCRIPT"));
 }
 
+// ---- round trips
+
+TEST(SingleRedisTest, BatchOfReadsIsOneReadOfTheServer) {
+  RedisServer server;
+  Redis::Options options = OptionsFor(server);
+  options.connections_per_node = 4;
+  options.silence_max = absl::Hours(1);
+  RedisUnderTest client(options);
+  WaitUntil("it is connected", [&] { return client.redis->Stats().connected == 4; });
+  std::vector<RedisCommand> sets;
+  std::vector<RedisCommand> gets;
+  for (int i = 0; i < 100; ++i) {
+    sets.push_back({{"SET", "k" + std::to_string(i), "v" + std::to_string(i)}});
+    gets.push_back({{"GET", "k" + std::to_string(i)}});
+  }
+  Await(client.redis->CallMany(sets, In(absl::Seconds(20))));
+  const auto reads = [&] { return std::stoi(server.Info("total_reads_processed")); };
+  const int first = reads();
+  const int of_a_question = reads() - first;
+  for (int round = 0; round < 10; ++round) {
+    const int before = reads();
+    const auto values = Await(client.redis->ReadMany(gets, In(absl::Seconds(20))));
+    EXPECT_EQ(reads() - before - of_a_question, 1);
+    for (size_t i = 0; i < values.size(); ++i) {
+      ASSERT_TRUE(values[i].ok()) << values[i].status();
+      EXPECT_EQ(values[i]->text, "v" + std::to_string(i));
+    }
+  }
+}
+
 // ---- scan
 
 TEST(SingleRedisTest, WalksAllKeysThatMatch) {

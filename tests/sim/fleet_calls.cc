@@ -179,12 +179,10 @@ bool FleetWorld::IsQuiet(size_t key) const {
 
 void FleetWorld::Answered(const NodePtr& node, size_t key, int64_t number, bool acknowledged) {
   Stir(key);
-  // Where neither the tier nor the others order what happens, only clocks do, and they are off. And
-  // a Touch elsewhere that has not heard of this change writes the old value again, after it.
+  // Where neither the tier nor the others order what happens, only clocks do, and they are off.
   const bool clocks = weather_.clocks_off != absl::ZeroDuration() &&
                       node->tier_unwell_until >= history_.change(key, number).began_at;
-  if (clocks || (touching_[key] > 0 && node->replica->engine->lower().Stats().owed > 0))
-    acknowledged = false;
+  if (clocks) acknowledged = false;
   const bool unsure = node->reliable_since == 0 || now() < MonoAfter(node->reliable_since, kKnown);
   history_.Answer(key, number, acknowledged, node->replica->tier->calls(), unsure, now());
   Note(node->id.replica, static_cast<int>(key), acknowledged ? "  done" : "  not done", number);
@@ -309,11 +307,6 @@ void FleetWorld::Invalidate(const NodePtr& node, size_t key) {
 }
 
 void FleetWorld::Touch(const NodePtr& node, size_t key) {
-  // The same without a tier that says what is newest.
-  if (KindOf(key) == Kind::kLocal) return;
-  for (const NodePtr& other : nodes_) {
-    if (other->replica->engine->lower().Stats().owed > 0) return;
-  }
   const absl::Duration ttl = AnyTtl();
   Note(node->id.replica, static_cast<int>(key), "touches");
   Stir(key);
@@ -362,7 +355,9 @@ void FleetWorld::Granted(const NodePtr& node, size_t key, const GrantedLease& le
                         " both load ", kKeyNames[key]),
            static_cast<int>(key));
   }
-  held_.push_back({node, key, lease.token, loaded, MonoAfter(now(), lease.ttl), IsQuiet(key),
+  // Who has just begun to follow hears of changes that came before.
+  const bool valid = IsQuiet(key) && node->reliable_since != 0;
+  held_.push_back({node, key, lease.token, loaded, MonoAfter(now(), lease.ttl), valid,
                    node->replica->bus->Stats().gaps});
 }
 
@@ -408,9 +403,10 @@ void FleetWorld::Fulfil(const Held& held) {
          // The tier knows better than the bus, as long as it answers and values do not expire.
          reading.asks = held.node->tier_unwell_until < reading.began_at && !weather_.short_lives &&
                         KindOf(held.key) != Kind::kLocal;
-         // What no tier has and this replica does not vouch for is thrown away when it follows
-         // again.
-         reading.alone = KindOf(held.key) == Kind::kLocal && !reading.vouched;
+         // What no tier has and this replica does not vouch for is compared with the tier before it
+         // is served, or thrown away, when it follows again.
+         reading.alone = !reading.vouched && (KindOf(held.key) == Kind::kLocal ||
+                                              held.node->tier_unwell_until >= reading.began_at);
          const std::string why = history_.WhyOutdated(held.key, held.loaded, reading);
          if (!why.empty())
            Fail(absl::StrCat("replica ", reading.by.replica, " stored load ", held.loaded, " of ",

@@ -37,9 +37,9 @@ class Quiet {
   const int nowhere_;
 };
 
-class FleetSimulation : public testing::TestWithParam<uint64_t> {};
+class FleetFaults : public testing::TestWithParam<uint64_t> {};
 
-TEST_P(FleetSimulation, KeepsItsPromises) {
+TEST_P(FleetFaults, KeepsItsPromises) {
   const Quiet quiet;
   const uint64_t one = FromEnvironment("LARDER_SIM_SEED", 0);
   const uint64_t seeds = FromEnvironment("LARDER_SIM_SEEDS", kSeeds);
@@ -63,7 +63,7 @@ TEST_P(FleetSimulation, KeepsItsPromises) {
     sum.settled += tally.settled;
     sum.told += tally.told;
     if (world.failure().empty()) continue;
-    FAIL() << "LARDER_SIM_SEED=" << seed << ": " << world.failure() << "\n" << world.Story();
+    ADD_FAILURE() << "LARDER_SIM_SEED=" << seed << ": " << world.failure() << "\n" << world.Story();
   }
   std::printf(
       "runs %lu: changes %lu (told %lu) reads %lu hits %lu leases %lu fills %lu fleet waits %lu "
@@ -82,7 +82,19 @@ TEST_P(FleetSimulation, KeepsItsPromises) {
   EXPECT_GT(sum.settled, runs);
 }
 
-INSTANTIATE_TEST_SUITE_P(Part, FleetSimulation, testing::Range<uint64_t>(0, kParts));
+TEST(FleetSimulation, ASeedRepeatsItsRun) {
+  const Quiet quiet;
+  for (uint64_t seed = 1; seed <= 30; ++seed) {
+    const auto digest = [seed] {
+      FleetWorld world(seed);
+      world.Run();
+      return world.digest();
+    };
+    EXPECT_EQ(digest(), digest()) << "seed " << seed;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Part, FleetFaults, testing::Range<uint64_t>(0, kParts));
 
 }  // namespace
 }  // namespace larder

@@ -62,10 +62,7 @@ FleetWorld::FleetWorld(uint64_t seed)
   weather_.bus_faults = share();
   weather_.lease_faults = share();
   weather_.deaths = share();
-  // An entry that has expired leaves no version behind in the tier. Where clocks differ by more
-  // than an entry lives, it has expired for some and not for others, and its successor may be
-  // older.
-  weather_.short_lives = weather_.clocks_off < absl::Seconds(1) && OneIn(2);
+  weather_.short_lives = OneIn(2);
   if (weather_.calm) {
     weather_.tier_faults = weather_.bus_faults = weather_.lease_faults = weather_.deaths = 0;
   }
@@ -87,6 +84,11 @@ void FleetWorld::Fail(std::string why, int key) {
 
 void FleetWorld::Note(int replica, int key, const char* what, int64_t number) {
   if (!failure_.empty()) return;
+  for (const uint64_t part : {static_cast<uint64_t>(now()), static_cast<uint64_t>(replica),
+                              static_cast<uint64_t>(key), static_cast<uint64_t>(number)}) {
+    digest_ = (digest_ ^ part) * 0x9e3779b97f4a7c15;
+    digest_ ^= digest_ >> 29;
+  }
   events_.push_back({now(), replica, key, what, number});
   if (events_.size() > kStoryMax) events_.pop_front();
 }
@@ -125,6 +127,7 @@ FleetWorld::NodePtr FleetWorld::Start(int replica) {
   options.clock_off = weather_.clocks_off * (static_cast<double>(Below(201)) / 100 - 1);
   options.engine.memory_bytes = L1::kBudgetBytesMin;
   options.engine.serve_suspect = weather_.serve_suspect;
+  options.engine.hash_seed = 1 + seed_;
   node->replica = std::make_unique<Replica>(&fleet_, node->executor.get(), node->random.get(),
                                             std::move(options));
   node->replica->engine->Start();

@@ -45,6 +45,8 @@ class FleetWorld {
   // What was seen that must not be; empty if nothing.
   const std::string& failure() const { return failure_; }
   const FleetTally& tally() const { return tally_; }
+  // Of everything that happened: equal for equal runs.
+  uint64_t digest() const { return digest_; }
   // The last things that happened before the failure.
   std::string Story() const;
 
@@ -173,6 +175,7 @@ class FleetWorld {
   int64_t last_count_ = 0;  // as the counter said
   int junk_ = 0;
   std::deque<Event> events_;
+  uint64_t digest_ = 0;
   std::string failure_;
   int failed_key_ = -1;
   FleetTally tally_;

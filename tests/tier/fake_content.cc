@@ -106,21 +106,25 @@ TierChange FakeContent::PutOne(const TierPut& put, const Clock& clock) {
   // A condition is about what callers see, so it comes first: a caller whose condition does not
   // hold learns that, whatever the order of the versions. The same version again is the same write
   // again, whose answer was lost, and must not fail on its own first try.
-  const bool again = present.live && present.version() == put.version;
+  const bool again = present.any && !present.head.tombstone &&
+                     now_ms < present.head.usable_until_ms && present.version() == put.version;
   if (!again && !present.Meets(put.expect)) {
     return {Outcome::kConditionFailed, present.live, present.version()};
   }
-  if (present.version() > put.version) {
+  const int64_t ends_ms = WallMsOf(put.usable_until, clock);
+  const bool brief =
+      ends_ms != kNever && ends_ms - now_ms <= absl::ToInt64Milliseconds(options_.life_min);
+  const bool removed =
+      present.any && present.head.tombstone && present.version() == put.version && !brief;
+  if (present.version() > put.version || removed) {
     return {Outcome::kNewerExists, present.live, present.version()};
   }
-  const int64_t expires_ms = WallMsOf(put.usable_until, clock);
-  const bool brief =
-      expires_ms != kNever && expires_ms - now_ms <= absl::ToInt64Milliseconds(options_.life_min);
   if (brief || put.envelope.size() > options_.envelope_bytes_max) {
     Bury(put.full_key, put.version, clock);
     return {Outcome::kSkipped, present.live, put.version};
   }
-  map_[put.full_key] = {put.envelope, expires_ms};
+  const int64_t kept_ms = now_ms + absl::ToInt64Milliseconds(kVersionKept);
+  map_[put.full_key] = {put.envelope, std::max(ends_ms, kept_ms)};
   return {Outcome::kDone, present.live, put.version};
 }
 

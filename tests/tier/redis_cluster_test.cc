@@ -43,9 +43,9 @@ TEST_F(RedisClusterTierTest, BatchOfAHundredIsOneRoundTripANode) {
   ASSERT_TRUE(reads.ok()) << reads.status();
   for (const TierRead& read : *reads) EXPECT_EQ(read.kind, TierRead::Kind::kEntry);
   for (int node = 0; node < 3; ++node) {
-    // Two for the question, one for each of the client's two connections, and a few of the nodes
-    // among themselves and of the client's look at the topology.
-    EXPECT_LE(reads_of(node) - before[node], 8u) << node;
+    // Two for the question, one for the batch, and a few of the nodes among themselves and of the
+    // client's look at the topology.
+    EXPECT_LE(reads_of(node) - before[node], 7u) << node;
   }
 }
 

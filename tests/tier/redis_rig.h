@@ -147,6 +147,7 @@ class TierOf {
   std::string Value(const std::string& full_key) {
     const TierRead read = Get(full_key);
     if (read.kind == TierRead::Kind::kAbsent) return "(absent)";
+    if (read.kind == TierRead::Kind::kEnded) return "(ended)";
     if (read.kind == TierRead::Kind::kTombstone) return "(tombstone)";
     return std::string(read.entry.stored());
   }

@@ -41,7 +41,7 @@ TEST(RedisScripts, LeaseThatNeverEndsIsHeldForEver) {
 }
 
 // What the script is to answer, from the head as C++ reads it.
-ChangeAnswer Expected(const std::string& raw, Version version, const Expect& expect,
+ChangeAnswer Expected(const std::string& raw, Version version, bool removal, const Expect& expect,
                       int64_t wall_ms) {
   const auto head = DecodeEnvelopeHead(raw);
   ChangeAnswer answer;
@@ -49,6 +49,7 @@ ChangeAnswer Expected(const std::string& raw, Version version, const Expect& exp
   const Version current = head.ok() ? head->version : kNoVersion;
   const bool there = head.ok() && wall_ms < head->usable_until_ms;
   const bool live = head.ok() && head->live(wall_ms);
+  const bool known = there || (head.ok() && !head->tombstone);
   answer.change.existed = live;
   bool holds = there && current == version;
   switch (expect.kind) {
@@ -65,13 +66,13 @@ ChangeAnswer Expected(const std::string& raw, Version version, const Expect& exp
       holds |= live && current == expect.version;
       break;
     case ExpectKind::kUnchanged:
-      holds |= !there || current == expect.version;
+      holds |= !known || current == expect.version;
       break;
   }
   if (!holds) {
     answer.change.outcome = Outcome::kConditionFailed;
-    answer.change.current = there ? current : kNoVersion;
-  } else if (version < current) {
+    answer.change.current = known ? current : kNoVersion;
+  } else if (version < current || (!removal && there && head->tombstone && version == current)) {
     answer.change.outcome = Outcome::kNewerExists;
     answer.change.current = current;
   } else {
@@ -105,22 +106,26 @@ TEST(RedisScripts, ChangeDecidesAsTheHeadSays) {
       case 0:
         raw.resize(random() % (kEnvelopeHeadBytes + 2));
         break;
-      case 1:
-        raw[random() % kEnvelopeHeadBytes] ^= static_cast<char>(1 << (random() % 8));
+      case 1: {
+        char& byte = raw[random() % kEnvelopeHeadBytes];
+        byte = static_cast<char>(byte ^ (1 << (random() % 8)));
         break;
+      }
       default:
         break;
     }
     const Version version = pick(versions);
     const Expect expect{static_cast<ExpectKind>(random() % 5), pick(versions)};
     replica.Do({"SET", "name", raw});
+    std::string envelope = EncodeTombstone(key, version, absl::InfiniteFuture());
+    const bool removal = random() % 2 == 0;
+    if (!removal) envelope[5] = 0;
     std::vector<Redis::ScriptCall> calls;
-    calls.push_back(ChangeCall("name", EncodeTombstone(key, version, absl::InfiniteFuture()),
-                               absl::Minutes(1), kNowMs, expect));
+    calls.push_back(ChangeCall("name", envelope, absl::Minutes(1), kNowMs, expect));
     const auto replies = Wait(replica.redis().RunMany(ChangeScript(), std::move(calls), Soon()));
     ASSERT_TRUE(replies[0].ok()) << replies[0].status();
     const ChangeAnswer answer = ParseChange(*replies[0]).value();
-    const ChangeAnswer expected = Expected(raw, version, expect, kNowMs);
+    const ChangeAnswer expected = Expected(raw, version, removal, expect, kNowMs);
     ASSERT_EQ(answer.change.outcome, expected.change.outcome) << "round " << round;
     ASSERT_EQ(answer.change.existed, expected.change.existed) << "round " << round;
     ASSERT_EQ(answer.change.current, expected.change.current) << "round " << round;

@@ -187,6 +187,7 @@ TEST_F(RedisTierTest, FullRedisIsAnErrorAndLeavesNothingOld) {
   EXPECT_EQ(tier_.TryPut(tier_.PutOf(key, 11, "eleven")).status().code(),
             absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(tier_.Stats().errors, 1u);
+  EXPECT_EQ(tier_.Stats().full, 1u);
   EXPECT_THAT(tier_.Stats().state, testing::HasSubstr("OOM"));
   // What 11 would have replaced is not served any more; reads go on.
   EXPECT_EQ(tier_.Value(key), "(absent)");
@@ -195,6 +196,7 @@ TEST_F(RedisTierTest, FullRedisIsAnErrorAndLeavesNothingOld) {
   EXPECT_EQ(tier_.Put(other, 9, "nine").outcome, Outcome::kNewerExists);
   EXPECT_EQ(tier_.Value(other), "ten");
   EXPECT_EQ(tier_.TryErase(other, 11).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(tier_.Stats().full, 2u);
   EXPECT_EQ(tier_.Value(other), "(absent)");
   replica_.Do({"CONFIG", "SET", "maxmemory", "0"});
   EXPECT_EQ(tier_.Put(key, 11, "eleven").outcome, Outcome::kDone);
@@ -330,7 +332,7 @@ TEST_F(RedisTierTest, EntryGuardsAgainstOlderOnesForAWhileAfterItsEnd) {
   const std::string key = Key("k");
   tier.Put(key, 10, "ten", {}, absl::Seconds(1));
   clock.Advance(absl::Seconds(2));
-  EXPECT_EQ(tier.Value(key), "(absent)");
+  EXPECT_EQ(tier.Value(key), "(ended)");
   EXPECT_EQ(tier.Put(key, 9, "nine").outcome, Outcome::kNewerExists);
   const TierChange next = tier.Put(key, 11, "eleven", {ExpectKind::kAbsent, kNoVersion});
   EXPECT_EQ(next.outcome, Outcome::kDone);
@@ -370,6 +372,24 @@ TEST_F(RedisTierTest, ScanRefusesWhatItCannotFollow) {
             absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(Wait(tier_.tier().Scan({"\4sho", "", "", 10}, Soon())).status().code(),
             absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(RedisTierTest, BatchIsOneRoundTrip) {
+  std::vector<std::string> keys;
+  std::vector<TierPut> puts;
+  for (int i = 0; i < 100; ++i) {
+    keys.push_back(Key(StrCat("k", i)));
+    puts.push_back(tier_.PutOf(keys.back(), 1, "v"));
+  }
+  ASSERT_TRUE(Wait(tier_.tier().Put(puts, Soon())).ok());
+  const auto reads_of_server = [&] { return std::stoi(server_.Info("total_reads_processed")); };
+  const int first = reads_of_server();
+  const int of_a_question = reads_of_server() - first;
+  const int before = reads_of_server();
+  const auto reads = Wait(tier_.tier().Get(keys, Soon()));
+  ASSERT_TRUE(reads.ok()) << reads.status();
+  for (const TierRead& read : *reads) EXPECT_EQ(read.kind, TierRead::Kind::kEntry);
+  EXPECT_EQ(reads_of_server() - before - of_a_question, 1);
 }
 
 TEST_F(RedisTierTest, DeadRedisIsAnErrorAndCounted) {

@@ -36,10 +36,8 @@ inline TierPut PutOf(const Clock& clock, std::string_view key, Version version,
   return put;
 }
 
-inline absl::StatusOr<TierChange::Outcome> PutIn(Tier& tier, TierPut put) {
-  std::vector<TierPut> puts;
-  puts.push_back(std::move(put));
-  auto changes = AwaitTask(tier.Put(std::move(puts), kNever));
+inline absl::StatusOr<TierChange::Outcome> PutIn(Tier& tier, const TierPut& put) {
+  auto changes = AwaitTask(tier.Put({put}, kNever));
   if (!changes.ok()) return changes.status();
   return changes->front().outcome;
 }
@@ -50,6 +48,7 @@ inline std::string ValueIn(Tier& tier, std::string_view key) {
   if (!reads.ok()) return absl::StrCat("(", reads.status().ToString(), ")");
   const TierRead& read = reads->front();
   if (read.kind == TierRead::Kind::kAbsent) return "(absent)";
+  if (read.kind == TierRead::Kind::kEnded) return "(ended)";
   if (read.kind == TierRead::Kind::kTombstone)
     return absl::StrCat("(tombstone ", read.entry.version, ")");
   return std::string(read.entry.stored());
@@ -64,7 +63,7 @@ class RocksTest : public testing::Test {
                           Expect expect = {}, absl::Duration life = absl::Hours(1)) {
     TierPut put = PutOf(rig_.clock(), key, version, value, life);
     put.expect = expect;
-    const auto outcome = PutIn(rig_.tier(), std::move(put));
+    const auto outcome = PutIn(rig_.tier(), put);
     EXPECT_TRUE(outcome.ok()) << outcome.status();
     return outcome.value_or(TierChange::Outcome::kSkipped);
   }

@@ -105,8 +105,10 @@ class RocksDamageTest : public RocksTest {
         if (way == 2) bad.resize(bad.size() - std::min<size_t>(1, bad.size()));
         if (way == 3) bad += "more";
         if (way >= 5 && !bad.empty()) {
-          for (int flips = 0; flips < way - 4; ++flips)
-            bad[random() % bad.size()] ^= static_cast<char>(1 << (random() % 8));
+          for (int flips = 0; flips < way - 4; ++flips) {
+            char& byte = bad[random() % bad.size()];
+            byte = static_cast<char>(byte ^ (1 << (random() % 8)));
+          }
         }
         rig_.Close();
         fs::remove_all(path);

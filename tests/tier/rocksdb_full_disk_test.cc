@@ -91,9 +91,27 @@ TEST_F(RocksFullDiskTest, LeavesSpaceToOthersOnADiskThatFillsUp) {
   rig_.rocks().Sweep();
   EXPECT_EQ(Put("new", 5000, std::string(1000, 'v')), Outcome::kSkipped);
   EXPECT_EQ(Value("new"), "(tombstone 5000)");
+  // Who looks at it reads why, and how little it may have now.
+  TierStats stats = rig_.tier().Stats();
+  EXPECT_EQ(stats.state,
+            "new entries are skipped: 32 MiB of the disk are free, and 64 MiB are kept free for "
+            "others");
+  EXPECT_EQ(stats.skipped, 1u);
+  EXPECT_LT(stats.bytes_max, 32u << 20);
   disk_.Say(uint64_t{1} << 40);
   rig_.rocks().Sweep();
   EXPECT_EQ(Put("new", 5001, std::string(1000, 'v')), Outcome::kDone);
+  stats = rig_.tier().Stats();
+  EXPECT_EQ(stats.state, "ok");
+  EXPECT_EQ(stats.bytes_max, rig_.options().max_bytes);
+}
+
+TEST_F(RocksFullDiskTest, StoreThatFitsADiskOfLittleSpaceIsNotShortOfIt) {
+  Put("k", 10, "ten");
+  disk_.Say(100 << 20);
+  rig_.rocks().Sweep();
+  EXPECT_EQ(Put("k", 11, "eleven"), Outcome::kDone);
+  EXPECT_EQ(rig_.tier().Stats().state, "ok");
 }
 
 TEST_F(RocksFullDiskTest, GoesOnWithoutWhenItCannotBeOpenedAndTriesAgain) {
@@ -108,9 +126,14 @@ TEST_F(RocksFullDiskTest, GoesOnWithoutWhenItCannotBeOpenedAndTriesAgain) {
   EXPECT_EQ(AwaitTask(rig_.tier().Scan({Key(""), "", "", 10}, kNever)).status().code(),
             absl::StatusCode::kUnavailable);
   disk_.LeaveEnough();
-  rig_.Reopen(OnDisk());
+  // Not before the pause is over, and then by itself.
+  rig_.rocks().Sweep();
+  EXPECT_NE(rig_.tier().Stats().state, "ok");
+  rig_.clock().Advance(OnDisk().reopen_first);
+  rig_.rocks().Sweep();
   EXPECT_EQ(rig_.tier().Stats().state, "ok");
   EXPECT_EQ(Value("k"), "ten");
+  EXPECT_EQ(rig_.rocks().drops().damaged, 0u);
 }
 
 }  // namespace

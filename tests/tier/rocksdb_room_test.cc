@@ -161,7 +161,7 @@ TEST_F(RocksRoomTest, RefusesAtOnceWhenTooMuchWaits) {
     puts.push_back(NewPut(absl::StrCat("k", i), 10, value));
     ++pending;
     Spawn(rig_.tier().Put(std::move(puts), kNever),
-          [&](absl::StatusOr<std::vector<TierChange>> changes) {
+          [&](const absl::StatusOr<std::vector<TierChange>>& changes) {
             if (changes.ok()) {
               ++done;
             } else {

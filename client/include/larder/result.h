@@ -127,8 +127,8 @@ struct ReleaseLeaseResult {
 struct TouchResult {
   bool found() const { return version != 0; }
 
-  // When found: the entry's version and its TTL after the call. A changed TTL gives the entry a new
-  // version.
+  // When found: the entry's version, which a changed TTL leaves as it is, and its TTL after the
+  // call.
   uint64_t version = 0;
   absl::Duration remaining_ttl = absl::ZeroDuration();
   // False when the mode kept the present TTL.
