@@ -257,7 +257,6 @@ TouchResult FakeStore::Touch(const Key& key, const TouchOptions& options, absl::
                     (options.mode == TouchMode::kShortenOnly && expires > record->expires);
   if (!keep) {
     record->expires = expires;
-    record->version = NextVersion(now);
     result.changed = true;
   }
   result.version = record->version;

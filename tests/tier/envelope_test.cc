@@ -128,12 +128,15 @@ TEST_F(EnvelopeTest, TombstoneIsOneUntilItsTime) {
   EXPECT_FALSE(DecodeEnvelopeHead(envelope)->live(0));
 }
 
-TEST_F(EnvelopeTest, EntryIsAbsentFromTheMillisecondOfItsEnd) {
+TEST_F(EnvelopeTest, EntryHasEndedFromTheMillisecondOfItsEnd) {
   const std::string envelope = EncodeEnvelope(Small("v"), "user", clock_);
   clock_.Advance(absl::Milliseconds(999));
   EXPECT_EQ(Decode(envelope)->kind, TierRead::Kind::kEntry);
   clock_.Advance(absl::Milliseconds(1));
-  EXPECT_EQ(Decode(envelope)->kind, TierRead::Kind::kAbsent);
+  const auto ended = Decode(envelope);
+  EXPECT_EQ(ended->kind, TierRead::Kind::kEnded);
+  EXPECT_NE(ended->entry.version, kNoVersion);
+  EXPECT_TRUE(ended->entry.stored().empty());
 }
 
 TEST_F(EnvelopeTest, NeverStaysNever) {
