@@ -160,10 +160,12 @@ Task<bool> Coherence::CheckSome(std::shared_ptr<Check> check) {
   if (IsOver(*check)) co_return false;
   check->failed = false;
   for (size_t i = 0; i < batch.size(); ++i) {
+    const bool same = reads[i].seen == batch[i].version &&
+                      !reads[i].Outlived(batch[i].fresh_until, batch[i].sliding);
     if (reads[i].failed) {
       check->failed = true;
       check->copies.push_back(std::move(batch[i]));
-    } else if (reads[i].seen == batch[i].version ||
+    } else if (same ||
                options_.lower->IsBehind(batch[i].full_key, batch[i].version, reads[i].seen)) {
       Confirm(batch[i].full_key, batch[i].version, began);
     } else {

@@ -81,6 +81,14 @@ class LowerTier {
     // What may be served of it. type_id and namespace_id are not set.
     std::optional<Entry> entry;
     std::string type;
+
+    // Whether a copy of the version that lies there would live longer than the tier says: its times
+    // were changed since. Sliding copies do, for a while.
+    bool Outlived(MonoNanos fresh_until, bool sliding) const {
+      return !sliding && entry.has_value() && entry->fresh_until + kTimesSlack < fresh_until;
+    }
+    // Envelopes have whole milliseconds.
+    static constexpr MonoNanos kTimesSlack = 2'000'000;
   };
   // One answer each, in order.
   Task<std::vector<Read>> Get(std::vector<std::string> full_keys, MonoNanos deadline);

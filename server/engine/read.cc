@@ -329,7 +329,9 @@ bool Engine::Judge(std::string_view full_key, const LowerTier::Read* read, MonoN
     return true;
   }
   const Version version = found->entry.version;
-  if (read->seen == version || lower_.IsBehind(full_key, version, read->seen)) {
+  const bool same =
+      read->seen == version && !read->Outlived(found->entry.fresh_until, found->entry.sliding != 0);
+  if (same || lower_.IsBehind(full_key, version, read->seen)) {
     coherence_.Confirm(full_key, version, began);
     return true;
   }

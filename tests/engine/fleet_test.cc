@@ -185,6 +185,28 @@ TEST_F(FleetTest, ABatchOfSuspectCopiesIsOneQuestion) {
   EXPECT_EQ(tier(1).calls(), calls + 2) << "and one for what was refuted";
 }
 
+TEST_F(FleetTest, ASuspectCopyOfAnEntryThatShallLiveShorterIsRefuted) {
+  Some(2);
+  uint64_t refuted = 0;
+  for (const bool asked : {true, false}) {
+    SCOPED_TRACE(asked ? "by a read" : "in the background");
+    const std::string key = asked ? "a" : "b";
+    Set(0, key, "1", absl::Hours(1));
+    ASSERT_EQ(Get(1, key), "1");
+    CutOff(1);
+    EXPECT_TRUE(Now(engine(0).Touch({{"", key, ""}, absl::Minutes(1), TouchMode::kSet}))->changed);
+    if (asked) {
+      EXPECT_EQ(Get(1, key), "1");
+    }
+    fleet_.log.Trim(0);
+    fleet_.log.Connect(1);
+    RunUntilTrusted();
+    EXPECT_EQ(Coherent(1).refuted, ++refuted);
+    for (int i = 0; i < 60; ++i) executor_.Advance(absl::Seconds(1));
+    EXPECT_NE(Get(1, key), "1");
+  }
+}
+
 TEST_F(FleetTest, AWriteThatTheTierDidNotTakeOutlivesSuspicion) {
   Some(2);
   Set(0, "a", "old");
