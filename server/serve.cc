@@ -240,6 +240,7 @@ absl::Status Serve(const Config& config, const std::string& version) {
   ASSIGN_OR_RETURN(const Below below, NewBelow(config, pool.get()));
   MemoryWatch memory({.governor = MemoryOptionsOf(proto), .executor = pool.get()});
   Engine engine(EngineOptionsFrom(config, memory, below, pool.get(), floor));
+  Warmer warmer(WarmerOptionsFrom(proto, data_dir.get(), &engine, pool.get(), disk_pool.get()));
   RequestIds request_ids({.ids_max = proto.limits().request_ids(),
                           .bytes_max = proto.limits().request_ids() * kRequestIdBytes,
                           .remember = FromProto(proto.limits().request_id_ttl())});
@@ -247,12 +248,13 @@ absl::Status Serve(const Config& config, const std::string& version) {
   const RequestLimits limits{proto.limits().value_bytes(),
                              static_cast<int>(proto.limits().batch_keys()),
                              proto.limits().message_bytes()};
-  CacheHandlers cache({limits, proto.node().name(), below.bus_options.fleet_wait}, &engine,
-                      &request_ids, &methods);
+  CacheHandlers cache({.limits = limits,
+                       .node_name = proto.node().name(),
+                       .fleet_wait = below.bus_options.fleet_wait,
+                       .warm_stats = [&warmer] { return warmer.Stats(); }},
+                      &engine, &request_ids, &methods);
   AdminHandlers admin({version, proto.node().name(), limits, absl::Now()}, &engine, &methods);
   Dispatcher dispatcher(Clock::System(), pool.get());
-
-  Warmer warmer(WarmerOptionsFrom(proto, data_dir.get(), &engine, pool.get(), disk_pool.get()));
 
   // Work that is still running uses what was made above, so the workers stop first, whichever way
   // this function ends.

@@ -1,15 +1,18 @@
 // Replicas of one fleet, from outside, by the C++ client: how long the others go on serving an old
 // value, and whether anybody ever does after an Invalidate that waited for the fleet.
 //
-//   larder_coherence_bench lag SECONDS ADDRESS ADDRESS...     changes on the first, read on the
-//   others larder_coherence_bench fleet TRIES ADDRESS ADDRESS...
+//   larder_coherence_bench lag SECONDS ADDRESS ADDRESS...
+//   larder_coherence_bench fleet TRIES ADDRESS ADDRESS...
 //
 // lag: a thousand keys, each in the memory of every replica. Every millisecond one of them gets a
 // larger number on the first replica, and a thread for each other replica reads it there until the
-// new number shows. The time runs from the answer of the Set to the last arrival of an old value.
+// old number is gone. The time runs from the answer of the Set to the first arrival of an answer
+// that is not old: never less than the replica took, and more by the reader's own lateness. Changes
+// that a reader is too far behind to look at are missed, and counted.
 //
 // fleet: Set on one replica, read on the others, Invalidate on one with `wait: FLEET`; if all have
-// acknowledged, reads on all of them that begin after the answer must not give the old value.
+// acknowledged, the one that was asked included, reads on all of them that begin after the answer
+// must not give the old value.
 
 #include <algorithm>
 #include <atomic>
@@ -18,7 +21,6 @@
 #include <cstdio>
 #include <deque>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -35,6 +37,8 @@ Time Now() { return std::chrono::steady_clock::now(); }
 constexpr int kKeys = 1'000;
 constexpr auto kChangeEvery = std::chrono::milliseconds(1);
 constexpr auto kGiveUp = std::chrono::seconds(10);
+// Changes that wait for one reader. A key changes again after kKeys changes.
+constexpr size_t kBacklogMax = kKeys / 2;
 
 std::unique_ptr<Client> ClientOf(const std::string& address) {
   absl::StatusOr<std::unique_ptr<Client>> client =
@@ -45,11 +49,14 @@ std::unique_ptr<Client> ClientOf(const std::string& address) {
 
 std::string Key(int number) { return "key:" + std::to_string(number); }
 
-// What `client` serves under the key; -1 for a miss.
+constexpr int64_t kMiss = -1;
+constexpr int64_t kFailed = -2;
+
+// What `client` serves under the key; kMiss or kFailed without a value.
 int64_t Read(Client* client, const std::string& key) {
   const absl::StatusOr<GetResult> got = client->Get(key);
-  if (!got.ok()) return -1;
-  return got->entry.has_value() ? std::stoll(got->entry->value) : -1;
+  if (!got.ok()) return kFailed;
+  return got->entry.has_value() ? std::stoll(got->entry->value) : kMiss;
 }
 
 void Write(Client* client, const std::string& key, int64_t number) {
@@ -63,13 +70,18 @@ struct Change {
   Time done;
 };
 
-// Reads on one replica until it shows each change.
+// Reads on one replica until the value before each change is gone.
 class Reader {
  public:
   explicit Reader(const std::string& address) : client_(ClientOf(address)) {}
 
   void Warm() {
-    for (int key = 0; key < kKeys; ++key) Read(client_.get(), Key(key));
+    const Time began = Now();
+    for (int key = 0; key < kKeys; ++key) {
+      while (Read(client_.get(), Key(key)) < 0) {
+        if (Now() - began > kGiveUp) Broken("a replica does not get what it is to forget");
+      }
+    }
   }
   void Begin() {
     thread_ = std::thread([this] { Run(); });
@@ -77,15 +89,29 @@ class Reader {
   void Add(const Change& change) {
     {
       std::lock_guard lock(mu_);
+      if (queue_.size() >= kBacklogMax) {
+        ++missed_;
+        return;
+      }
       queue_.push_back(change);
+      backlog_ = std::max(backlog_, queue_.size());
     }
     more_.notify_one();
   }
-  std::vector<double> End() {
-    Add({-1, 0, Now()});
+  // Looks at what still waits.
+  void End() {
+    {
+      std::lock_guard lock(mu_);
+      ended_ = true;
+    }
+    more_.notify_one();
     thread_.join();
-    return std::move(millis_);
   }
+
+  // After End: a time for each change that was looked at; how many were not; the most that waited.
+  const std::vector<double>& millis() const { return millis_; }
+  int64_t missed() const { return missed_; }
+  size_t backlog() const { return backlog_; }
 
  private:
   void Run() {
@@ -93,24 +119,23 @@ class Reader {
       Change change;
       {
         std::unique_lock lock(mu_);
-        more_.wait(lock, [this] { return !queue_.empty(); });
+        more_.wait(lock, [this] { return ended_ || !queue_.empty(); });
+        if (queue_.empty()) return;
         change = queue_.front();
         queue_.pop_front();
       }
-      if (change.key < 0) return;
-      std::optional<Time> last_old;  // when an old value last arrived
-      for (;;) {
-        // A miss is no old value either.
+      // Until it has a copy again, for the key's next change.
+      for (bool gone = false;;) {
         const int64_t seen = Read(client_.get(), Key(change.key));
-        if (seen < 0 || seen >= change.number) break;
-        last_old = Now();
-        if (*last_old - change.done > kGiveUp) Broken("a replica never shows a change");
+        const auto since = Now() - change.done;
+        // A miss is no old value either; a failure tells nothing.
+        if (!gone && (seen == kMiss || seen >= change.number)) {
+          gone = true;
+          millis_.push_back(std::chrono::duration<double, std::milli>(since).count());
+        }
+        if (seen >= change.number) break;
+        if (since > kGiveUp) Broken("a replica never shows a change");
       }
-      const double millis =
-          last_old.has_value()
-              ? std::chrono::duration<double, std::milli>(*last_old - change.done).count()
-              : 0;
-      millis_.push_back(std::max(millis, 0.0));
     }
   }
 
@@ -118,6 +143,9 @@ class Reader {
   std::mutex mu_;
   std::condition_variable more_;
   std::deque<Change> queue_;
+  size_t backlog_ = 0;
+  int64_t missed_ = 0;
+  bool ended_ = false;
   std::vector<double> millis_;
   std::thread thread_;
 };
@@ -149,21 +177,28 @@ void MeasureLag(double seconds, const std::vector<std::string>& addresses) {
   }
   const double took = std::chrono::duration<double>(Now() - began).count();
   std::vector<double> millis;
+  int64_t missed = 0;
+  size_t backlog = 0;
   for (auto& reader : readers) {
-    const std::vector<double> of_one = reader->End();
-    millis.insert(millis.end(), of_one.begin(), of_one.end());
+    reader->End();
+    millis.insert(millis.end(), reader->millis().begin(), reader->millis().end());
+    missed += reader->missed();
+    backlog = std::max(backlog, reader->backlog());
   }
   std::sort(millis.begin(), millis.end());
   Report("coherence_changes_per_second", static_cast<double>(number) / took, "changes/s");
   Report("coherence_median", Percentile(millis, 0.5), "ms");
   Report("coherence_p99", Percentile(millis, 0.99), "ms");
   Report("coherence_max", millis.back(), "ms");
+  Report("coherence_missed", static_cast<double>(missed),
+         "changes that a reader came too late for");
+  Report("coherence_backlog", static_cast<double>(backlog), "changes that waited for one reader");
 }
 
 void MeasureFleet(int64_t tries, const std::vector<std::string>& addresses) {
   // So many keys side by side, each with a thread of its own.
   constexpr int kThreads = 8;
-  std::atomic<int64_t> acknowledged{0}, stale{0}, failed{0};
+  std::atomic<int64_t> acknowledged{0}, stale{0}, failed{0}, unread{0};
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&, t] {
@@ -180,12 +215,17 @@ void MeasureFleet(int64_t tries, const std::vector<std::string>& addresses) {
         for (auto& client : clients) Read(client.get(), key);
         const absl::StatusOr<InvalidateResult> gone =
             other->Invalidate({key}, {.fleet = true, .wait = absl::Seconds(5)});
-        if (!gone.ok() || gone->replicas_acknowledged < gone->replicas_total) {
+        // A replica that the others take for gone has acknowledged nothing.
+        if (!gone.ok() || gone->replicas_acknowledged < addresses.size()) {
           ++failed;
           continue;
         }
         ++acknowledged;
-        for (auto& client : clients) stale += Read(client.get(), key) >= 0 ? 1 : 0;
+        for (auto& client : clients) {
+          const int64_t seen = Read(client.get(), key);
+          stale += seen >= 0 ? 1 : 0;
+          unread += seen == kFailed ? 1 : 0;
+        }
       }
     });
   }
@@ -193,6 +233,7 @@ void MeasureFleet(int64_t tries, const std::vector<std::string>& addresses) {
   Report("fleet_invalidations", static_cast<double>(acknowledged.load()), "acknowledged by all");
   Report("fleet_not_acknowledged", static_cast<double>(failed.load()), "tries");
   Report("fleet_stale_reads", static_cast<double>(stale.load()), "reads");
+  Report("fleet_failed_reads", static_cast<double>(unread.load()), "reads");
 }
 
 }  // namespace

@@ -139,6 +139,12 @@ void AddTier(const TierStats& tier, Json* object) {
   object->Field("owed", tier.owed);
   object->Field("owed_total", tier.owed_total);
   object->Field("settled", tier.settled);
+  object->Field("full", tier.full);
+  object->Field("owed_forgotten", tier.owed_forgotten);
+  object->Field("owed_again", tier.owed_again);
+  object->Field("outdated_reads", tier.outdated_reads);
+  object->Field("dropped_damaged", tier.dropped_damaged);
+  object->Field("dropped_power_loss", tier.dropped_power_loss);
 }
 
 Json FleetJson(const FleetStats& fleet) {
@@ -162,6 +168,29 @@ Json FleetJson(const FleetStats& fleet) {
   object.Field("leases_refused", fleet.leases_refused);
   object.Field("leases_lost", fleet.leases_lost);
   object.Field("leases_without", fleet.leases_without);
+  object.Field("received_again", fleet.received_again);
+  object.Field("bad_messages", fleet.bad_messages);
+  object.Field("append_errors", fleet.append_errors);
+  object.Field("read_errors", fleet.read_errors);
+  object.Field("node_id_shared", fleet.node_id_shared);
+  object.Field("waits_short", fleet.waits_short);
+  return object;
+}
+
+Json WarmJson(const WarmStats& warm) {
+  Json object;
+  object.Field("state", warm.state);
+  object.Field("total", warm.total);
+  object.Field("loaded", warm.loaded);
+  object.Field("present", warm.present);
+  object.Field("missing", warm.missing);
+  object.Field("outdated", warm.outdated);
+  object.Field("again", warm.again);
+  object.Field("bad_files", warm.bad_files);
+  object.Field("took_seconds", warm.took);
+  object.Field("saves", warm.saves);
+  object.Field("saves_failed", warm.saves_failed);
+  object.Field("saved_keys", warm.saved_keys);
   return object;
 }
 
@@ -202,6 +231,7 @@ Json StatsJson(const StatsResult& stats) {
     object->Field("reason", breaker.reason);
   });
   if (stats.fleet.has_value()) answer.Object("fleet", FleetJson(*stats.fleet));
+  if (stats.warm.has_value()) answer.Object("warm", WarmJson(*stats.warm));
   answer.Array("hot_keys", stats.hot_keys, AddHotKey);
   return answer;
 }

@@ -156,6 +156,21 @@ void PrintTrouble(const TierStats& tier, Output* out) {
                     "good",
                     name, tier.owed, tier.owed_total, tier.settled));
   }
+  if (tier.owed_again + tier.owed_forgotten > 0) {
+    out->Line(
+        fmt::format("{}: {} of them it had taken, and may have lost in an outage; {} were too many "
+                    "to be remembered; {} older entries were not read",
+                    name, tier.owed_again, tier.owed_forgotten, tier.outdated_reads));
+  }
+  if (tier.full > 0) {
+    out->Line(fmt::format("{}: {} changes were refused because it was full", name, tier.full));
+  }
+  if (tier.dropped_damaged + tier.dropped_power_loss > 0) {
+    out->Line(
+        fmt::format("{}: its data was dropped {} times because of damage, {} times because "
+                    "the machine had gone down",
+                    name, tier.dropped_damaged, tier.dropped_power_loss));
+  }
 }
 
 void PrintTiers(const StatsResult& stats, Output* out) {
@@ -188,9 +203,36 @@ void PrintFleet(const FleetStats& fleet, Output* out) {
       "leases: {} got, {} held by others, {} lost, {} loads without",
       fleet.published, fleet.publish_failed, fleet.queued, fleet.received, fleet.dropped,
       fleet.leases_granted, fleet.leases_refused, fleet.leases_lost, fleet.leases_without));
+  if (fleet.append_errors + fleet.read_errors + fleet.bad_messages + fleet.received_again > 0) {
+    out->Line(fmt::format(
+        "       {} attempts to send failed, {} to read; {} messages were unreadable, {} came again",
+        fleet.append_errors, fleet.read_errors, fleet.bad_messages, fleet.received_again));
+  }
+  if (fleet.node_id_shared > 0) {
+    out->Line(fmt::format("       {} replicas use the node id of another one: change it",
+                          fleet.node_id_shared));
+  }
+  if (fleet.waits_short > 0) {
+    out->Line(fmt::format("       {} waits for all replicas ended without some of them",
+                          fleet.waits_short));
+  }
   if (fleet.confirmed + fleet.refuted + fleet.served_suspect == 0) return;
   out->Line(fmt::format("       of suspect copies {} were true, {} went, {} were served unchecked",
                         fleet.confirmed, fleet.refuted, fleet.served_suspect));
+}
+
+void PrintWarm(const WarmStats& warm, Output* out) {
+  out->Line(
+      fmt::format("warm: {} after {}; {} of {} keys came back, {} were there, {} gone, {} out of "
+                  "date, {} asked "
+                  "for again",
+                  Shown(warm.state), Shown(warm.took), warm.loaded, warm.total, warm.present,
+                  warm.missing, warm.outdated, warm.again));
+  if (warm.bad_files + warm.saves + warm.saves_failed == 0) return;
+  out->Line(fmt::format(
+      "      the list of hot keys: {} files could not be read; written {} times, {} keys now, {} "
+      "times in vain",
+      warm.bad_files, warm.saves, warm.saved_keys, warm.saves_failed));
 }
 
 void PrintLatencies(const StatsResult& stats, Output* out) {
@@ -241,6 +283,7 @@ void PrintStats(const StatsResult& stats, Output* out) {
   }
   for (const BreakerStats& breaker : stats.breakers) PrintBreaker(breaker, out);
   if (stats.fleet.has_value()) PrintFleet(*stats.fleet, out);
+  if (stats.warm.has_value()) PrintWarm(*stats.warm, out);
   if (stats.hot_keys.empty()) return;
   out->Line("");
   PrintKeys(stats.hot_keys, out);

@@ -123,6 +123,12 @@ TierStats From(const v1::TierStats& proto) {
   stats.owed = proto.owed();
   stats.owed_total = proto.owed_total();
   stats.settled = proto.settled();
+  stats.full = proto.full();
+  stats.owed_forgotten = proto.owed_forgotten();
+  stats.owed_again = proto.owed_again();
+  stats.outdated_reads = proto.outdated_reads();
+  stats.dropped_damaged = proto.dropped_damaged();
+  stats.dropped_power_loss = proto.dropped_power_loss();
   return stats;
 }
 
@@ -147,7 +153,19 @@ FleetStats From(const v1::FleetStats& proto) {
   stats.leases_refused = proto.leases_refused();
   stats.leases_lost = proto.leases_lost();
   stats.leases_without = proto.leases_without();
+  stats.received_again = proto.received_again();
+  stats.bad_messages = proto.bad_messages();
+  stats.append_errors = proto.append_errors();
+  stats.read_errors = proto.read_errors();
+  stats.node_id_shared = proto.node_id_shared();
+  stats.waits_short = proto.waits_short();
   return stats;
+}
+
+WarmStats From(const v1::WarmStats& proto) {
+  return {proto.state(),           proto.total(),    proto.loaded(),       proto.present(),
+          proto.missing(),         proto.outdated(), proto.again(),        proto.bad_files(),
+          FromProto(proto.took()), proto.saves(),    proto.saves_failed(), proto.saved_keys()};
 }
 
 LatencyStats From(const v1::LatencyStats& proto) {
@@ -229,6 +247,7 @@ absl::StatusOr<StatsResult> From(v1::StatsResponse* response) {
     stats.breakers.push_back({proto.name(), From(proto.state()), proto.opened(), proto.reason()});
   }
   if (response->has_fleet()) stats.fleet = From(response->fleet());
+  if (response->has_warm()) stats.warm = From(response->warm());
   for (const auto& proto : response->hot_keys()) stats.hot_keys.push_back(From(proto));
   return stats;
 }

@@ -29,6 +29,7 @@ struct BusMessage {
     kChanged = 1,   // keys: full keys that have a new value or were removed, all at `version`
     kRule = 2,      // rule: an invalidation by anything else, in the engine's own form
     kReleased = 3,  // keys: fleet leases that were given back or fulfilled
+    kRevised = 4,   // keys: full keys whose entries of `version` have other times, and no other value
   };
   Kind kind = Kind::kChanged;
   Version version = kNoVersion;

@@ -108,6 +108,7 @@ bool IsKind(uint8_t kind) {
     case BusMessage::Kind::kChanged:
     case BusMessage::Kind::kRule:
     case BusMessage::Kind::kReleased:
+    case BusMessage::Kind::kRevised:
       return true;
   }
   return false;

@@ -53,7 +53,7 @@ class Checks {
       CheckAccess(type.ttl().adapt().access(), path + ".ttl.adapt.access");
       CheckSize(type.ttl().adapt().size(), path + ".ttl.adapt.size");
       CheckShare(type.share(), path + ".share");
-      CheckTiers(type.tiers(), path + ".tiers");
+      CheckTiers(c, type.tiers(), path + ".tiers");
     }
   }
 
@@ -210,7 +210,16 @@ class Checks {
     }
   }
 
-  void CheckTiers(const config::v1::Tiers& tiers, const std::string& path) {
+  void CheckTiers(const config::v1::Config& c, const config::v1::Tiers& tiers,
+                  const std::string& path) {
+    if (!tiers.l1()) {
+      NoEffect(path + ".l1_ttl_max", absl::StrCat(path, ".l1 is false"));
+      if (L2KindOf(c) != L2Options::Kind::kRedis || !tiers.l2()) {
+        Add({path + ".l1", path + ".l2"},
+            absl::StrCat(path, ".l1 is false, and there is no l2.redis to keep entries in"));
+        return;
+      }
+    }
     if (tiers.l2()) return;
     NoEffect(path + ".l1_ttl_max", absl::StrCat(path, ".l2 is false"));
     if (tiers.require_l2()) {

@@ -79,6 +79,7 @@ absl::StatusOr<std::shared_ptr<const TypeTable>> MakeTypeTable(
     type.second_tier = configured.tiers().l2();
     const absl::Duration l1_ttl_max = D(configured.tiers().l1_ttl_max());
     if (l1_ttl_max > absl::ZeroDuration()) type.l1_ttl_max = l1_ttl_max;
+    if (!configured.tiers().l1()) type.l1_ttl_max = absl::ZeroDuration();
     type.require_l2 = configured.tiers().require_l2();
     types.push_back(std::move(type));
   }

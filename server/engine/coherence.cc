@@ -62,6 +62,12 @@ void Coherence::Released(std::string full_key) {
   options_.bus->Publish({BusMessage::Kind::kReleased, kNoVersion, {std::move(full_key)}, {}, 0});
 }
 
+void Coherence::Revised(std::string full_key, Version version) {
+  if (alone()) return;
+  Wake(full_key);
+  options_.bus->Publish({BusMessage::Kind::kRevised, version, {std::move(full_key)}, {}, 0});
+}
+
 Task<FleetAck> Coherence::ChangedAndWait(std::vector<std::string> full_keys, Version version,
                                          MonoNanos deadline) {
   if (alone()) co_return FleetAck{.replicas = 0, .acknowledged = 0, .known = true};
@@ -74,20 +80,27 @@ void Coherence::OnMessages(const std::vector<BusMessage>& messages) {
   for (const BusMessage& message : messages) {
     if (message.version != kNoVersion) options_.versions->Observe(message.version);
     for (const std::string& full_key : message.keys) {
-      if (message.kind == BusMessage::Kind::kChanged) {
+      if (message.kind == BusMessage::Kind::kRevised) {
+        changes_.fetch_add(1, std::memory_order_relaxed);
+        Drop(full_key, message.version, now);
+      } else if (message.kind == BusMessage::Kind::kChanged) {
         changes_.fetch_add(1, std::memory_order_relaxed);
         // A copy of the very version may have come from the tier before the message did. A version
         // that the tier never took was not compared with what the others wrote, and says nothing:
         // 1: B sets 15.  2: A, whose clock is ahead, sets 20; its tier is away.  3: B hears nothing
         // of it and sets 16.  20 is not the newest.
         const Version upto = std::max(message.version - 1, options_.lower->OwedOf(full_key));
-        const EraseResult erased = options_.memory->Erase(full_key, upto, now);
-        if (erased.existed) dropped_.fetch_add(1, std::memory_order_relaxed);
-        options_.leases->OnChange(full_key, erased.cancelled, LeaseTable::Change::kStored);
+        Drop(full_key, upto, now);
       }
       Wake(full_key);
     }
   }
+}
+
+void Coherence::Drop(std::string_view full_key, Version upto, MonoNanos now) {
+  const EraseResult erased = options_.memory->Erase(full_key, upto, now);
+  if (erased.existed) dropped_.fetch_add(1, std::memory_order_relaxed);
+  options_.leases->OnChange(full_key, erased.cancelled, LeaseTable::Change::kStored);
 }
 
 void Coherence::OnGap(std::string_view why) {
@@ -160,8 +173,9 @@ Task<bool> Coherence::CheckSome(std::shared_ptr<Check> check) {
   if (IsOver(*check)) co_return false;
   check->failed = false;
   for (size_t i = 0; i < batch.size(); ++i) {
-    const bool same = reads[i].seen == batch[i].version &&
-                      !reads[i].Outlived(batch[i].fresh_until, batch[i].sliding);
+    const bool same =
+        reads[i].entry.has_value() && reads[i].seen == batch[i].version &&
+        !LowerTier::Outlives(batch[i].fresh_until, batch[i].sliding, reads[i].entry->fresh_until);
     if (reads[i].failed) {
       check->failed = true;
       check->copies.push_back(std::move(batch[i]));

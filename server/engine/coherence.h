@@ -100,6 +100,8 @@ class Coherence : public BusListener {
   // Tells the other replicas.
   void Changed(std::vector<std::string> full_keys, Version version);
   void Released(std::string full_key);
+  // The entry of `version` has other times: copies of it are out of date.
+  void Revised(std::string full_key, Version version);
   // The same, and waits for them.
   Task<FleetAck> ChangedAndWait(std::vector<std::string> full_keys, Version version,
                                 MonoNanos deadline);
@@ -121,6 +123,8 @@ class Coherence : public BusListener {
  private:
   bool WasConfirmed(std::string_view full_key, Version version, MonoNanos now) const;
   void Wake(std::string_view full_key);
+  // Copies up to that version go, because of what another replica did.
+  void Drop(std::string_view full_key, Version upto, MonoNanos now);
   // How far the copies of one round have been gone through.
   struct Check {
     uint64_t round = 0;

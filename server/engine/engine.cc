@@ -274,6 +274,7 @@ EngineStats Engine::Stats() const {
   if (options_.bus != nullptr) stats.bus = options_.bus->Stats();
   stats.coherence = coherence_.Stats();
   if (options_.fleet_leases != nullptr) stats.fleet_leases = options_.fleet_leases->Stats();
+  stats.fleet_waits_short = fleet_waits_short_.load(std::memory_order_relaxed);
   const std::vector<CompressionStats> compression = compressor_->Stats();
   const auto tally = [](const std::vector<L1Tally>& tallies, size_t id) {
     return id < tallies.size() ? tallies[id] : L1Tally();

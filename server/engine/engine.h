@@ -88,6 +88,8 @@ struct EngineStats {
   std::optional<BusStats> bus;
   CoherenceStats coherence;
   std::optional<FleetLeaseStats> fleet_leases;
+  // Waits for the fleet that ended before all replicas had answered.
+  uint64_t fleet_waits_short = 0;
 };
 
 // The key changes faster than a call can.
@@ -237,11 +239,14 @@ class Engine {
   Found Promote(const std::string& full_key, const TypePolicy& type, LowerTier::Read read,
                 FillTicket ticket, bool want_value);
   // What the tier's answer to a question that began at `began` makes of a suspect copy; null:
-  // nobody can tell. False: it is refuted, and what is true is below. Else `found` is the answer.
-  bool Judge(std::string_view full_key, const LowerTier::Read* read, MonoNanos began, Found* found);
+  // nobody can tell. False: it is refuted, and `below` is true. Else `found` is the answer.
+  bool Judge(std::string_view full_key, const Found* below, MonoNanos began, Found* found);
   // The suspect `found` if the lower tier confirms it, else what is true instead.
   Task<Found> Checked(const FullKey* full_key, const TypePolicy* type, Found found,
                       bool want_value);
+  // The same for a change that goes by the times of the entry: where memory keeps copies for a
+  // shorter time than they have, what is below says which those are.
+  Task<Found> FindForChange(const FullKey* full_key, Resolved resolved, bool want_value);
   // The answer to a read, counted.
   ReadResult Counted(const FullKey& full_key, Found found, const Resolved& resolved, MonoNanos now);
   void CountHit(const FullKey& full_key, const Entry& entry);
@@ -303,7 +308,8 @@ class Engine {
   // Makes a write of the key that the shared tier does not have good, so that it can decide.
   Task<bool> SettleFirst(std::string full_key);
   // The tier's condition failed: what memory has of the key is not what the fleet has.
-  void DropRefuted(std::string_view full_key, const TierChange& change);
+  void DropRefuted(std::string_view full_key, const TierChange& change, Version most);
+  Found PeekAt(std::string_view full_key) const;
   Task<absl::StatusOr<Stored>> StoreWithoutTier(Storing storing, absl::Status why);
   // Stores in memory under a new version, which it leaves in `fields`; again under a newer one
   // where versions ran past it. The lower tier, where the type has it, then knows that the write of
@@ -356,6 +362,7 @@ class Engine {
   InFlight background_;
   // Suspect hits are served without a question, because the tier is known to be away.
   std::atomic<bool> serve_unchecked_{false};
+  std::atomic<uint64_t> fleet_waits_short_{0};
   LowerTier lower_;
   Coherence coherence_;
   const absl::Time since_;

@@ -24,6 +24,8 @@ namespace {
 
 // How long to wait for the answer about a lease of the fleet before going on without it.
 constexpr absl::Duration kFleetAnswerMost = absl::Milliseconds(500);
+// How long a put may be under way to the tier.
+constexpr absl::Duration kPutMost = absl::Seconds(10);
 
 }  // namespace
 
@@ -169,6 +171,9 @@ Task<absl::StatusOr<std::optional<LoadResult>>> Engine::TakeLease(const FullKey*
     co_return RetryableError(Reason::kOVERLOADED, absl::Seconds(1),
                              "too many loads are running for the memory budget");
   }
+  // From before the look below on, whatever changes is heard of, or is known to be missed.
+  const MonoNanos since = options_.clock->Mono();
+  const uint64_t round = coherence_.round();
   // The same with another replica for B. What is found here goes straight to the caller: memory's
   // place for it is taken by the fill.
   Found there;
@@ -177,8 +182,8 @@ Task<absl::StatusOr<std::optional<LoadResult>>> Engine::TakeLease(const FullKey*
     below.seen_below = there.seen_below;
   }
   lease.version = versions_.Next();
-  lease.since = options_.clock->Mono();
-  lease.round = coherence_.round();
+  lease.since = since;
+  lease.round = round;
   lease.seen_below = below.seen_below;
   lease.fleet = std::move(below.fleet);
   const TimerId timer = options_.executor->After(
@@ -231,7 +236,7 @@ Task<absl::StatusOr<WriteResult>> Engine::Fulfil(const WriteRequest* request,
   // After that long, what changed the key and has ended since leaves nothing below; only the bus
   // would have told.
   if (lower_.Has(*resolved.type) && lower_.shared() &&
-      options_.clock->Mono() > MonoAfter(lease.since, kVersionKept) &&
+      options_.clock->Mono() > MonoAfter(lease.since, kVersionKept - kPutMost) &&
       !coherence_.HeardSince(lease.since)) {
     memory_->EndFill(full_key->view(), lease.ticket);
     leases_.PassOn(full_key->view(), token, LeaseTable::Lost::kRevoked);

@@ -82,21 +82,6 @@ void LowerTier::EndUntaken(std::string_view full_key, Version version) {
   if (ahead.under_way == 0 && ahead.owed == kNoVersion) shard.keys.erase(it);
 }
 
-void LowerTier::EndRevised(std::string_view full_key, Version version) {
-  Shard& shard = ShardOf(full_key);
-  MutexLock lock(&shard.mu);
-  const auto it = shard.keys.find(ToAbsl(full_key));
-  if (it == shard.keys.end()) return;
-  Ahead& ahead = it->second;
-  --ahead.under_way;
-  // The entry itself may be owed: then it goes below with these times.
-  if (ahead.owed < version) {
-    Owe(&ahead, version);
-    if (ahead.owed == version) ahead.revises = true;
-  }
-  if (ahead.under_way == 0 && ahead.owed == kNoVersion) shard.keys.erase(it);
-}
-
 void LowerTier::Owe(Ahead* ahead, Version version) {
   owed_total_.fetch_add(1, std::memory_order_relaxed);
   if (ahead->owed != kNoVersion) {
@@ -104,7 +89,6 @@ void LowerTier::Owe(Ahead* ahead, Version version) {
     ahead->owed = version;
     ahead->again = false;
     ahead->by_value = true;
-    ahead->revises = false;
     return;
   }
   if (owed_.load(std::memory_order_relaxed) >= options_.owed_max) {
@@ -117,7 +101,6 @@ void LowerTier::Owe(Ahead* ahead, Version version) {
   }
   ahead->owed = version;
   ahead->by_value = true;
-  ahead->revises = false;
   owed_.fetch_add(1, std::memory_order_relaxed);
 }
 
@@ -267,8 +250,7 @@ TierPut LowerTier::PutOf(const EntryFields& fields, std::string_view plain, cons
 
 LowerTier::Owed LowerTier::BeginOwed(const std::string& full_key, Ahead* ahead) {
   ++ahead->under_way;
-  return {full_key, ahead->owed, ahead->again ? ahead->owed - 1 : ahead->owed, ahead->by_value,
-          ahead->revises};
+  return {full_key, ahead->owed, ahead->again ? ahead->owed - 1 : ahead->owed, ahead->by_value};
 }
 
 std::vector<LowerTier::Owed> LowerTier::TakeOwed(size_t limit) {
@@ -337,7 +319,6 @@ Task<LowerTier::Settled> LowerTier::SettleThese(std::vector<Owed> all, Current c
     std::optional<TierPut> put;
     if (owed.by_value) put = current(owed.full_key, owed.version);
     if (put.has_value()) {
-      if (owed.revises) put->expect = {Expect::Kind::kUnchanged, owed.version};
       puts.push_back(*std::move(put));
     } else {
       erases.push_back({owed.full_key, owed.remove_upto});
@@ -350,14 +331,14 @@ Task<LowerTier::Settled> LowerTier::SettleThese(std::vector<Owed> all, Current c
     if (!done) return;
     ++settled.count;
     settled.full_keys.push_back(full_key);
-    settled.newest = std::max(settled.newest, version);
+    // Above it, because it may be that only the times of that very version are new.
+    settled.newest = std::max(settled.newest, version + 1);
   };
   if (!puts.empty()) {
     const auto done = co_await Put(puts, INT64_MAX);
     for (size_t i = 0; i < puts.size(); ++i) {
       end(puts[i].full_key, puts[i].version, done.ok());
-      if (done.ok() && ((*done)[i].outcome == TierChange::Outcome::kNewerExists ||
-                        (*done)[i].outcome == TierChange::Outcome::kConditionFailed))
+      if (done.ok() && (*done)[i].outcome == TierChange::Outcome::kNewerExists)
         settled.outdated.push_back({puts[i].full_key, puts[i].version});
     }
   }

@@ -46,7 +46,7 @@ struct LowerTierStats {
   uint64_t settled = 0;         // made good since
   uint64_t owed_forgotten = 0;  // too many: all that is older in the tier is distrusted instead
   uint64_t outdated_reads = 0;  // entries that a read did not take from the tier
-  uint64_t owed_again = 0;      // writes that it took and may have lost
+  uint64_t owed_again = 0;      // of owed_total: writes that it took and may have lost
 };
 
 class LowerTier {
@@ -81,15 +81,13 @@ class LowerTier {
     // What may be served of it. type_id and namespace_id are not set.
     std::optional<Entry> entry;
     std::string type;
-
-    // Whether a copy of the version that lies there would live longer than the tier says: its times
-    // were changed since. Sliding copies do, for a while.
-    bool Outlived(MonoNanos fresh_until, bool sliding) const {
-      return !sliding && entry.has_value() && entry->fresh_until + kTimesSlack < fresh_until;
-    }
-    // Envelopes have whole milliseconds.
-    static constexpr MonoNanos kTimesSlack = 2'000'000;
   };
+  // Whether a copy would live longer than the tier's entry of the same version: its times were
+  // changed since. A sliding copy is ahead of the tier by a part of its life.
+  static bool Outlives(MonoNanos fresh_until, MonoNanos sliding, MonoNanos fresh_below) {
+    constexpr MonoNanos kSlack = 2'000'000;  // envelopes have whole milliseconds
+    return fresh_until > fresh_below && fresh_until - fresh_below > kSlack + sliding / 4;
+  }
   // One answer each, in order.
   Task<std::vector<Read>> Get(std::vector<std::string> full_keys, MonoNanos deadline);
 
@@ -102,10 +100,7 @@ class LowerTier {
   // tier has, never by the value. That the key had not changed since the load began was for the
   // tier to say, in the moment in which it took it.
   void EndUntaken(std::string_view full_key, Version version);
-  // The same for other times of the entry that has `version` already: they are made good only where
-  // the tier still has that version, or nothing. Somebody may have changed the key there.
-  void EndRevised(std::string_view full_key, Version version);
-  // It was given up and changed nothing: what the tier owed it owes yet.
+  // It was given up, or changed no version: what the tier owed it owes yet.
   void GiveUp(std::string_view full_key) { EndOwed(full_key, kNoVersion, /*settled=*/false); }
 
   // For writes between Begin and End. Errors are the tier's.
@@ -123,7 +118,7 @@ class LowerTier {
       std::function<std::optional<TierPut>(const std::string& full_key, Version version)>;
   struct Settled {
     size_t count = 0;
-    // What the tier now has, for whoever is to be told; `newest` is the greatest of its versions.
+    // What the tier now has, for whoever is to be told: copies below `newest` may be out of date.
     std::vector<std::string> full_keys;
     Version newest = kNoVersion;
     // What memory may still have up to these versions is not what the tier has.
@@ -146,7 +141,6 @@ class LowerTier {
     Version version = kNoVersion;  // the newest write that began
     Version owed = kNoVersion;     // the newest that the tier did not take
     bool by_value = true;          // whether that one may be made good by its value
-    bool revises = false;          // only where the tier has this version yet, or nothing
     uint32_t under_way = 0;
     // `owed` is an entry that the tier has had, and may still have.
     bool again = false;
@@ -172,7 +166,6 @@ class LowerTier {
     // What is removed when the entry is no longer at hand.
     Version remove_upto = kNoVersion;
     bool by_value = true;
-    bool revises = false;
   };
   static Owed BeginOwed(const std::string& full_key, Ahead* ahead);
   // Those that nobody else is at.

@@ -167,63 +167,47 @@ Task<absl::StatusOr<std::vector<ReadResult>>> Engine::BatchGet(std::string_view 
                                                                std::string_view type,
                                                                bool want_value) {
   std::vector<ReadResult> results(keys.size());
-  std::vector<size_t> suspects, missing;
-  std::vector<Found> copies;
-  std::vector<std::string> suspect_keys, missing_keys;
-  std::vector<const TypePolicy*> missing_types;
-  const auto miss = [&](size_t i, const FullKey& full_key, const Resolved& resolved) {
-    missing.push_back(i);
-    missing_keys.emplace_back(full_key.view());
-    missing_types.push_back(resolved.type);
-  };
+  // What the lower tier is asked for, in one question: what is missing, and the suspect copies.
+  std::vector<size_t> asked;
+  std::vector<std::optional<Found>> copies;
+  std::vector<std::string> full_keys;
+  std::vector<const TypePolicy*> types;
   const MonoNanos now = options_.clock->Mono();
   for (size_t i = 0; i < keys.size(); ++i) {
     const KeyRequest request{name_space, keys[i], type};
     CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead(request));
     const FullKey full_key(name_space, keys[i]);
     Found found = Find(full_key, now, want_value, /*again=*/true);
-    if (!Trusts(full_key, found, now)) {
-      if (lower_.Has(options_.types->Get(found.entry.type_id))) {
-        suspects.push_back(i);
-        suspect_keys.emplace_back(full_key.view());
-        copies.push_back(std::move(found));
-        continue;
-      }
-      Judge(full_key.view(), nullptr, now, &found);
-    } else if (!found.present && lower_.Has(*resolved.type)) {
+    const bool suspect = !Trusts(full_key, found, now);
+    const TypePolicy& kept_as =
+        found.present ? options_.types->Get(found.entry.type_id) : *resolved.type;
+    if ((suspect || !found.present) && lower_.Has(kept_as)) {
+      asked.push_back(i);
+      full_keys.emplace_back(full_key.view());
+      types.push_back(resolved.type);
       results[i].miss = found.why;
-      miss(i, full_key, resolved);
+      copies.emplace_back();
+      if (suspect) copies.back() = std::move(found);
       continue;
     }
+    if (suspect) Judge(full_key.view(), nullptr, now, &found);
     results[i] = Counted(full_key, std::move(found), resolved, now);
   }
-  if (!suspects.empty()) {
-    const MonoNanos began = options_.clock->Mono();
-    const std::vector<LowerTier::Read> reads =
-        co_await lower_.Get(std::move(suspect_keys), INT64_MAX);
-    for (size_t at = 0; at < suspects.size(); ++at) {
-      const size_t i = suspects[at];
-      const KeyRequest request{name_space, keys[i], type};
-      CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead(request));
-      const FullKey full_key(name_space, keys[i]);
-      if (Judge(full_key.view(), &reads[at], began, &copies[at])) {
-        results[i] = Counted(full_key, std::move(copies[at]), resolved, options_.clock->Mono());
-      } else {
-        miss(i, full_key, resolved);
-      }
-    }
-  }
-  if (missing.empty()) co_return results;
+  if (asked.empty()) co_return results;
 
-  std::vector<Found> below =
-      co_await FindBelow(std::move(missing_keys), std::move(missing_types), want_value);
-  for (size_t at = 0; at < missing.size(); ++at) {
-    const KeyRequest request{name_space, keys[missing[at]], type};
+  std::vector<Found> below = co_await FindBelow(std::move(full_keys), std::move(types), want_value);
+  for (size_t at = 0; at < asked.size(); ++at) {
+    const KeyRequest request{name_space, keys[asked[at]], type};
     CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead(request));
-    ReadResult& result = results[missing[at]];
-    if (!below[at].present && below[at].why == MissReason::kAbsent) below[at].why = result.miss;
-    result = Counted(FullKey(name_space, request.key), std::move(below[at]), resolved,
-                     options_.clock->Mono());
+    const FullKey full_key(name_space, request.key);
+    ReadResult& result = results[asked[at]];
+    Found& answer = below[at];
+    if (copies[at].has_value()) {
+      if (Judge(full_key.view(), &answer, now, &*copies[at])) answer = *std::move(copies[at]);
+    } else if (!answer.present && answer.why == MissReason::kAbsent) {
+      answer.why = result.miss;
+    }
+    result = Counted(full_key, std::move(answer), resolved, options_.clock->Mono());
   }
   co_return results;
 }
@@ -239,6 +223,17 @@ Task<Engine::Found> Engine::FindAnywhere(const FullKey* full_key, Resolved resol
   Found below = co_await FindOneBelow(full_key, resolved.type, want_value);
   if (!below.present && below.why == MissReason::kAbsent) below.why = found.why;
   co_return below;
+}
+
+Task<Engine::Found> Engine::FindForChange(const FullKey* full_key, Resolved resolved,
+                                          bool want_value) {
+  Found found = co_await FindAnywhere(full_key, resolved, want_value, /*again=*/true);
+  const bool cut = found.present && !found.below && lower_.Has(*resolved.type) &&
+                   resolved.type->l1_ttl_max != absl::InfiniteDuration();
+  if (!cut) co_return found;
+  Found below = co_await FindOneBelow(full_key, resolved.type, want_value);
+  const bool same = below.present && below.entry.version == found.entry.version;
+  co_return same ? std::move(below) : std::move(found);
 }
 
 Task<Engine::Found> Engine::FindOneBelow(const FullKey* full_key, const TypePolicy* type,
@@ -295,7 +290,7 @@ Engine::Found Engine::Promote(const std::string& full_key, const TypePolicy& typ
   const MonoNanos now = options_.clock->Mono();
   // Without an id of its own the namespace cannot be told apart in memory; and what a type's
   // entries do not go below for must not come from there.
-  if (ticket != 0 && name_space.ok() && as.second_tier) {
+  if (ticket != 0 && name_space.ok() && as.second_tier && as.l1_ttl_max > absl::ZeroDuration()) {
     Entry copy = found.entry;
     EntryFields fields = FieldsOf(full_key, copy);
     fields.negative = found.entry.negative;
@@ -317,9 +312,8 @@ Engine::Found Engine::Promote(const std::string& full_key, const TypePolicy& typ
 
 // A copy that this replica cannot vouch for is compared with the lower tier. Where nobody can tell,
 // the configuration says what a hit is worth.
-bool Engine::Judge(std::string_view full_key, const LowerTier::Read* read, MonoNanos began,
-                   Found* found) {
-  if (read == nullptr || read->failed) {
+bool Engine::Judge(std::string_view full_key, const Found* below, MonoNanos began, Found* found) {
+  if (below == nullptr || below->why == MissReason::kTierFailed) {
     if (options_.serve_suspect) {
       coherence_.CountServedSuspect();
       return true;
@@ -328,27 +322,26 @@ bool Engine::Judge(std::string_view full_key, const LowerTier::Read* read, MonoN
     found->why = MissReason::kTierFailed;
     return true;
   }
-  const Version version = found->entry.version;
-  const bool same =
-      read->seen == version && !read->Outlived(found->entry.fresh_until, found->entry.sliding != 0);
-  if (same || lower_.IsBehind(full_key, version, read->seen)) {
-    coherence_.Confirm(full_key, version, began);
+  const Entry& copy = found->entry;
+  const bool same = below->present && below->entry.version == copy.version &&
+                    !LowerTier::Outlives(copy.fresh_until, copy.sliding, below->entry.fresh_until);
+  if (same || lower_.IsBehind(full_key, copy.version, below->seen_below)) {
+    coherence_.Confirm(full_key, copy.version, began);
     return true;
   }
-  coherence_.Refute(full_key, version);
+  coherence_.Refute(full_key, copy.version);
   return false;
 }
 
 Task<Engine::Found> Engine::Checked(const FullKey* full_key, const TypePolicy* type, Found found,
                                     bool want_value) {
   const MonoNanos began = options_.clock->Mono();
-  std::vector<LowerTier::Read> reads;
-  if (lower_.Has(options_.types->Get(found.entry.type_id))) {
-    std::vector<std::string> keys(1, std::string(full_key->view()));
-    reads = co_await lower_.Get(std::move(keys), INT64_MAX);
-  }
-  if (Judge(full_key->view(), reads.empty() ? nullptr : &reads[0], began, &found)) co_return found;
-  co_return co_await FindOneBelow(full_key, type, want_value);
+  std::optional<Found> below;
+  if (lower_.Has(options_.types->Get(found.entry.type_id)))
+    below = co_await FindOneBelow(full_key, type, want_value);
+  if (Judge(full_key->view(), below.has_value() ? &*below : nullptr, began, &found))
+    co_return found;
+  co_return *std::move(below);
 }
 
 }  // namespace larder

@@ -177,8 +177,14 @@ Task<absl::StatusOr<Engine::Stored>> Engine::StoreThrough(Storing storing) {
 Task<absl::StatusOr<Engine::Stored>> Engine::StoreIfShared(Storing storing) {
   EntryFields& fields = storing.fields;
   co_await SettleFirst(std::string(fields.full_key));
+  if (lower_.OwedOf(fields.full_key) != kNoVersion) {
+    const absl::Status why = absl::UnavailableError("it did not take an earlier write of the key");
+    if (storing.type->require_l2) co_return TierAway(why);
+    co_return co_await StoreWithoutTier(std::move(storing), why);
+  }
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
     const uint64_t round = coherence_.round();
+    const Found held = PeekAt(fields.full_key);
     fields.version = versions_.Next();
     lower_.Begin(fields.full_key, fields.version);
     std::vector<TierPut> puts;
@@ -195,7 +201,7 @@ Task<absl::StatusOr<Engine::Stored>> Engine::StoreIfShared(Storing storing) {
         lower_.End(fields.full_key, fields.version, /*settled=*/true);
         continue;
       case TierChange::Outcome::kConditionFailed:
-        DropRefuted(fields.full_key, change);
+        DropRefuted(fields.full_key, change, held.present ? held.entry.version : kNoVersion);
         lower_.GiveUp(fields.full_key);
         co_return Stored{false, change.current};
       default:
@@ -221,14 +227,19 @@ Task<bool> Engine::SettleFirst(std::string full_key) {
 }
 
 // Memory may have what the condition was taken from, and it is not what the fleet has: it is older,
-// or what the fleet has of that version is a tombstone.
-void Engine::DropRefuted(std::string_view full_key, const TierChange& change) {
-  Entry held;
-  MissReason why;
-  if (memory_->Peek(full_key, options_.clock->Mono(), &held, &why) &&
-      (held.version != change.current || !change.existed)) {
-    DropOlder(full_key, held.version, LeaseTable::Change::kRemoved);
-  }
+// or what the fleet has of that version is a tombstone. Above `most` it is a change that came
+// since.
+void Engine::DropRefuted(std::string_view full_key, const TierChange& change, Version most) {
+  const Found held = PeekAt(full_key);
+  if (!held.present || held.entry.version > most) return;
+  if (held.entry.version != change.current || !change.existed)
+    DropOlder(full_key, held.entry.version, LeaseTable::Change::kRemoved);
+}
+
+Engine::Found Engine::PeekAt(std::string_view full_key) const {
+  Found found;
+  found.present = memory_->Peek(full_key, options_.clock->Mono(), &found.entry, &found.why);
+  return found;
 }
 
 // An entry that gets other times stays the entry that it is. With a version of its own it would
@@ -237,49 +248,64 @@ void Engine::DropRefuted(std::string_view full_key, const TierChange& change) {
 //   1: the tier has 10.  2: A sets 20; its tier is away.  3: B touches 10.  4: the tier is there
 //   for A again, and has to keep 20.
 //
-// The others drop their copies, as after any change: the message's version is one above.
+// A shared tier decides whether the entry is still there. One of this replica alone does not: it
+// may not have taken what memory has (too small, about to end).
 Task<absl::StatusOr<Engine::Stored>> Engine::Revise(Storing storing) {
   EntryFields& fields = storing.fields;
   const Version version = fields.version;
-  const bool below = lower_.Has(*storing.type);
-  bool away = false;
-  const uint64_t round = coherence_.round();
-  if (below) {
-    co_await SettleFirst(std::string(fields.full_key));
-    lower_.Begin(fields.full_key, version);
-    std::vector<TierPut> puts;
-    puts.push_back(lower_.PutOf(fields, storing.plain, *storing.type, storing.expect));
-    const auto changes = co_await lower_.Put(std::move(puts), INT64_MAX);
-    away = !changes.ok();
-    if (away && storing.type->require_l2) {
-      lower_.GiveUp(fields.full_key);
-      DropOlder(fields.full_key, version, LeaseTable::Change::kRemoved);
-      coherence_.Changed({std::string(fields.full_key)}, version + 1);
-      co_return TierAway(changes.status());
-    }
-    if (!away) lower_.GiveUp(fields.full_key);
-    if (!away && (*changes)[0].outcome != TierChange::Outcome::kDone &&
-        (*changes)[0].outcome != TierChange::Outcome::kSkipped) {
-      versions_.Observe((*changes)[0].current);
-      DropRefuted(fields.full_key, (*changes)[0]);
-      co_return Stored{false, (*changes)[0].current};
-    }
-  }
-  bool kept = false;
-  if (round == coherence_.round() || away) {
+  const auto revise_memory = [&] {
     const InsertResult result = InsertCapped(&fields, *storing.type, [&] {
       return memory_->Insert(fields, storing.expect, options_.clock->Mono());
     });
     leases_.OnChange(fields.full_key, result.cancelled, LeaseTable::Change::kStored);
-    kept = result.outcome == InsertOutcome::kStored;
+    return result.outcome == InsertOutcome::kStored;
+  };
+  const bool below = lower_.Has(*storing.type);
+  const bool first_here = !below || !lower_.shared();
+  bool kept = first_here && revise_memory();
+  if (!below) {
+    if (kept) coherence_.Revised(std::string(fields.full_key), version);
+    co_return Stored{kept, version};
   }
-  if (away && kept) lower_.EndRevised(fields.full_key, version);
-  if (away && !kept) lower_.GiveUp(fields.full_key);
-  if (!kept) {
-    if (!below || away) co_return Stored{false, version};
+
+  const uint64_t round = coherence_.round();
+  co_await SettleFirst(std::string(fields.full_key));
+  lower_.Begin(fields.full_key, version);
+  absl::StatusOr<std::vector<TierChange>> changes =
+      absl::UnavailableError("it did not take an earlier write of the key");
+  if (first_here || lower_.OwedOf(fields.full_key) == kNoVersion) {
+    std::vector<TierPut> puts;
+    puts.push_back(
+        lower_.PutOf(fields, storing.plain, *storing.type, kept ? Expect{} : storing.expect));
+    changes = co_await lower_.Put(std::move(puts), INT64_MAX);
+  }
+  if (!changes.ok() && storing.type->require_l2) {
+    lower_.GiveUp(fields.full_key);
+    DropOlder(fields.full_key, version, LeaseTable::Change::kRemoved);
+    coherence_.Revised(std::string(fields.full_key), version);
+    co_return TierAway(changes.status());
+  }
+  if (!changes.ok()) {
+    kept = kept || revise_memory();
+    if (kept) {
+      lower_.End(fields.full_key, version, /*settled=*/false);
+      coherence_.Revised(std::string(fields.full_key), version);
+    } else {
+      lower_.GiveUp(fields.full_key);
+    }
+    co_return Stored{kept, version};
+  }
+  lower_.GiveUp(fields.full_key);
+  const TierChange& change = (*changes)[0];
+  if (!kept && (change.outcome == TierChange::Outcome::kConditionFailed ||
+                change.outcome == TierChange::Outcome::kNewerExists)) {
+    if (change.current != kNoVersion) versions_.Observe(change.current);
+    DropRefuted(fields.full_key, change, version);
+    co_return Stored{false, change.current};
+  }
+  if (!kept && (round != coherence_.round() || !revise_memory()))
     DropOlder(fields.full_key, version, LeaseTable::Change::kStored);
-  }
-  coherence_.Changed({std::string(fields.full_key)}, version + 1);
+  coherence_.Revised(std::string(fields.full_key), version);
   co_return Stored{true, version};
 }
 

@@ -169,6 +169,7 @@ Task<absl::StatusOr<InvalidateResult>> Engine::InvalidateKeys(InvalidateRequest 
                                                       *request.fleet_until);
     // Whoever drops its copy may still find the old value below.
     if (!settled) result.fleet.known = false;
+    if (!result.fleet.all()) fleet_waits_short_.fetch_add(1, std::memory_order_relaxed);
   }
   co_return result;
 }
@@ -179,7 +180,7 @@ Task<absl::StatusOr<TouchResult>> Engine::Touch(TouchRequest request) {
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
     // The lower tier needs the value plain; memory alone keeps it in the form that it has.
     const bool plain = lower_.exists();
-    Found found = co_await FindAnywhere(&full_key, resolved, plain, /*again=*/true);
+    Found found = co_await FindForChange(&full_key, resolved, plain);
     const MonoNanos now = options_.clock->Mono();
     if (!found.live()) {
       const ReadResult miss = Counted(full_key, std::move(found), resolved, now);
@@ -220,7 +221,7 @@ Task<absl::StatusOr<IncrementResult>> Engine::Increment(IncrementRequest request
   CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForWrite(request.key));
   const FullKey full_key(request.key.name_space, request.key.key);
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
-    Found found = co_await FindAnywhere(&full_key, resolved, /*want_value=*/true, /*again=*/true);
+    Found found = co_await FindForChange(&full_key, resolved, /*want_value=*/true);
     const MonoNanos now = options_.clock->Mono();
     if (!found.present && found.why == MissReason::kTierFailed && resolved.type->require_l2)
       co_return TierAway(absl::UnavailableError("it could not be read"));

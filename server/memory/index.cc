@@ -35,11 +35,15 @@ constexpr uint64_t kTablesMax = 1 << 22;
 
 Index::Line Index::no_lines_;
 
-Index::Index(uint64_t shard_bytes)
-    : table_count_(
-          std::clamp<uint64_t>(std::bit_ceil(shard_bytes / kShardBytesPerTable), 1, kTablesMax)),
+uint64_t Index::TablesFor(uint64_t shard_bytes) {
+  return std::clamp<uint64_t>(std::bit_ceil(shard_bytes / kShardBytesPerTable), 1, kTablesMax);
+}
+
+Index::Index(uint64_t shard_bytes, Table* tables)
+    : table_count_(TablesFor(shard_bytes)),
       table_mask_(table_count_ - 1),
-      tables_(std::make_unique<Table[]>(table_count_)),
+      own_tables_(tables != nullptr ? nullptr : std::make_unique<Table[]>(table_count_)),
+      tables_(tables != nullptr ? tables : own_tables_.get()),
       used_(std::make_unique<uint32_t[]>(table_count_)),
       bytes_(table_count_ * (sizeof(Table) + sizeof(uint32_t))) {
   const uint64_t empty = uint64_t{1} << kAddressBits | reinterpret_cast<uint64_t>(&no_lines_);
@@ -151,19 +155,19 @@ void Index::Remove(uint64_t hash, Slot* slot) {
     return to >= from ? to - from : to + count - from;
   };
   for (uint64_t line = next(gap_line); line != gap_line; line = next(line)) {
-    const bool full = EmptySlots(lines[line].slots) == 0;
-    const uint64_t reach = distance(gap_line, line);
-    for (Slot& other : lines[line].slots) {
-      const uint64_t content = other.load(std::memory_order_relaxed);
-      if (content == 0 || distance(HomeOf(content, count), line) < reach) continue;
+    Slot* const slots = lines[line].slots;
+    const uint32_t empty = EmptySlots(slots);
+    // Of all slots at once: which one it is cannot be foreseen.
+    const uint32_t movable = FarSlots(slots, line, count, distance(gap_line, line)) & ~empty;
+    if (movable != 0) {
+      Slot* const other = &slots[std::countr_zero(movable)];
       // Readers see it twice rather than not at all.
-      gap->store(content, std::memory_order_release);
-      other.store(0, std::memory_order_release);
-      gap = &other;
+      gap->store(other->load(std::memory_order_relaxed), std::memory_order_release);
+      other->store(0, std::memory_order_release);
+      gap = other;
       gap_line = line;
-      break;
     }
-    if (!full) break;
+    if (empty != 0) break;
   }
 }
 

@@ -41,8 +41,17 @@ class Index {
            (hash & kTagMask);
   }
 
-  // For a shard of about so many bytes.
-  explicit Index(uint64_t shard_bytes);
+  // A table is one number, so that a reader gets its lines and their count together:
+  // | count: 16 bits | address of the lines: 48 bits |
+  using Table = std::atomic<uint64_t>;
+  // How many tables the index of a shard of about so many bytes has, a power of two. The bits of
+  // the hash from kTagBits on choose one.
+  static uint64_t TablesFor(uint64_t shard_bytes);
+
+  // For a shard of about so many bytes. `tables`, if given, has room for its tables and outlives
+  // it: who has the tables of many shards side by side finds a table without asking its shard
+  // first.
+  explicit Index(uint64_t shard_bytes, Table* tables = nullptr);
   ~Index();
   Index(const Index&) = delete;
   Index& operator=(const Index&) = delete;
@@ -55,8 +64,8 @@ class Index {
   // The first slot of the hash's home line that has its tag: nine times in ten it is that of the
   // record, if there is one. Content 0 when there is no such slot; for a reader it may be that of
   // another tag, which came a moment ago.
-  ABSL_ATTRIBUTE_ALWAYS_INLINE Seen FirstAtHome(uint64_t hash) const {
-    const uint64_t table = TableOf(hash).load(std::memory_order_acquire);
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static Seen FirstAtHome(const Table& table_of_hash, uint64_t hash) {
+    const uint64_t table = table_of_hash.load(std::memory_order_acquire);
     Slot* const slots = LinesOf(table)[HomeOf(hash, CountOf(table))].slots;
     const uint32_t candidates = Candidates(slots, hash);
     if (ABSL_PREDICT_FALSE(candidates == 0)) return Seen();
@@ -95,13 +104,14 @@ class Index {
     return nullptr;
   }
 
-  // Fetches what is read first for this hash, and what next where the first line is full, while
+  // Fetches what is read first for this hash, and what next where lines are full, while
   // something else is done. Any thread, at any time.
   void Prefetch(uint64_t hash) const {
     const uint64_t table = TableOf(hash).load(std::memory_order_relaxed);
     const Line* const line = &LinesOf(table)[HomeOf(hash, CountOf(table))];
     __builtin_prefetch(line);
     __builtin_prefetch(line + 1);
+    __builtin_prefetch(line + 2);
   }
 
   // Bytes that have to be allocated before a record with this hash can be added; mostly 0.
@@ -144,13 +154,10 @@ class Index {
   static constexpr uint64_t kTagMask = (1ull << kTagBits) - 1;
   static constexpr int kLineSlots = 8;
   static constexpr int kProbesOfReaders = 4;
-  // A table is one number, so that a reader gets its lines and their count together:
-  // | count: 16 bits | address of the lines: 48 bits |
   static constexpr int kAddressBits = 48;
   struct alignas(64) Line {
     Slot slots[kLineSlots];
   };
-  using Table = std::atomic<uint64_t>;
   struct Waiting {
     Line* lines;
     uint64_t bytes;
@@ -196,6 +203,23 @@ class Index {
     return Same(_mm_or_si128(HalvesOf<0>(slots), HalvesOf<1>(slots)), zero) |
            Same(_mm_or_si128(HalvesOf<0>(slots + 4), HalvesOf<1>(slots + 4)), zero) << 4;
   }
+  // Four slots of `line`: which are at least `reach` lines from home. Empty ones may be.
+  static uint32_t FarOfFour(const Slot* slots, uint64_t line, uint64_t count, uint64_t reach) {
+    const __m128i lines = _mm_set1_epi32(static_cast<int>(count));
+    const __m128i tags =
+        _mm_and_si128(HalvesOf<0>(slots), _mm_set1_epi32(static_cast<int>(kTagMask)));
+    // HomeOf, of every other slot at a time.
+    const __m128i even = _mm_srli_epi64(_mm_mul_epu32(tags, lines), kTagBits);
+    const __m128i odd = _mm_srli_epi64(_mm_mul_epu32(_mm_srli_epi64(tags, 32), lines), kTagBits);
+    const __m128i home = _mm_or_si128(even, _mm_slli_epi64(odd, 32));
+    __m128i away = _mm_sub_epi32(_mm_set1_epi32(static_cast<int>(line)), home);
+    away = _mm_add_epi32(away, _mm_and_si128(_mm_srai_epi32(away, 31), lines));
+    const __m128i near = _mm_set1_epi32(static_cast<int>(reach) - 1);
+    return static_cast<uint32_t>(_mm_movemask_ps(_mm_castsi128_ps(_mm_cmpgt_epi32(away, near))));
+  }
+  static uint32_t FarSlots(const Slot* slots, uint64_t line, uint64_t count, uint64_t reach) {
+    return FarOfFour(slots, line, count, reach) | FarOfFour(slots + 4, line, count, reach) << 4;
+  }
 #else
   static uint32_t Candidates(const Slot* slots, uint64_t hash) {
     uint32_t candidates = 0;
@@ -210,6 +234,16 @@ class Index {
     for (int i = 0; i < kLineSlots; ++i)
       empty |= static_cast<uint32_t>(slots[i].load(std::memory_order_relaxed) == 0) << i;
     return empty;
+  }
+  // Slots of `line` that are at least `reach` lines from home. Empty ones may be among them.
+  static uint32_t FarSlots(const Slot* slots, uint64_t line, uint64_t count, uint64_t reach) {
+    uint32_t far = 0;
+    for (int i = 0; i < kLineSlots; ++i) {
+      const uint64_t home = HomeOf(slots[i].load(std::memory_order_relaxed), count);
+      const uint64_t away = line >= home ? line - home : line + count - home;
+      far |= static_cast<uint32_t>(away >= reach) << i;
+    }
+    return far;
   }
 #endif
 
@@ -241,7 +275,8 @@ class Index {
 
   const uint64_t table_count_;  // a power of two
   const uint64_t table_mask_;
-  std::unique_ptr<Table[]> tables_;
+  const std::unique_ptr<Table[]> own_tables_;
+  Table* const tables_;
   std::unique_ptr<uint32_t[]> used_;  // slots in use, by table
   std::vector<Waiting> waiting_;
   uint64_t bytes_;

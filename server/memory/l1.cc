@@ -134,7 +134,7 @@ class ShardedL1 : public L1 {
 
   bool Find(std::string_view full_key, MonoNanos now, Entry* entry, MissReason* why) override {
     const uint64_t hash = HashOf(full_key);
-    return ShardOf(hash).Find(full_key, hash, now, entry, why);
+    return ShardOf(hash).Find(TableOf(hash), full_key, hash, now, entry, why);
   }
   bool Peek(std::string_view full_key, MonoNanos now, Entry* entry,
             MissReason* why) const override {
@@ -180,8 +180,12 @@ class ShardedL1 : public L1 {
   bool CheckInvariants() const override;
 
  protected:
-  // The top bits choose the shard; the index uses the others.
-  Shard& ShardOf(uint64_t hash) const { return *shards_[(hash >> 58) & shard_mask_]; }
+  // The bits above those that choose a table in the shard.
+  Shard& ShardOf(uint64_t hash) const { return *shards_[(hash >> shard_shift_) & shard_mask_]; }
+  // The table of the hash in the index of its shard.
+  const Index::Table& TableOf(uint64_t hash) const {
+    return tables_[(hash >> Index::kTagBits) & table_mask_];
+  }
 
   L1Common common_;
 
@@ -200,7 +204,11 @@ class ShardedL1 : public L1 {
 
   char* addresses_ = nullptr;
   uint64_t address_bytes_ = 0;
+  // Of all shards, one shard's after the other's.
+  std::unique_ptr<Index::Table[]> tables_;
+  uint64_t table_mask_ = 0;
   std::vector<std::unique_ptr<Shard>> shards_;
+  int shard_shift_ = 0;
   uint64_t shard_mask_ = 0;
   std::atomic<uint64_t> budget_bytes_;
   uint64_t budget_bytes_most_ = 0;
@@ -214,7 +222,7 @@ class ShardedL1WithAes : public ShardedL1 {
   LARDER_WITH_AES bool Find(std::string_view full_key, MonoNanos now, Entry* entry,
                             MissReason* why) override {
     const uint64_t hash = KeyedHash::AesInline(common_.hash, full_key);
-    return ShardOf(hash).Find(full_key, hash, now, entry, why);
+    return ShardOf(hash).Find(TableOf(hash), full_key, hash, now, entry, why);
   }
 };
 #endif
@@ -238,6 +246,10 @@ ShardedL1::ShardedL1(const Options& options)
       RoundUp(budget_bytes_most_ / count + segment_bytes, kHugePageBytes);
   const uint64_t indexed_bytes =
       std::min(budget_bytes_most_ / count, shard_bytes * kGrowthForeseen);
+  const uint64_t shard_tables = Index::TablesFor(indexed_bytes);
+  tables_ = std::make_unique<Index::Table[]>(shard_tables * count);
+  table_mask_ = shard_tables * count - 1;
+  shard_shift_ = Index::kTagBits + std::countr_zero(shard_tables);
   address_bytes_ = shard_addresses * count + kHugePageBytes;
   void* const addresses = mmap(nullptr, address_bytes_, PROT_READ | PROT_WRITE,
                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -251,6 +263,7 @@ ShardedL1::ShardedL1(const Options& options)
         &common_, aligned + i * shard_addresses,
         static_cast<uint32_t>(shard_addresses / segment_bytes),
         static_cast<uint32_t>(segment_bytes), shard_bytes, indexed_bytes,
+        tables_.get() + i * shard_tables,
         options.hash_seed == 0 ? Random::System()->Next() : options.hash_seed + i));
   }
 }

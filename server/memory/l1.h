@@ -191,7 +191,7 @@ class L1 {
     uint16_t type_id = 0;
     uint32_t hits = 0;
     MonoNanos fresh_until = 0;
-    bool sliding = false;
+    MonoNanos sliding = 0;
   };
   // Appends the live entries of one part of L1, some thousand at most, to `out` and returns the
   // cursor of the next part; 0 after the last one. Begin with 0. What is inserted or moves between

@@ -57,11 +57,11 @@ EvictionPolicy::Options PolicyOptions(uint64_t budget_bytes, uint64_t seed) {
 }  // namespace
 
 Shard::Shard(L1Common* common, char* memory, uint32_t segments_max, uint32_t segment_bytes,
-             uint64_t budget_bytes, uint64_t indexed_bytes, uint64_t seed)
+             uint64_t budget_bytes, uint64_t indexed_bytes, Index::Table* tables, uint64_t seed)
     : common_(common),
       memory_(memory),
       pool_bytes_(segment_bytes),
-      index_(indexed_bytes),
+      index_(indexed_bytes, tables),
       policy_(PolicyOptions(budget_bytes, seed)),
       budget_(budget_bytes),
       pool_(memory, segments_max, segment_bytes),

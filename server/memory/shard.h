@@ -105,9 +105,9 @@ class Shard {
   static constexpr uint32_t kSegmentsMin = 24;
 
   // `memory` is address space for `segments_max` segments. `indexed_bytes` is how large the budget
-  // may become before the index gets slower.
+  // may become before the index gets slower, `tables` room for Index::TablesFor that.
   Shard(L1Common* common, char* memory, uint32_t segments_max, uint32_t segment_bytes,
-        uint64_t budget_bytes, uint64_t indexed_bytes, uint64_t seed);
+        uint64_t budget_bytes, uint64_t indexed_bytes, Index::Table* tables, uint64_t seed);
   ~Shard();
 
   // A budget that the shard can still work with.
@@ -118,9 +118,12 @@ class Shard {
   // Values of more bytes than this have an allocation of their own.
   size_t inline_bytes_max() const { return pool_bytes_ / 8; }
 
-  ABSL_ATTRIBUTE_ALWAYS_INLINE bool Find(std::string_view full_key, uint64_t hash, MonoNanos now,
-                                         Entry* entry, MissReason* why) {
-    if (ABSL_PREDICT_TRUE(!Watched(hash) && FindPlain(full_key, hash, now, entry))) return true;
+  // `table` is that of the hash.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE bool Find(const Index::Table& table, std::string_view full_key,
+                                         uint64_t hash, MonoNanos now, Entry* entry,
+                                         MissReason* why) {
+    if (ABSL_PREDICT_TRUE(!Watched(hash) && FindPlain(table, full_key, hash, now, entry)))
+      return true;
     return FindLocked(full_key, hash, now, entry, why);
   }
   bool Peek(std::string_view full_key, uint64_t hash, MonoNanos now, Entry* entry,
@@ -202,7 +205,8 @@ class Shard {
 
   // shard.cc: what callers ask for.
   // Finds an entry of which nothing is special, without the lock. See the top of shard.cc.
-  bool FindPlain(std::string_view full_key, uint64_t hash, MonoNanos now, Entry* entry);
+  bool FindPlain(const Index::Table& table, std::string_view full_key, uint64_t hash, MonoNanos now,
+                 Entry* entry);
   bool FindLocked(std::string_view full_key, uint64_t hash, MonoNanos now, Entry* entry,
                   MissReason* why);
   // Whether the policy wants to know of accesses to this key.
@@ -396,10 +400,11 @@ class Shard {
 
 // Every instruction counts here: the processor works ahead on the next lookup only as far as its
 // window reaches, and that is about two lookups of this length.
-ABSL_ATTRIBUTE_ALWAYS_INLINE inline bool Shard::FindPlain(std::string_view full_key, uint64_t hash,
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline bool Shard::FindPlain(const Index::Table& table,
+                                                          std::string_view full_key, uint64_t hash,
                                                           MonoNanos now, Entry* entry) {
   const Epoch::Reader reader;
-  Index::Seen seen = index_.FirstAtHome(hash);
+  Index::Seen seen = Index::FirstAtHome(table, hash);
   if (ABSL_PREDICT_FALSE(seen.content == 0 ||
                          !IsPlainDefault(*RecordAt(Index::PlaceOf(seen.content)), full_key))) {
     seen = FindSlowly(full_key, hash);

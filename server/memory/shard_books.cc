@@ -80,7 +80,7 @@ bool Shard::List(uint64_t table, MonoNanos now, std::vector<L1::Listed>* out) co
     const FullKey full_key(common_->NamespaceOf(record->namespace_id()), record->key());
     out->push_back({std::string(full_key.view()), record->version(), record->type_id(),
                     record->Hits(common_->HitsEpochOf(record->type_id())), record->FreshUntil(at),
-                    record->sliding() != 0});
+                    record->sliding()});
   });
   return table + 1 < index_.table_count();
 }

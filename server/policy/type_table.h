@@ -36,7 +36,7 @@ struct TypePolicy {
   // Whether entries may go to the second tier where one is configured.
   bool second_tier = true;
   // The longest that memory keeps an entry that the second tier has too.
-  absl::Duration l1_ttl_max = absl::InfiniteDuration();
+  absl::Duration l1_ttl_max = absl::InfiniteDuration();  // zero: not at all
   // Writes that the second tier does not confirm fail, and with it the conditions and counters that
   // it decides. Otherwise they go on in this replica's memory alone.
   bool require_l2 = false;

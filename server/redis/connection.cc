@@ -258,7 +258,9 @@ void RedisConnection::Flush() {
 }
 
 void RedisConnection::Advance(size_t written) {
-  if (written > 0) last_progress_ = env_->loop->now();
+  // A server that is gone takes what is written for a long time yet, so once it owes an answer,
+  // only what it sends counts.
+  if (written > 0 && written_ == 0) last_progress_ = env_->loop->now();
   while (written > 0) {
     RedisBatch& batch = *queue_[written_];
     const size_t left = batch.bytes.size() - offset_;

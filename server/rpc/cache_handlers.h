@@ -4,6 +4,7 @@
 #ifndef LARDER_RPC_CACHE_HANDLERS_H_
 #define LARDER_RPC_CACHE_HANDLERS_H_
 
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -11,6 +12,7 @@
 #include "base/task.h"
 #include "engine/engine.h"
 #include "engine/request_ids.h"
+#include "engine/warm.h"
 #include "larder/v1/cache.pb.h"
 #include "rpc/call.h"
 #include "rpc/convert.h"
@@ -25,6 +27,8 @@ class CacheHandlers {
     std::string node_name;
     // How long an Invalidate for the fleet waits when it does not say.
     absl::Duration fleet_wait = absl::Seconds(2);
+    // How the warming goes; null: there is none. Any thread.
+    std::function<WarmStats()> warm_stats = nullptr;
   };
 
   // All outlive the handlers. `methods` is where Stats finds the latencies, and gets the handlers

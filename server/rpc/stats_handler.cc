@@ -149,6 +149,11 @@ void FillLowerTier(const TierStats& stats, const LowerTierStats& lower, v1::Tier
   to->set_owed_total(lower.owed_total);
   to->set_settled(lower.settled);
   to->set_full(stats.full);
+  to->set_owed_forgotten(lower.owed_forgotten);
+  to->set_outdated_reads(lower.outdated_reads);
+  to->set_owed_again(lower.owed_again);
+  to->set_dropped_damaged(stats.dropped_damaged);
+  to->set_dropped_power_loss(stats.dropped_power_loss);
 }
 
 void FillBreaker(const TierStats& stats, v1::BreakerStats* to) {
@@ -169,6 +174,12 @@ void FillFleet(const EngineStats& stats, v1::FleetStats* to) {
   to->set_received(bus.received);
   to->set_queued(bus.queued);
   to->set_gaps(bus.gaps);
+  to->set_received_again(bus.repeated);
+  to->set_bad_messages(bus.bad_messages);
+  to->set_append_errors(bus.append_errors);
+  to->set_read_errors(bus.read_errors);
+  to->set_node_id_shared(bus.node_id_shared);
+  to->set_waits_short(stats.fleet_waits_short);
   ToProto(bus.lag, to->mutable_lag());
   ToProto(bus.lag_p99, to->mutable_lag_p99());
   const CoherenceStats& coherence = stats.coherence;
@@ -183,7 +194,22 @@ void FillFleet(const EngineStats& stats, v1::FleetStats* to) {
   to->set_leases_granted(leases.granted);
   to->set_leases_refused(leases.refused);
   to->set_leases_lost(leases.lost);
-  to->set_leases_without(leases.errors + leases.waited_out + leases.full);
+  to->set_leases_without(leases.errors + leases.unasked + leases.waited_out + leases.full);
+}
+
+void FillWarm(const WarmStats& stats, v1::WarmStats* to) {
+  to->set_state(std::string(stats.state));
+  to->set_total(stats.total);
+  to->set_loaded(stats.loaded);
+  to->set_present(stats.present);
+  to->set_missing(stats.missing);
+  to->set_outdated(stats.outdated);
+  to->set_again(stats.again);
+  to->set_bad_files(stats.bad_files);
+  ToProto(stats.took, to->mutable_took());
+  to->set_saves(stats.saves);
+  to->set_saves_failed(stats.saves_failed);
+  to->set_saved_keys(stats.saved_keys);
 }
 
 void FillLeases(const LeaseTotals& totals, v1::LeaseStats* to) {
@@ -279,6 +305,10 @@ Task<absl::Status> CacheHandlers::Stats(CallContext*, const v1::StatsRequest* re
     if (!stats.tier->breaker.empty()) FillBreaker(*stats.tier, response->add_breakers());
   }
   if (stats.bus.has_value()) FillFleet(stats, response->mutable_fleet());
+  if (options_.warm_stats != nullptr) {
+    const WarmStats warm = options_.warm_stats();
+    if (warm.state != "off") FillWarm(warm, response->mutable_warm());
+  }
   FillMemory(stats, response->mutable_memory());
   for (const HotKeys::Row& row : BusiestKeys(*engine_, *request)) {
     FillHotKey(row, *engine_->options().types, response->add_hot_keys());

@@ -101,12 +101,14 @@ absl::StatusOr<std::unique_ptr<RocksStore>> RocksStore::Open(const RocksTierOpti
 }
 
 RocksStore::~RocksStore() {
-  bool healthy;
+  bool open, healthy;
   {
     MutexLock lock(&mu_);
-    healthy = db_ != nullptr && damage_.empty();
+    open = db_ != nullptr;
+    healthy = damage_.empty();
   }
-  if (healthy) CloseDb(/*in_order=*/true);
+  // Also when it is damaged: what RocksDB has under way calls into members that end before it.
+  if (open) CloseDb(/*in_order=*/healthy);
 }
 
 absl::Status RocksStore::Claim() {

@@ -343,6 +343,9 @@ TierStats RocksTierImpl::Stats() const {
   stats.bytes_max = sweep_.bytes_max();
   stats.memory_bytes = store_->memory_used();
   stats.evictions = store_->cutoff().evicted.load();
+  const Drops drops = store_->drops();
+  stats.dropped_damaged = drops.damaged;
+  stats.dropped_power_loss = drops.power_loss;
   return stats;
 }
 

@@ -120,6 +120,8 @@ struct TierStats {
   uint64_t bytes_max = 0;     // that it may take; 0: not limited
   uint64_t memory_bytes = 0;  // of this process
   uint64_t evictions = 0;
+  uint64_t dropped_damaged = 0;     // times that all it held was dropped: because it was damaged,
+  uint64_t dropped_power_loss = 0;  // because the machine had gone down under it
   // The guard's.
   uint64_t timeouts = 0;
   uint64_t retries = 0;

@@ -137,6 +137,28 @@ TEST_F(RedisBusTest, TheStreamStaysWithinItsBounds) {
   EXPECT_LE(std::stoi(server.Run({"XLEN", "test:bus"})), 1200);
 }
 
+TEST_F(RedisBusTest, TheStreamOfLargeMessagesStaysWithinItsBytes) {
+  RedisServer server;
+  Redis::Options options;
+  options.addresses = {server.address()};
+  constexpr size_t kBytesMax = 1 << 20;
+  constexpr size_t kMessageBytes = 700;
+  StartReplicas(options, 1, {.prefix = "test", .items_max = 100'000, .bytes_max = kBytesMax});
+  for (int i = 0; i < 6000; ++i) {
+    BusMessage message = NewMessage(0);
+    message.rule.resize(kMessageBytes, ' ');
+    ASSERT_TRUE(
+        Await(replicas_[0]->bus->PublishAndWait(std::move(message), In(absl::Seconds(20)))).known);
+  }
+  // The average of the sizes is behind by a little, and so is the trimming.
+  const size_t items = std::stoul(server.Run({"XLEN", "test:bus"}));
+  EXPECT_LE(items * kMessageBytes, kBytesMax * 11 / 10);
+  // What bounded it is neither items_max nor the least that is kept.
+  EXPECT_GT(items, 1200u);
+  EXPECT_LE(std::stoul(server.Run({"MEMORY", "USAGE", "test:bus", "SAMPLES", "0"})),
+            kBytesMax * 3 / 2);
+}
+
 TEST_F(RedisBusTest, WorksOnAClusterAndFollowsItsFailover) {
   RedisClusterServers cluster;
   Redis::Options options;

@@ -271,12 +271,24 @@ TEST(GrpcClient, TellsOfTiersThatAreUnwellAndOfTheFleet) {
   tier->set_owed(10);
   tier->set_owed_total(11);
   tier->set_settled(12);
+  tier->set_full(13);
+  tier->set_owed_forgotten(14);
+  tier->set_owed_again(15);
+  tier->set_outdated_reads(16);
+  tier->set_dropped_damaged(17);
+  tier->set_dropped_power_loss(18);
   v1::FleetStats* const fleet = answer.mutable_fleet();
   fleet->set_state("following");
   fleet->set_replicas(2);
   fleet->mutable_lag()->set_nanos(3'000'000);
   fleet->set_suspect(true);
   fleet->set_leases_without(4);
+  fleet->set_received_again(5);
+  fleet->set_bad_messages(6);
+  fleet->set_append_errors(7);
+  fleet->set_read_errors(8);
+  fleet->set_node_id_shared(9);
+  fleet->set_waits_short(10);
   server.SetStats(answer);
   const absl::StatusOr<StatsResult> stats = client->Stats();
   ASSERT_TRUE(stats.ok()) << stats.status();
@@ -286,14 +298,50 @@ TEST(GrpcClient, TellsOfTiersThatAreUnwellAndOfTheFleet) {
   EXPECT_EQ(got.kind + ", " + got.state, "redis, circuit breaker open");
   EXPECT_EQ((std::vector<uint64_t>{got.timeouts, got.retries, got.rejected, got.damaged,
                                    got.outdated, got.skipped, got.evictions, got.memory_bytes,
-                                   got.errors, got.owed, got.owed_total, got.settled}),
-            (std::vector<uint64_t>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}));
+                                   got.errors, got.owed, got.owed_total, got.settled, got.full,
+                                   got.owed_forgotten, got.owed_again, got.outdated_reads,
+                                   got.dropped_damaged, got.dropped_power_loss}),
+            (std::vector<uint64_t>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18}));
   ASSERT_TRUE(stats->fleet.has_value());
   EXPECT_EQ(stats->fleet->state, "following");
   EXPECT_EQ(stats->fleet->replicas, 2u);
   EXPECT_EQ(stats->fleet->lag, absl::Milliseconds(3));
   EXPECT_TRUE(stats->fleet->suspect);
-  EXPECT_EQ(stats->fleet->leases_without, 4u);
+  const FleetStats& others = *stats->fleet;
+  EXPECT_EQ((std::vector<uint64_t>{others.leases_without, others.received_again,
+                                   others.bad_messages, others.append_errors, others.read_errors,
+                                   others.node_id_shared, others.waits_short}),
+            (std::vector<uint64_t>{4, 5, 6, 7, 8, 9, 10}));
+}
+
+TEST(GrpcClient, TellsHowMemoryWasWarmed) {
+  ScriptedServer server;
+  const auto client = MustConnect(Fast(server.address()));
+  EXPECT_FALSE(client->Stats()->warm.has_value());
+  v1::StatsResponse answer;
+  v1::WarmStats* const warm = answer.mutable_warm();
+  warm->set_state("done");
+  warm->set_total(1);
+  warm->set_loaded(2);
+  warm->set_present(3);
+  warm->set_missing(4);
+  warm->set_outdated(5);
+  warm->set_again(6);
+  warm->set_bad_files(7);
+  warm->mutable_took()->set_seconds(8);
+  warm->set_saves(9);
+  warm->set_saves_failed(10);
+  warm->set_saved_keys(11);
+  server.SetStats(answer);
+  const absl::StatusOr<StatsResult> stats = client->Stats();
+  ASSERT_TRUE(stats.ok() && stats->warm.has_value()) << stats.status();
+  const WarmStats& got = *stats->warm;
+  EXPECT_EQ(got.state, "done");
+  EXPECT_EQ(got.took, absl::Seconds(8));
+  EXPECT_EQ((std::vector<uint64_t>{got.total, got.loaded, got.present, got.missing, got.outdated,
+                                   got.again, got.bad_files, got.saves, got.saves_failed,
+                                   got.saved_keys}),
+            (std::vector<uint64_t>{1, 2, 3, 4, 5, 6, 7, 9, 10, 11}));
 }
 
 TEST(GrpcClient, ValueLargerThanTheMessageLimitIsAnError) {

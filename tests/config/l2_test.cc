@@ -197,6 +197,11 @@ TEST(L2ConfigTest, TypesHaveWhatTheEngineAsks) {
   EXPECT_EQ(config.types->Find("a")->l1_ttl_max, absl::Seconds(1));
   EXPECT_TRUE(config.types->Find("a")->require_l2);
   EXPECT_EQ(config.types->Find("b")->l1_ttl_max, TypePolicy().l1_ttl_max);
+  const Config without = Load(
+      "l2: {redis: {url: \"redis://a\"}}\n"
+      "types: {a: {tiers: {l1: false}}, b: {tiers: {l1: true, l2: false}}}");
+  EXPECT_EQ(without.types->Find("a")->l1_ttl_max, absl::ZeroDuration());
+  EXPECT_FALSE(without.types->Find("b")->second_tier);
   EXPECT_EQ(config.types->Find("b")->require_l2, TypePolicy().require_l2);
 }
 
@@ -337,6 +342,10 @@ TEST(L2ChecksTest, RulesBetweenFields) {
        "f:2:15: warm.limit has no effect, because data.path is empty"},
       {"types: {a: {tiers: {l2: false, l1_ttl_max: 1s}}}",
        "f:1:44: types.a.tiers.l1_ttl_max has no effect, because types.a.tiers.l2 is false"},
+      {"types: {a: {tiers: {l1: false}}}",
+       "f:1:25: types.a.tiers.l1 is false, and there is no l2.redis to keep entries in"},
+      {"l2: {redis: {url: \"redis://a\"}}\ntypes: {a: {tiers: {l1: false, l1_ttl_max: 1s}}}",
+       "f:2:45: types.a.tiers.l1_ttl_max has no effect, because types.a.tiers.l1 is false"},
       {"types: {a: {tiers: {l2: false, require_l2: true}}}",
        "f:1:44: types.a.tiers.require_l2 is true, but types.a.tiers.l2 is false"},
   });

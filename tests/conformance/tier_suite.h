@@ -1,5 +1,5 @@
-// The one suite that every tier passes: RocksDB, Redis, the guard round either, and the fake of the
-// simulations. A tier's test file makes it with
+// The one suite that every tier passes: RocksDB, Redis, the fake of the simulations, and the guard
+// round each of them. A tier's test file makes it with
 //
 //   INSTANTIATE_TEST_SUITE_P(RocksDb, TierSuite, testing::Values(TierMaker{"Rocks", &NewRocksRig}),
 //                            TierSuite::Name);

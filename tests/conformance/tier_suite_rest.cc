@@ -1,4 +1,4 @@
-// The suite's tests of bad bytes, limits, scans, counts and threads.
+// The suite's tests of bad bytes, limits, time limits, scans, counts and threads.
 
 #include <algorithm>
 #include <array>
@@ -131,6 +131,32 @@ TEST_P(TierSuite, ScanFollowsPrefixAndGlob) {
   EXPECT_EQ(scan("", "user\\*1"), (Keys{"user*1"}));
   EXPECT_EQ(scan("user*", ""), (Keys{"user*1"}));
   EXPECT_EQ(scan("nothing", ""), Keys{});
+}
+
+TEST_P(TierSuite, CallWhoseTimeIsOverFailsAndChangesNothing) {
+  const std::string key = Key("k");
+  Put(key, 10, "ten");
+  clock().Advance(absl::Milliseconds(1));
+  const MonoNanos over = clock().Mono() - 1;
+  const auto out_of_time = [](const absl::Status& status) {
+    return absl::IsDeadlineExceeded(status) || absl::IsUnavailable(status);
+  };
+  const uint64_t errors = tier().Stats().errors;
+  const absl::Status got = Await(tier().Get({key}, over)).status();
+  EXPECT_TRUE(out_of_time(got)) << got;
+  const absl::Status put =
+      Await(tier().Put({NewPut(key, 20, "late"), NewPut(Key("new"), 20, "late")}, over)).status();
+  EXPECT_TRUE(out_of_time(put)) << put;
+  const absl::Status erased = Await(tier().Erase({{key, 30}}, over)).status();
+  EXPECT_TRUE(out_of_time(erased)) << erased;
+  const absl::Status scanned = Await(tier().Scan({Key(""), "", "", 10}, over)).status();
+  EXPECT_TRUE(out_of_time(scanned)) << scanned;
+  EXPECT_GE(tier().Stats().errors, errors + 4);
+  // Reads may overtake changes that are still on their way; a change does not.
+  EXPECT_EQ(Put(key, 11, "eleven", {ExpectKind::kVersion, 10}).outcome, Outcome::kDone);
+  EXPECT_EQ(Put(Key("new"), 1, "one", {ExpectKind::kAbsent, 0}).outcome, Outcome::kDone);
+  EXPECT_EQ(Value(key), "eleven");
+  EXPECT_EQ(Value(Key("new")), "one");
 }
 
 TEST_P(TierSuite, CountsWhatItDoes) {

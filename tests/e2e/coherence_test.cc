@@ -3,8 +3,11 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <mutex>
 #include <random>
 #include <set>
+#include <thread>
 
 #include "tests/e2e/fleet_fixture.h"
 #include "tests/e2e/tcp_proxy.h"

@@ -5,18 +5,11 @@
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
+#include <thread>
 
 #include "larder/rpc/v1/status.pb.h"
 
 namespace larder {
-namespace {
-
-// More are counted, not told.
-constexpr int kFailuresTold = 10;
-// What was acknowledged so long ago is not asked for any more.
-constexpr size_t kHistoryMax = 100'000;
-
-}  // namespace
 
 testing::AssertionResult Eventually(const std::function<bool()>& condition,
                                     std::chrono::seconds patience) {
@@ -52,6 +45,8 @@ std::string FleetConfig(int id, const std::string& url, const std::string& more)
        << "  breaker: { open_min: 200ms, open_max: 1s }\n"
        << "types:\n"
        << "  strict: { match: [\"strict:*\"], tiers: { require_l2: true } }\n"
+       << "  brief: { match: [\"brief:*\"], ttl: { base: " << kBriefTtl.count()
+       << "ms, jitter: 0% } }\n"
        << more;
   if (more.find("bus:") == std::string::npos) yaml << "bus: { heartbeat: 100ms, trust: 1s }\n";
   return yaml.str();
@@ -175,6 +170,20 @@ grpc::Status Replica::Increment(const std::string& key, int64_t* value) {
   return status;
 }
 
+grpc::Status Replica::Touch(const std::string& key) {
+  v1::TouchRequest request;
+  request.set_key(key);
+  v1::TouchResponse response;
+  return stub_->Touch(Within().get(), request, &response);
+}
+
+grpc::Status Replica::BatchDelete(const std::vector<std::string>& keys,
+                                  v1::BatchDeleteResponse* response) {
+  v1::BatchDeleteRequest request;
+  for (const std::string& key : keys) request.add_keys(key);
+  return stub_->BatchDelete(Within().get(), request, response);
+}
+
 v1::StatsResponse Replica::Stats() {
   v1::StatsResponse response;
   const grpc::Status status = stub_->Stats(Within().get(), v1::StatsRequest(), &response);
@@ -208,119 +217,6 @@ bool Replica::Well() {
       !stats.has_fleet() || (stats.fleet().state() == "following" && !stats.fleet().suspect());
   return fleet && stats.tiers(1).owed() == 0 &&
          stats.breakers(0).state() == v1::BREAKER_STATE_CLOSED;
-}
-
-// ---- CountingTraffic
-
-CountingTraffic::CountingTraffic(Replica* writer, Replica* reader)
-    : writer_(writer), reader_(reader) {
-  write_thread_ = std::thread([this] { WriteAndRead(); });
-  read_thread_ = std::thread([this] { ReadElsewhere(); });
-}
-
-CountingTraffic::~CountingTraffic() { Stop(); }
-
-void CountingTraffic::Stop() {
-  stop_ = true;
-  if (write_thread_.joinable()) write_thread_.join();
-  if (read_thread_.joinable()) read_thread_.join();
-}
-
-void CountingTraffic::AwaitRounds(int rounds) {
-  const int written = written_rounds_ + rounds;
-  const int read = read_rounds_ + rounds;
-  EXPECT_TRUE(Eventually([&] { return written_rounds_ >= written && read_rounds_ >= read; }));
-}
-
-void CountingTraffic::Must(const char* what, const grpc::Status& status) {
-  if (status.ok()) return;
-  std::lock_guard<std::mutex> lock(mu_);
-  if (++failures_ > kFailuresTold) return;
-  ADD_FAILURE() << what << ": " << status.error_code() << " " << status.error_message();
-}
-
-void CountingTraffic::CheckAtLeast(const char* where, const std::string& value, int64_t least) {
-  if (value.empty() || std::atoll(value.c_str()) >= least) return;
-  std::lock_guard<std::mutex> lock(mu_);
-  if (++failures_ > kFailuresTold) return;
-  ADD_FAILURE() << where << " gave " << value << " when " << least << " was acknowledged";
-}
-
-void CountingTraffic::WriteAndRead() {
-  for (int64_t n = 1; !stop_; ++n) {
-    Round(n);
-    ++written_rounds_;
-  }
-}
-
-void CountingTraffic::Round(int64_t n) {
-  const std::string text = std::to_string(n);
-  Must("Set", writer_->Set("count", text));
-  acknowledged_ = n;
-  {
-    std::lock_guard<std::mutex> lock(mu_);
-    history_.emplace_back(Clock::now(), n);
-    if (history_.size() > kHistoryMax) history_.pop_front();
-  }
-  v1::GetResponse got;
-  Must("Get", writer_->Get("count", &got));
-  CheckAtLeast("the writer's replica", got.hit().value(), n);
-
-  v1::BatchSetRequest sets;
-  v1::BatchGetRequest gets;
-  for (int i = 0; i < 3; ++i) {
-    const std::string key = "batch:" + std::to_string(i);
-    v1::BatchSetItem* const item = sets.add_items();
-    item->set_key(key);
-    item->set_value(text);
-    gets.add_keys(key);
-  }
-  v1::BatchSetResponse set;
-  v1::BatchGetResponse values;
-  Must("BatchSet", writer_->stub().BatchSet(Replica::Within().get(), sets, &set));
-  Must("BatchGet", writer_->stub().BatchGet(Replica::Within().get(), gets, &values));
-  for (const v1::GetResult& result : values.results()) {
-    CheckAtLeast("BatchGet at the writer's replica", result.hit().value(), n);
-  }
-
-  const std::string gone = "gone:" + std::to_string(n % 5);
-  Must("Set", writer_->Set(gone, text));
-  Must("Delete", writer_->Delete(gone));
-  v1::GetResponse none;
-  Must("Get", writer_->Get(gone, &none));
-  CheckAtLeast("a deleted key", none.hit().value(), n + 1);
-
-  v1::GetOrLoadResponse load;
-  const std::string loaded = "load:" + std::to_string(n);
-  Must("GetOrLoad", writer_->GetOrLoad(loaded, &load));
-  if (!load.has_lease()) return;
-  bool stored = false;
-  Must("Set with a lease", writer_->Fulfil(loaded, text, load.lease().token(), &stored));
-}
-
-int64_t CountingTraffic::AcknowledgedBy(Clock::time_point time) {
-  std::lock_guard<std::mutex> lock(mu_);
-  int64_t newest = 0;
-  while (!history_.empty() && history_.front().first <= time) {
-    newest = history_.front().second;
-    if (history_.size() > 1 && history_[1].first <= time) {
-      history_.pop_front();
-    } else {
-      break;
-    }
-  }
-  return newest;
-}
-
-void CountingTraffic::ReadElsewhere() {
-  for (; !stop_; ++read_rounds_) {
-    const int64_t bound = bound_ms_;
-    const int64_t least =
-        bound < 0 ? 0 : AcknowledgedBy(Clock::now() - std::chrono::milliseconds(bound));
-    v1::GetResponse got;
-    Must("Get at the other replica", reader_->Get("count", &got));
-    CheckAtLeast("the other replica", got.hit().value(), least);
-  }
 }
 
 }  // namespace larder

@@ -1,5 +1,5 @@
-// Replicas of a fleet as processes, stock gRPC clients for them, and traffic that checks what they
-// answer. Thread safety: Replica's calls and CountingTraffic's from any thread, the rest none.
+// Replicas of a fleet as processes, and stock gRPC clients for them. Thread safety: Replica's calls
+// from any thread, the rest none.
 
 #ifndef LARDER_TESTS_E2E_FLEET_FIXTURE_H_
 #define LARDER_TESTS_E2E_FLEET_FIXTURE_H_
@@ -7,15 +7,10 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <chrono>
-#include <deque>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
-#include <thread>
-#include <utility>
 #include <vector>
 
 #include "larder/v1/cache.grpc.pb.h"
@@ -31,8 +26,12 @@ testing::AssertionResult Eventually(const std::function<bool()>& condition,
 // The reason that the ErrorInfo of `status` gives; empty without one.
 std::string ReasonOf(const grpc::Status& status);
 
-// A configuration of replica `id` of a fleet over the Redis at `url`, with short times, and with a
-// type `strict` that requires the second tier. `more` is YAML of further sections.
+// The TTL of type `brief` of FleetConfig.
+inline constexpr std::chrono::milliseconds kBriefTtl{1000};
+
+// A configuration of replica `id` of a fleet over the Redis at `url`, with short times, with a type
+// `strict` that requires the second tier, and a type `brief` of a short TTL. `more` is YAML of
+// further sections.
 std::string FleetConfig(int id, const std::string& url, const std::string& more = "");
 
 // A larderd with this configuration, which can be killed and started again.
@@ -66,6 +65,8 @@ class Replica {
   grpc::Status Fulfil(const std::string& key, const std::string& value, const std::string& token,
                       bool* stored);
   grpc::Status Increment(const std::string& key, int64_t* value);
+  grpc::Status Touch(const std::string& key);
+  grpc::Status BatchDelete(const std::vector<std::string>& keys, v1::BatchDeleteResponse* response);
 
   v1::StatsResponse Stats();
   v1::TierStats L2();
@@ -79,47 +80,6 @@ class Replica {
   const std::string config_;
   std::unique_ptr<ServerProcess> server_;
   std::unique_ptr<v1::Cache::Stub> stub_;
-};
-
-// One writer that counts up through one replica and reads its own writes there, with calls of every
-// kind that must not fail whatever happens to the second tier; and one reader at another replica.
-// What they read is never older than it may be.
-class CountingTraffic {
- public:
-  CountingTraffic(Replica* writer, Replica* reader);
-  ~CountingTraffic();
-
-  // Stops both; what failed is told by the test.
-  void Stop();
-  // From now on, what the reader gets is no older than what was acknowledged `bound` ago.
-  void RequireOthersWithin(std::chrono::milliseconds bound) { bound_ms_ = bound.count(); }
-  // Until so many further rounds have been made by each.
-  void AwaitRounds(int rounds);
-  int64_t acknowledged() const { return acknowledged_; }
-
- private:
-  using Clock = std::chrono::steady_clock;
-
-  void WriteAndRead();
-  void Round(int64_t n);
-  void ReadElsewhere();
-  void Must(const char* what, const grpc::Status& status);
-  void CheckAtLeast(const char* where, const std::string& value, int64_t least);
-  // The newest that was acknowledged by then.
-  int64_t AcknowledgedBy(Clock::time_point time);
-
-  Replica* const writer_;
-  Replica* const reader_;
-  std::atomic<bool> stop_{false};
-  std::atomic<int64_t> acknowledged_{0};
-  std::atomic<int64_t> bound_ms_{-1};
-  std::atomic<int> written_rounds_{0};
-  std::atomic<int> read_rounds_{0};
-  std::mutex mu_;
-  std::deque<std::pair<Clock::time_point, int64_t>> history_;
-  int failures_ = 0;
-  std::thread write_thread_;
-  std::thread read_thread_;
 };
 
 }  // namespace larder

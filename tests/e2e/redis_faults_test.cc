@@ -2,6 +2,7 @@
 // that may be answered without it, no value is older than promised, everything is well again
 // without a restart, and the counters tell what happened.
 
+#include "tests/e2e/counting_traffic.h"
 #include "tests/e2e/fleet_fixture.h"
 #include "tests/e2e/tcp_proxy.h"
 
@@ -36,6 +37,10 @@ class RedisFaultsTest : public testing::Test {
       ASSERT_TRUE(
           Eventually([&] { return b_->Value(Changed(i)) == "1" && b_->Value(Removed(i)) == "1"; }));
     }
+    // What the other replica has once had it never has an older value of, unless Redis loses that.
+    const int64_t before = traffic_->acknowledged();
+    ASSERT_TRUE(Eventually([&] { return std::atoll(b_->Value("count").c_str()) >= before; }));
+    traffic_->RequireOthersAtLeast(before);
     traffic_->AwaitRounds(30);
   }
 
@@ -167,10 +172,18 @@ TEST_F(RedisFaultsTest, KilledAndBackWithWhatItHadAMomentBefore) {
 TEST_F(RedisFaultsTest, Flushed) {
   RedisServer redis;
   StartFleet(UrlOf(redis.port()), UrlOf(redis.port()));
-  for (int i = 0; i < 5; ++i) {
-    ASSERT_EQ(redis.Run({"FLUSHALL"}), "OK");
-    traffic_->AwaitRounds(10);
-  }
+  // How many keys Redis has is asked every few seconds.
+  EXPECT_TRUE(Eventually([&] { return a_->L2().entries() > 2 * kKeys; }, seconds(30)));
+  const uint64_t misses = b_->L2().misses();
+  // What is lost before the other replica has read it is a gap, and Redis is seen to be emptier.
+  EXPECT_TRUE(Eventually(
+      [&] {
+        EXPECT_EQ(redis.Run({"FLUSHALL"}), "OK");
+        return a_->L2().entries() < 2 * kKeys && a_->Fleet().gaps() > 0 && b_->Fleet().gaps() > 0;
+      },
+      seconds(30)))
+      << a_->Stats().DebugString();
+  EXPECT_GT(b_->L2().misses(), misses);
   WriteDuringFault();
   CheckRecovery();
 }

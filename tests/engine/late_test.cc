@@ -102,6 +102,32 @@ TEST_F(LateTest, OtherTimesThatTheTierDidNotTakeAreMadeGood) {
   EXPECT_EQ(Get(1, "b"), "1");
 }
 
+// 1: the tier takes 20.  2: it goes away, and 20 gets other times.  3: it is back with 10.
+TEST_F(LateTest, OtherTimesThatTheTierDidNotTakeDoNotLoseTheirEntryToAnOlderOne) {
+  Set(0, "a", "old");
+  fleet_.tier.TakeCopy();
+  Set(0, "a", "new");
+  tier(0).SetFaults({.fail_ratio = 1});
+  EXPECT_TRUE(Touch(0, "a", absl::Hours(1)));
+  fleet_.tier.FailOver();
+  tier(0).SetFaults({});
+  EXPECT_EQ(Get(0, "a"), "new");
+  EXPECT_GE(Settled(0), 1u);
+  EXPECT_EQ(Get(0, "a"), "new");
+  EXPECT_EQ(Get(1, "a"), "new");
+}
+
+TEST_F(LateTest, AWriteThatTheTierCannotTakeYetIsNotLostToATouch) {
+  Set(0, "a", "old");
+  tier(0).SetFaults({.fail_ratio = 1});
+  Set(0, "a", "new");
+  tier(0).SetFaults({.fail_next = 1});
+  EXPECT_TRUE(Touch(0, "a", absl::Hours(1)));
+  EXPECT_EQ(Get(0, "a"), "new");
+  EXPECT_EQ(Settled(0), 1u);
+  EXPECT_EQ(Get(1, "a"), "new");
+}
+
 TEST_F(LateTest, AWriteThatWasGivenUpAndRemovedStaysAwayWhenItArrives) {
   TypePolicy strict = Type("strict");
   strict.require_l2 = true;
@@ -126,6 +152,84 @@ TEST_F(LateTest, AWriteThatWasGivenUpAndRemovedStaysAwayWhenItArrives) {
   EXPECT_EQ(Get(1, "strict:a"), "before") << "a copy in memory, which no bus takes away";
   Evict(1, "strict:a");
   EXPECT_EQ(Get(1, "strict:a"), "(invalidated)");
+}
+
+// A tier of this replica alone, which does not take what is about to end.
+class AloneTest : public ReplicasFixture {
+ protected:
+  AloneTest() : ReplicasFixture(1, {.shared = false, .content = {.life_min = absl::Seconds(1)}}) {
+    Add({.bus = false, .fleet_leases = false, .engine = {.memory_bytes = L1::kBudgetBytesMin}});
+  }
+};
+
+TEST_F(AloneTest, AnEntryThatOnlyMemoryHasCanGetOtherTimes) {
+  Set(0, "a", "1", absl::Milliseconds(900));
+  const auto touched = Now(engine(0).Touch({{"", "a", ""}, absl::Hours(1), TouchMode::kSet}));
+  ASSERT_TRUE(touched.ok()) << touched.status();
+  EXPECT_TRUE(touched->changed);
+  executor_.Advance(absl::Minutes(1));
+  EXPECT_EQ(Get(0, "a"), "1");
+}
+
+TEST_F(AloneTest, AnEntryThatOnlyTheTierHasCanGetOtherTimes) {
+  Set(0, "a", "1", absl::Minutes(1));
+  Evict(0, "a");
+  EXPECT_TRUE(Now(engine(0).Touch({{"", "a", ""}, absl::Hours(1), TouchMode::kSet}))->changed);
+  executor_.Advance(absl::Minutes(10));
+  EXPECT_EQ(Get(0, "a"), "1");
+}
+
+// Types whose copies memory keeps for a short time only, or not at all.
+class ShortCopiesTest : public ReplicasFixture {
+ protected:
+  void Two(absl::Duration most) {
+    TypePolicy type = Type("t");
+    type.l1_ttl_max = most;
+    types_ = {type};
+    for (int i = 0; i < 2; ++i)
+      Add({.bus = false, .fleet_leases = false, .engine = {.memory_bytes = L1::kBudgetBytesMin}});
+  }
+};
+
+TEST_F(ShortCopiesTest, ChangesGoByTheTimesOfTheEntryAndNotOfTheCopy) {
+  Two(absl::Seconds(10));
+  Set(0, "t:a", "1", absl::Hours(1));
+  EXPECT_FALSE(
+      Now(engine(0).Touch({{"", "t:a", ""}, absl::Minutes(1), TouchMode::kExtendOnly}))->changed);
+  EXPECT_TRUE(
+      Now(engine(0).Touch({{"", "t:a", ""}, absl::Minutes(30), TouchMode::kShortenOnly}))->changed);
+  executor_.Advance(absl::Minutes(20));
+  EXPECT_EQ(Get(1, "t:a"), "1");
+
+  IncrementRequest request = Counting("t:n", 1);
+  request.ttl = absl::Seconds(60);
+  for (int64_t count = 1; count <= 3; ++count) {
+    const auto counted = Now(engine(0).Increment(request));
+    ASSERT_TRUE(counted.ok());
+    EXPECT_EQ(counted->value, count);
+    executor_.Advance(absl::Seconds(15));
+  }
+}
+
+TEST_F(ShortCopiesTest, MemoryCanStayOutOfIt) {
+  Two(absl::ZeroDuration());
+  Set(0, "t:a", "1");
+  EXPECT_FALSE(InMemory(0, "t:a"));
+  for (size_t replica : {0, 1, 0, 1}) {
+    const ReadResult read = Read(replica, "t:a");
+    EXPECT_EQ(Text(read), "1");
+    EXPECT_TRUE(read.below);
+    EXPECT_FALSE(InMemory(replica, "t:a"));
+  }
+  Set(1, "t:a", "2");
+  EXPECT_EQ(Get(0, "t:a"), "2") << "no copy to be out of date";
+  EXPECT_EQ(Increment(0, "t:n"), 1);
+  EXPECT_EQ(Increment(1, "t:n"), 2);
+  EXPECT_TRUE(Delete(0, "t:a"));
+  EXPECT_EQ(Get(1, "t:a"), "(invalidated)");
+  tier(0).SetFaults({.fail_ratio = 1});
+  EXPECT_TRUE(Set(0, "t:b", "1").stored);
+  EXPECT_EQ(Get(0, "t:b"), "(tier failed)");
 }
 
 }  // namespace

@@ -64,8 +64,12 @@ class BusUntilDeath : public Bus {
 
 // What the replicas of one fleet share. Outlives them.
 struct Fleet {
-  Fleet(ManualClock* its_clock, Executor* executor, uint64_t seed)
-      : clock(its_clock), log(its_clock, executor, seed), leases({.clock = its_clock}) {}
+  Fleet(ManualClock* its_clock, Executor* executor, uint64_t seed,
+        const FakeTier::Options& tier_options = {})
+      : clock(its_clock),
+        tier(tier_options),
+        log(its_clock, executor, seed),
+        leases({.clock = its_clock}) {}
 
   ManualClock* const clock;
   FakeTier tier;

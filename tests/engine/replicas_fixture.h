@@ -18,8 +18,8 @@ namespace larder {
 
 class ReplicasFixture : public testing::Test {
  protected:
-  explicit ReplicasFixture(uint64_t seed = 1)
-      : executor_(&clock_, seed), random_(seed), fleet_(&clock_, &executor_, seed) {}
+  explicit ReplicasFixture(uint64_t seed = 1, const FakeTier::Options& tier = {})
+      : executor_(&clock_, seed), random_(seed), fleet_(&clock_, &executor_, seed, tier) {}
   ~ReplicasFixture() override {
     for (const auto& replica : replicas_) EXPECT_TRUE(replica->engine->memory().CheckInvariants());
     for (const auto& replica : replicas_) replica->Kill();

@@ -9,12 +9,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <limits>
 #include <sstream>
 #include <thread>
 
@@ -307,6 +309,22 @@ void RedisClusterServers::WaitUntilOk() {
              text.find("cluster_known_nodes:6") != std::string::npos;
     });
   }
+}
+
+std::vector<int> RedisClusterServers::FewestReads(const std::function<void()>& work) {
+  // The question is read, and so is the end of its connection.
+  constexpr int kOfAQuestion = 2;
+  std::vector<int> fewest(3, std::numeric_limits<int>::max());
+  for (int round = 0; round < 10; ++round) {
+    std::vector<int> before;
+    for (int i = 0; i < 3; ++i) before.push_back(std::stoi(node(i).Info("total_reads_processed")));
+    work();
+    for (int i = 0; i < 3; ++i) {
+      const int reads = std::stoi(node(i).Info("total_reads_processed")) - before[i] - kOfAQuestion;
+      fewest[i] = std::min(fewest[i], reads);
+    }
+  }
+  return fewest;
 }
 
 int RedisClusterServers::OwnerOf(int slot, int asked) {

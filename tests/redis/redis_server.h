@@ -100,6 +100,9 @@ class RedisClusterServers {
   // Marks a slot as on its way, so that keys which `from` does not have are asked for at `to`.
   void BeginMigration(int slot, int from, int to);
   void WaitUntilOk();
+  // How often each master reads from its connections while `work` is done: the fewest of ten times,
+  // because replicas and clients' looks at the topology come in between now and then.
+  std::vector<int> FewestReads(const std::function<void()>& work);
 
  private:
   std::vector<std::unique_ptr<RedisServer>> nodes_;

@@ -61,6 +61,29 @@ TEST(RedisSentinelTest, FollowsAFailoverThatSomebodyAskedFor) {
   });
 }
 
+// Its connections stay up: only its answers tell.
+TEST(RedisSentinelTest, LeavesALiveMasterThatBecameAReplica) {
+  RedisSentinelServers servers;
+  Redis::Options options = OptionsFor(servers);
+  options.topology_poll = absl::Minutes(1);
+  RedisUnderTest client(options);
+  ASSERT_EQ(client.Text({"SET", "k", "v"}), "OK");
+  WaitForReplica(servers);
+  ASSERT_EQ(servers.server(1).Run({"REPLICAOF", "NO", "ONE"}), "OK");
+  ASSERT_EQ(
+      servers.server(0).Run({"REPLICAOF", "127.0.0.1", std::to_string(servers.server(1).port())}),
+      "OK");
+  const auto refused = client.Call({"SET", "k", "w"});
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kUnavailable) << refused.status();
+  EXPECT_THAT(std::string(refused.status().message()), HasSubstr("READONLY"));
+  WaitUntil("the client is with the new master",
+            [&] { return client.Text({"SET", "k", "w"}) == "OK"; });
+  EXPECT_EQ(servers.server(1).Run({"GET", "k"}), "w");
+  EXPECT_EQ(servers.server(0).Info("role"), "slave");
+  EXPECT_GE(client.redis->Stats().topology_changes, 2u);
+  for (int i = 0; i < 100; ++i) ASSERT_EQ(client.Text({"GET", "k"}), "w");
+}
+
 TEST(RedisSentinelTest, FollowsAFailoverFromAFrozenMaster) {
   RedisSentinelServers servers;
   Redis::Options options = OptionsFor(servers);

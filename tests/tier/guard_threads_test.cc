@@ -12,6 +12,8 @@
 #include "core/key.h"
 #include "tests/conformance/tier_suite.h"
 #include "tests/tier/fake_tier.h"
+#include "tests/tier/guarded_rig.h"
+#include "tests/tier/rocks_rig.h"
 #include "tier/guard.h"
 
 namespace larder {
@@ -49,8 +51,13 @@ class GuardRig : public TierRig {
 
 std::unique_ptr<TierRig> NewGuardRig() { return std::make_unique<GuardRig>(); }
 
+std::unique_ptr<TierRig> NewGuardedRocksRig() {
+  return std::make_unique<GuardedRig>(std::make_unique<RocksRig>());
+}
+
 INSTANTIATE_TEST_SUITE_P(Guard, TierSuite,
-                         testing::Values(TierMaker{"Guard", &NewGuardRig, 2 << 20}),
+                         testing::Values(TierMaker{"Guard", &NewGuardRig, 2 << 20},
+                                         TierMaker{"GuardedRocks", &NewGuardedRocksRig, 4 << 20}),
                          TierSuite::Name);
 
 // The destructor waits for what is under way, and the inner tier is gone when it returns.

@@ -34,19 +34,15 @@ TEST_F(RedisClusterTierTest, BatchOfAHundredIsOneRoundTripANode) {
   }
   // Loads the script on all nodes and brings the connections up.
   ASSERT_TRUE(Wait(tier_.tier().Put(puts, Soon())).ok());
-  const auto reads_of = [&](int node) {
-    return std::stoull(cluster_.node(node).Info("total_reads_processed"));
+  const auto expect = [&](TierRead::Kind kind, const std::vector<std::string>& asked) {
+    const auto reads = Wait(tier_.tier().Get(asked, Soon()));
+    ASSERT_TRUE(reads.ok()) << reads.status();
+    for (const TierRead& read : *reads) EXPECT_EQ(read.kind, kind);
   };
-  std::vector<uint64_t> before;
-  for (int node = 0; node < 3; ++node) before.push_back(reads_of(node));
-  const auto reads = Wait(tier_.tier().Get(keys, Soon()));
-  ASSERT_TRUE(reads.ok()) << reads.status();
-  for (const TierRead& read : *reads) EXPECT_EQ(read.kind, TierRead::Kind::kEntry);
-  for (int node = 0; node < 3; ++node) {
-    // Two for the question, one for the batch, and a few of the nodes among themselves and of the
-    // client's look at the topology.
-    EXPECT_LE(reads_of(node) - before[node], 7u) << node;
-  }
+  const std::vector<int> one_each = {1, 1, 1};
+  EXPECT_EQ(cluster_.FewestReads([&] { expect(TierRead::Kind::kEntry, keys); }), one_each);
+  for (std::string& key : keys) key += "none";
+  EXPECT_EQ(cluster_.FewestReads([&] { expect(TierRead::Kind::kAbsent, keys); }), one_each);
 }
 
 TEST_F(RedisClusterTierTest, PlacesKeysWithBracesOnAllNodes) {

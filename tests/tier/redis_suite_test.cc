@@ -1,9 +1,10 @@
-// The conformance suite on the Redis tier: one server, and a Cluster.
+// The conformance suite on the Redis tier: one server, a Cluster, and the guard round the former.
 
 #include <string>
 #include <vector>
 
 #include "tests/conformance/tier_suite.h"
+#include "tests/tier/guarded_rig.h"
 #include "tests/tier/redis_rig.h"
 #include "tier/redis_key.h"
 
@@ -50,11 +51,14 @@ std::unique_ptr<TierRig> NewClusterRig() {
       cluster.addresses(), Redis::Topology::kCluster);
 }
 
-INSTANTIATE_TEST_SUITE_P(Redis, TierSuite,
-                         testing::Values(TierMaker{"Redis", &NewSingleRig, kEnvelopeBytesMax},
-                                         TierMaker{"RedisCluster", &NewClusterRig,
-                                                   kEnvelopeBytesMax}),
-                         TierSuite::Name);
+std::unique_ptr<TierRig> NewGuardedRig() { return std::make_unique<GuardedRig>(NewSingleRig()); }
+
+INSTANTIATE_TEST_SUITE_P(
+    Redis, TierSuite,
+    testing::Values(TierMaker{"Redis", &NewSingleRig, kEnvelopeBytesMax},
+                    TierMaker{"RedisCluster", &NewClusterRig, kEnvelopeBytesMax},
+                    TierMaker{"GuardedRedis", &NewGuardedRig, kEnvelopeBytesMax}),
+    TierSuite::Name);
 
 }  // namespace
 }  // namespace larder

@@ -150,6 +150,8 @@ TEST_F(RocksDamageTest, SaysThatItDroppedWhatWasDamaged) {
   rig_.Open();
   EXPECT_EQ(rig_.rocks().drops().damaged, 1u);
   EXPECT_EQ(rig_.rocks().drops().power_loss, 0u);
+  EXPECT_EQ(rig_.tier().Stats().dropped_damaged, 1u);
+  EXPECT_EQ(rig_.tier().Stats().dropped_power_loss, 0u);
   EXPECT_EQ(rig_.tier().Stats().state, "ok");
   EXPECT_EQ(Value("k1"), "(absent)");
 }
@@ -165,6 +167,8 @@ TEST_F(RocksDamageTest, DropsTheStoreWhenTheMachineWentDownUnderIt) {
   options.boot_id = "another boot";
   rig_.Open(options);
   EXPECT_EQ(rig_.rocks().drops().power_loss, 1u);
+  EXPECT_EQ(rig_.tier().Stats().dropped_damaged, 0u);
+  EXPECT_EQ(rig_.tier().Stats().dropped_power_loss, 1u);
   EXPECT_EQ(Value("k1"), "(absent)");
 }
 

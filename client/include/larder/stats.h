@@ -133,6 +133,15 @@ struct TierStats {
   // Writes that it did not take, and those of them that were made good.
   uint64_t owed_total = 0;
   uint64_t settled = 0;
+  uint64_t full = 0;  // changes that it refused because it was full
+  // Parts of owed_total: too many to be remembered key by key, so that nothing that old is read
+  // from it any more; taken before an outage, and perhaps lost in it.
+  uint64_t owed_forgotten = 0;
+  uint64_t owed_again = 0;
+  uint64_t outdated_reads = 0;  // entries not read, because a newer write had not reached it
+  // Times that its data was dropped: because it was damaged, because the machine had gone down.
+  uint64_t dropped_damaged = 0;
+  uint64_t dropped_power_loss = 0;
 };
 
 // The other replicas, and how well this one keeps up with them.
@@ -158,6 +167,31 @@ struct FleetStats {
   uint64_t leases_refused = 0;  // another replica held it
   uint64_t leases_lost = 0;     // before they were given back
   uint64_t leases_without = 0;  // loads that began without one
+  uint64_t received_again = 0;  // messages that came once more, and were left out
+  uint64_t bad_messages = 0;    // that could not be read
+  // Attempts that failed, to send messages and to read what others sent.
+  uint64_t append_errors = 0;
+  uint64_t read_errors = 0;
+  uint64_t node_id_shared = 0;  // replicas that use the node id of another one
+  uint64_t waits_short = 0;     // waits for the fleet that ended before all replicas had answered
+};
+
+// How memory was filled again after the start, from the list of hot keys that the process before
+// had left, and how that list is written for the next one.
+struct WarmStats {
+  // `waiting`, `warming`; then `done`, `full`, `given up` or `stopped`.
+  std::string state = {};
+  uint64_t total = 0;        // keys of the list
+  uint64_t loaded = 0;       // entries that came back
+  uint64_t present = 0;      // were in memory already
+  uint64_t missing = 0;      // were no longer in the tier
+  uint64_t outdated = 0;     // were older in the tier than they had been in memory
+  uint64_t again = 0;        // keys that had to be asked for once more
+  uint64_t bad_files = 0;    // of the list, that could not be read
+  absl::Duration took = {};  // until now while it goes on
+  uint64_t saves = 0;
+  uint64_t saves_failed = 0;
+  uint64_t saved_keys = 0;  // in the list that was written last
 };
 
 struct LatencyStats {
@@ -235,6 +269,8 @@ struct StatsResult {
   std::vector<BreakerStats> breakers = {};
   // Unset where there is no bus.
   std::optional<FleetStats> fleet = {};
+  // Unset where nothing comes back after a restart.
+  std::optional<WarmStats> warm = {};
   std::vector<HotKey> hot_keys = {};
 };
 
