@@ -345,7 +345,7 @@ TEST(L2ChecksTest, RulesBetweenFields) {
       {"types: {a: {tiers: {l1: false}}}",
        "f:1:25: types.a.tiers.l1 is false, and there is no l2.redis to keep entries in"},
       {"l2: {redis: {url: \"redis://a\"}}\ntypes: {a: {tiers: {l1: false, l1_ttl_max: 1s}}}",
-       "f:2:45: types.a.tiers.l1_ttl_max has no effect, because types.a.tiers.l1 is false"},
+       "f:2:44: types.a.tiers.l1_ttl_max has no effect, because types.a.tiers.l1 is false"},
       {"types: {a: {tiers: {l2: false, require_l2: true}}}",
        "f:1:44: types.a.tiers.require_l2 is true, but types.a.tiers.l2 is false"},
   });
