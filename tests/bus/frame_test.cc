@@ -120,7 +120,7 @@ TEST(FrameTest, RefusesOtherFormatsAndNodeIds) {
   frame.head.number = 0;
   EXPECT_FALSE(DecodeFrame(Encode(frame)).ok());
   frame = Sample();
-  frame.messages[1].message.kind = static_cast<BusMessage::Kind>(4);
+  frame.messages[1].message.kind = static_cast<BusMessage::Kind>(99);
   EXPECT_THAT(DecodeFrame(Encode(frame)).status().ToString(), testing::HasSubstr("message"));
 }
 
