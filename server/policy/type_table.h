@@ -16,10 +16,33 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "policy/compress_policy.h"
+#include "policy/freshness.h"
 #include "policy/pattern.h"
 #include "policy/ttl.h"
 
 namespace larder {
+
+// Whether a filter knows which keys the origin has, so that it need not be asked for others.
+struct FilterPolicy {
+  bool bloom = false;
+  // The part of absent keys that the filter lets through; 0.0001 to 0.5.
+  double error = 0.01;
+  // Keys that it has room for; what the origin has beyond that, it is not used for.
+  uint64_t keys_max = 10'000'000;
+  // How often it is built again from the origin.
+  absl::Duration rebuild = absl::Hours(1);
+};
+
+// What is loaded from the origin's Scan before anybody asks.
+struct WarmPolicy {
+  bool on_start = false;
+  // Most entries; entries a second, 0: not limited.
+  uint64_t limit = 10'000;
+  uint32_t rate = 0;
+  // Readiness waits for this part of it, but no longer than that.
+  double ready_share = 0;
+  absl::Duration ready_timeout = absl::Seconds(30);
+};
 
 // The policies of one data type.
 struct TypePolicy {
@@ -40,6 +63,11 @@ struct TypePolicy {
   // Writes that the second tier does not confirm fail, and with it the conditions and counters that
   // it decides. Otherwise they go on in this replica's memory alone.
   bool require_l2 = false;
+  // Name of the origin that loads come from; empty: callers load, by leases.
+  std::string origin = {};
+  FreshnessPolicy freshness = {};
+  FilterPolicy filter = {};
+  WarmPolicy warm = {};
 };
 
 // How a key got its type.

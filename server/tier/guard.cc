@@ -42,7 +42,7 @@
 #include "base/log.h"
 #include "base/mutex.h"
 #include "base/strings.h"
-#include "tier/race.h"
+#include "base/race.h"
 
 namespace larder {
 namespace {

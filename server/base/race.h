@@ -10,8 +10,8 @@
 // Unlike a Signal it resumes the coroutine on the thread of whoever comes first, which saves every
 // call a hop. So neither may hold a lock. Thread safety: any method from any thread; one co_await.
 
-#ifndef LARDER_TIER_RACE_H_
-#define LARDER_TIER_RACE_H_
+#ifndef LARDER_BASE_RACE_H_
+#define LARDER_BASE_RACE_H_
 
 #include <coroutine>
 #include <memory>
@@ -117,4 +117,4 @@ inline Task<bool> Pause(Executor* executor, absl::Duration pause) {
 
 }  // namespace larder
 
-#endif  // LARDER_TIER_RACE_H_
+#endif  // LARDER_BASE_RACE_H_
