@@ -6,6 +6,7 @@ void Entry::DropRare() {
   shared = SharedBytes();
   tags.clear();
   depends_on.clear();
+  validator.clear();
 }
 
 }  // namespace larder

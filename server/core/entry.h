@@ -21,6 +21,8 @@ namespace larder {
 using Encoding = uint16_t;
 inline constexpr Encoding kPlain = 0;
 
+inline constexpr size_t kValidatorBytesMax = 256;
+
 // What an entry is made from. Views: they outlive the call that takes them.
 struct EntryFields {
   std::string_view full_key;  // FullKey::view()
@@ -41,6 +43,8 @@ struct EntryFields {
   uint16_t namespace_id = 0;
   std::vector<std::string> tags = {};
   std::vector<std::string> depends_on = {};
+  // The origin's name for this content, such as an ETag; empty: none. At most kValidatorBytesMax.
+  std::string validator = {};
 };
 
 // A copy of an entry, as a read hands it out. Reading into the same Entry again reuses its memory.
@@ -48,7 +52,9 @@ struct Entry {
   // The value as stored: small ones are copied, large ones shared.
   std::string_view stored() const { return shared ? shared.view() : std::string_view(bytes); }
   // Whether there is any of what few entries have.
-  bool HasRare() const { return shared || !tags.empty() || !depends_on.empty(); }
+  bool HasRare() const {
+    return shared || !tags.empty() || !depends_on.empty() || !validator.empty();
+  }
   // Drops it.
   void DropRare();
   // Bytes of the value as callers see it.
@@ -72,6 +78,7 @@ struct Entry {
   uint32_t hits = 0;
   std::vector<std::string> tags;
   std::vector<std::string> depends_on;
+  std::string validator;
 };
 
 }  // namespace larder

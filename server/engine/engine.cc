@@ -24,6 +24,8 @@ constexpr absl::Duration kBudgetStepInterval = absl::Milliseconds(1);
 constexpr absl::Duration kSettleInterval = absl::Milliseconds(200);
 constexpr absl::Duration kSettleStepInterval = absl::Milliseconds(5);
 constexpr size_t kSettleBatch = 256;
+// Keys of which it is remembered that they could not be loaded.
+constexpr size_t kFailuresMax = 100'000;
 // A key that is asked for when nobody else asks.
 constexpr std::string_view kProbeKey = "larder:probe";
 // What an entry takes beside its key, value, tags and dependencies, with room to spare.
@@ -110,11 +112,30 @@ Engine::Engine(const Options& options)
       hot_keys_(HotKeysOptions(options)),
       compressor_(Compressor::New(CompressorOptions(options))),
       leases_(LeaseOptions(options)),
+      flights_(
+          {options.leases_max, options.waiters_max, options.waiters_per_key_max, options.executor}),
+      failures_(kFailuresMax),
       lower_({options.tier, options.clock, options.owed_max}),
       coherence_(
           CoherenceOptions(options, memory_.get(), &leases_, &lower_, &versions_, &background_)),
       since_(options.clock->Now()),
-      budget_bytes_(options.memory_bytes) {}
+      budget_bytes_(options.memory_bytes) {
+  loader_of_.resize(options.types->size());
+  for (const OriginLink& link : options.origins) {
+    OriginLoader::Options loader;
+    loader.origin = link.origin;
+    loader.batch_max = link.batch_max;
+    loader.delay = link.delay;
+    loader.calls_max = link.calls_max;
+    loader.clock = options.clock;
+    loader.executor = options.executor;
+    loader.background = &background_;
+    loaders_.push_back(std::make_unique<OriginLoader>(loader));
+    for (const TypePolicy& type : options.types->types()) {
+      if (type.origin == link.name) loader_of_[type.id] = loaders_.back().get();
+    }
+  }
+}
 
 void Engine::Start() {
   options_.executor->After(kSweepInterval, [this] { SweepAndReschedule(); });
@@ -174,6 +195,7 @@ bool Engine::Stop(absl::Duration most) { return background_.Close(most); }
 
 void Engine::Drain() {
   leases_.Drain();
+  flights_.Drain();
   coherence_.Drain();
 }
 
@@ -225,7 +247,9 @@ absl::Duration Engine::SetExpiry(EntryFields* fields, const TypePolicy& type, Tt
   input.jitter_draw = options_.random->NextSigned();
   const absl::Duration ttl = ComputeTtl(type.ttl, input);
   fields->fresh_until = MonoAfter(now, ttl);
-  fields->usable_until = fields->fresh_until;
+  fields->usable_until = input.absent || type.ttl.sliding
+                             ? fields->fresh_until
+                             : MonoAfter(fields->fresh_until, type.freshness.stale_most());
   fields->sliding = absl::ToInt64Nanoseconds(SlidingTtl(type.ttl, input, ttl));
   return ttl;
 }
@@ -251,7 +275,8 @@ Task<absl::StatusOr<Explanation>> Engine::Explain(KeyRequest request, uint64_t v
   explanation.ttl = ExplainTtl(match.type->ttl, input);
   if (found.present) explanation.entry = std::move(found.entry);
   explanation.miss = found.why;
-  explanation.lease_held = leases_.IsHeld(full_key.view(), &explanation.lease_waiters);
+  explanation.lease_held = leases_.IsHeld(full_key.view(), &explanation.lease_waiters) ||
+                           flights_.IsFlying(full_key.view(), &explanation.lease_waiters);
   if (lower_.Has(*match.type)) {
     std::vector<std::string> keys(1, std::string(full_key.view()));
     std::vector<LowerTier::Read> reads = co_await lower_.Get(std::move(keys), INT64_MAX);
@@ -275,6 +300,9 @@ EngineStats Engine::Stats() const {
   stats.coherence = coherence_.Stats();
   if (options_.fleet_leases != nullptr) stats.fleet_leases = options_.fleet_leases->Stats();
   stats.fleet_waits_short = fleet_waits_short_.load(std::memory_order_relaxed);
+  for (const OriginLink& link : options_.origins) stats.origins.push_back(link.origin->Stats());
+  stats.flights = flights_.flights();
+  stats.flights_waiting = flights_.waiting();
   const std::vector<CompressionStats> compression = compressor_->Stats();
   const auto tally = [](const std::vector<L1Tally>& tallies, size_t id) {
     return id < tallies.size() ? tallies[id] : L1Tally();

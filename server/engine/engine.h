@@ -29,10 +29,13 @@
 #include "core/miss.h"
 #include "core/version.h"
 #include "engine/coherence.h"
+#include "engine/failure_memo.h"
+#include "engine/flight_table.h"
 #include "engine/hot_list.h"
 #include "engine/lease_table.h"
 #include "engine/lower_tier.h"
 #include "engine/namespaces.h"
+#include "engine/origin_loader.h"
 #include "engine/requests.h"
 #include "engine/usage.h"
 #include "memory/l1.h"
@@ -72,6 +75,16 @@ struct UsageRow {
   CompressionStats compression = {};  // of a type; empty for namespaces and the total
 };
 
+// An origin that types may name.
+struct OriginLink {
+  std::string name;
+  Origin* origin = nullptr;  // outlives the engine's calls
+  // See OriginLoader::Options.
+  size_t batch_max = 100;
+  absl::Duration delay = absl::Milliseconds(5);
+  size_t calls_max = 16;
+};
+
 struct EngineStats {
   absl::Time since;
   UsageRow total;
@@ -90,6 +103,10 @@ struct EngineStats {
   std::optional<FleetLeaseStats> fleet_leases;
   // Waits for the fleet that ended before all replicas had answered.
   uint64_t fleet_waits_short = 0;
+  std::vector<OriginStats> origins;
+  // Keys that are being loaded from origins, and callers who wait for them, now.
+  size_t flights = 0;
+  size_t flights_waiting = 0;
 };
 
 // The key changes faster than a call can.
@@ -121,6 +138,8 @@ class Engine {
     Tier* tier = nullptr;
     Bus* bus = nullptr;
     FleetLease* fleet_leases = nullptr;
+    // A type that names none of these has its values loaded by callers.
+    std::vector<OriginLink> origins = {};
     // Writes that the tier did not take and that are remembered key by key.
     size_t owed_max = 100'000;
     // What a hit in memory does while nobody can tell whether it is still true: be served, or be a
@@ -167,7 +186,12 @@ class Engine {
                                                               std::string_view type);
   // Removes the cached copies of the keys. A dry run only counts.
   Task<absl::StatusOr<InvalidateResult>> InvalidateKeys(InvalidateRequest request);
-  Task<absl::StatusOr<LoadResult>> GetOrLoad(LoadRequest request);
+  // A hit; or what the type's origin has; or, for a type without one, the lease to load the key.
+  // `again`: FindHit was asked for the key just before.
+  Task<absl::StatusOr<LoadResult>> GetOrLoad(LoadRequest request, bool again = false);
+  // One answer each, in order; the lower tier is asked once, and origins by full calls. Who is
+  // given a lease for one of the keys does not wait for others to load the rest.
+  Task<std::vector<absl::StatusOr<LoadResult>>> BatchGetOrLoad(BatchLoadRequest request);
   // False when the token is not the holder's.
   bool ReleaseLease(const KeyRequest& request, std::string_view token);
   Task<absl::StatusOr<TouchResult>> Touch(TouchRequest request);
@@ -223,6 +247,13 @@ class Engine {
   absl::StatusOr<Resolved> ResolveForRead(const KeyRequest& request) const;
   absl::StatusOr<Resolved> ResolveForWrite(const KeyRequest& request);
 
+  // What a live entry is worth to a reader.
+  enum class Worth : uint8_t {
+    kFresh,
+    kStale,         // may be served while it is loaded again
+    kStaleOnError,  // may be served when it cannot be loaded
+  };
+
   // read.cc: lookups.
   // `again`: this request has looked for the key before and was counted then.
   Found Find(const FullKey& full_key, MonoNanos now, bool want_value, bool again);
@@ -247,7 +278,13 @@ class Engine {
   // The same for a change that goes by the times of the entry: where memory keeps copies for a
   // shorter time than they have, what is below says which those are.
   Task<Found> FindForChange(const FullKey* full_key, Resolved resolved, bool want_value);
-  // The answer to a read, counted.
+  Worth WorthOf(const Entry& entry, MonoNanos now) const;
+  // `found`, or nothing when it is only good for those who could not load it.
+  Found ForReader(Found found, MonoNanos now) const;
+  // One lookup each, in order, the lower tier asked once; not counted.
+  Task<std::vector<Found>> FindMany(std::string_view name_space, std::vector<std::string_view> keys,
+                                    std::vector<Resolved> resolved, bool want_value);
+  // The answer to a read, counted. Starts the load behind a value that is stale or near its end.
   ReadResult Counted(const FullKey& full_key, Found found, const Resolved& resolved, MonoNanos now);
   void CountHit(const FullKey& full_key, const Entry& entry);
   void CountMiss(const FullKey& full_key, const Resolved& resolved);
@@ -266,6 +303,24 @@ class Engine {
                  RefillResult* result);
 
   // load.cc: leases.
+  // How long a caller with a stale value waits for a better one, out of the time until `until`.
+  MonoNanos SoonEnough(MonoNanos until, MonoNanos now, const TypePolicy& type) const;
+  Task<absl::StatusOr<LoadResult>> LoadByLease(const FullKey* full_key, LoadRequest request,
+                                               Resolved resolved, Found found);
+  // A loaded value on its way to the tiers, where what was known when the load began decides
+  // whether it may still be stored.
+  struct Filled {
+    enum class Kind : uint8_t {
+      kKept,
+      kLate,      // the key was changed since; `current` is what is known of it
+      kTooLarge,  // right, but nothing can keep it
+      kTierAway,  // the type requires the tier, which did not confirm
+    };
+    Kind kind = Kind::kLate;
+    Version current = kNoVersion;
+    absl::Status error;
+  };
+  Task<Filled> FillTiers(Storing storing, ArmedLease lease);
   // What the holder of a lease knows of the lower tier and of the fleet.
   struct Below {
     Version seen_below = kNoVersion;
@@ -289,6 +344,38 @@ class Engine {
                    Resolved resolved);
   Task<absl::StatusOr<WriteResult>> Fulfil(const WriteRequest* request, const FullKey* full_key,
                                            Resolved resolved, Storing storing);
+
+  // flight.cc: loads from origins.
+  OriginLoader* LoaderOf(const TypePolicy& type) const { return loader_of_[type.id]; }
+  Task<absl::StatusOr<LoadResult>> LoadThrough(const FullKey* full_key, LoadRequest request,
+                                               Resolved resolved, Found found);
+  // One of a batch.
+  Task<absl::StatusOr<LoadResult>> LoadOne(LoadRequest request, Resolved resolved, Found found);
+  // A stale value in place of one that could not be loaded, if `found` may still be that.
+  std::optional<LoadResult> StaleInstead(const FullKey& full_key, Found* found,
+                                         const Resolved& resolved);
+  Task<Landing> WaitForLanding(std::shared_ptr<FlightWaiter> waiter, MonoNanos until,
+                               Cancellation* cancellation);
+  // Starts the load behind a value that was served stale or is near its end, unless it is under
+  // way.
+  void RefreshBehind(std::string_view full_key, const Entry& entry, MonoNanos now);
+  bool RefreshIsDue(const Entry& entry, MonoNanos now) const;
+  // REQUIRES: the flight is open. It lands in any case.
+  void StartFlight(std::string full_key, const TypePolicy* type, OriginCall call);
+  Task<bool> Fly(std::string full_key, const TypePolicy* type, OriginCall call);
+  // kLookAgain: something came in between.
+  Task<Landing> FlyOnce(const std::string* full_key, const TypePolicy* type, const OriginCall* call,
+                        MonoNanos deadline);
+  // Whether it is what a flight is to bring, without asking the origin.
+  bool IsCurrent(const Found& found, MonoNanos now) const;
+  static Landing LandFound(Found found);
+  // The answer to a read that waited for it. `found`: it came from the tiers.
+  ReadResult CountedLanding(const FullKey& full_key, Found landed, const Resolved& resolved,
+                            bool found);
+  Task<Landing> LandLoaded(const std::string* full_key, const TypePolicy* type, OriginLoaded loaded,
+                           ArmedLease lease);
+  // A change of the key has ended the fill `cancelled`.
+  void TellLoaders(std::string_view full_key, FillTicket cancelled, LeaseTable::Change change);
 
   // write.cc and store.cc: changes.
   // Entry fields that a write shares with every attempt to store it.
@@ -359,7 +446,12 @@ class Engine {
   const std::unique_ptr<Compressor> compressor_;
   MonoNanos retire_next_ = 0;  // of the training task alone
   LeaseTable leases_;
+  FlightTable flights_;
+  FailureMemo failures_;
   InFlight background_;
+  std::vector<std::unique_ptr<OriginLoader>> loaders_;
+  // By type id; null: the type has no origin.
+  std::vector<OriginLoader*> loader_of_;
   // Suspect hits are served without a question, because the tier is known to be away.
   std::atomic<bool> serve_unchecked_{false};
   std::atomic<uint64_t> fleet_waits_short_{0};

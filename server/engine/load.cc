@@ -1,4 +1,4 @@
-// The loading path: GetOrLoad over leases.
+// The loading path of types without an origin: GetOrLoad over leases. With one: flight.cc.
 //
 // GetOrLoad on a miss joins the key's lease. Whoever is first gets the lease and an answer at once:
 // "load it". The others wait in line without a thread, and wake when the holder's Set lands (or
@@ -29,20 +29,30 @@ constexpr absl::Duration kPutMost = absl::Seconds(10);
 
 }  // namespace
 
-Task<absl::StatusOr<LoadResult>> Engine::GetOrLoad(LoadRequest request) {
+Task<absl::StatusOr<LoadResult>> Engine::GetOrLoad(LoadRequest request, bool again) {
   CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead(request.key));
   const FullKey full_key(request.key.name_space, request.key.key);
+  Found found = co_await FindAnywhere(&full_key, resolved, /*want_value=*/true, again);
+  if (LoaderOf(*resolved.type) != nullptr)
+    co_return co_await LoadThrough(&full_key, request, resolved, std::move(found));
+  co_return co_await LoadByLease(&full_key, request, resolved, std::move(found));
+}
+
+Task<absl::StatusOr<LoadResult>> Engine::LoadByLease(const FullKey* full_key, LoadRequest request,
+                                                     Resolved resolved, Found found) {
   const bool fleet = options_.fleet_leases != nullptr && lower_.Has(*resolved.type);
   const MonoNanos until = std::min(request.wait_until, request.deadline);
   bool waited = false;
-  for (bool again = false;; again = true) {
-    Found found = co_await FindAnywhere(&full_key, resolved, /*want_value=*/true, again);
+  for (;;) {
     const MonoNanos now = options_.clock->Mono();
-    if (found.present) {
-      co_return LoadResult{Counted(full_key, std::move(found), resolved, now), std::nullopt};
-    }
+    if (found.present && WorthOf(found.entry, now) == Worth::kFresh)
+      co_return LoadResult{Counted(*full_key, std::move(found), resolved, now), std::nullopt};
 
-    CO_ASSIGN_OR_RETURN(LeaseTable::Place place, leases_.Join(full_key.view(), until > now));
+    // Who is not the holder gets a stale value at once, or when waiting has taken too long.
+    const bool stale = found.present && WorthOf(found.entry, now) == Worth::kStale;
+    const MonoNanos wake = found.present ? SoonEnough(until, now, *resolved.type) : until;
+    CO_ASSIGN_OR_RETURN(LeaseTable::Place place,
+                        leases_.Join(full_key->view(), !stale && wake > now));
     std::string token = std::move(place.token);
     LeaseTurn turn{place.busy ? LeaseTurn::Kind::kTimeout : LeaseTurn::Kind::kGranted};
     const bool in_line = place.waiter != nullptr;
@@ -50,27 +60,27 @@ Task<absl::StatusOr<LoadResult>> Engine::GetOrLoad(LoadRequest request) {
       if (!std::exchange(waited, true)) {
         usage_.Count(Usage::kLoadsCoalesced, resolved.type->id, resolved.name_space);
       }
-      turn = co_await WaitInLine(std::move(place.waiter), until, request.cancellation);
+      turn = co_await WaitInLine(std::move(place.waiter), wake, request.cancellation);
       token = std::move(turn.token);
     }
     std::shared_ptr<void> fleet_lease;
     if (fleet && turn.kind == LeaseTurn::Kind::kGranted) {
-      FleetTurn theirs = co_await WaitForFleet(&full_key, until, request.cancellation);
+      FleetTurn theirs = co_await WaitForFleet(full_key, stale ? now : wake, request.cancellation);
       turn.kind = theirs.kind;
       fleet_lease = std::move(theirs.lease);
       if (turn.kind != LeaseTurn::Kind::kGranted) {
-        leases_.PassOn(full_key.view(), token, LeaseTable::Lost::kReleased);
+        leases_.PassOn(full_key->view(), token, LeaseTable::Lost::kReleased);
       }
     }
     switch (turn.kind) {
       case LeaseTurn::Kind::kGranted: {
         // Not made within the call: g++ 12 destroys the pointer of such an argument twice.
         Below below{.seen_below = found.seen_below,
-                    .look_below = fleet || in_line,
+                    .look_below = fleet || in_line || found.present,
                     .fleet = std::move(fleet_lease)};
         CO_ASSIGN_OR_RETURN(
             std::optional<LoadResult> result,
-            co_await TakeLease(&full_key, request, resolved, std::move(token), std::move(below)));
+            co_await TakeLease(full_key, request, resolved, std::move(token), std::move(below)));
         if (result.has_value()) co_return *std::move(result);
         break;  // lost before it began: try again
       }
@@ -78,21 +88,32 @@ Task<absl::StatusOr<LoadResult>> Engine::GetOrLoad(LoadRequest request) {
         // Not the value itself is handed over: by the time a waiter runs, it may have expired, or
         // been deleted by a call that was answered before this one began.
         break;
-      case LeaseTurn::Kind::kTimeout:
+      case LeaseTurn::Kind::kTimeout: {
+        std::optional<LoadResult> instead = StaleInstead(*full_key, &found, resolved);
+        if (instead.has_value()) co_return *std::move(instead);
         if (options_.clock->Mono() >= request.deadline) {
           co_return Error(Reason::kDEADLINE_EXCEEDED,
                           "the deadline passed while another caller was loading the key");
         }
-        CountMiss(full_key, resolved);
-        co_return LoadResult{ReadResult{std::nullopt, MissReason::kLoading, absl::ZeroDuration()},
-                             std::nullopt};
+        CountMiss(*full_key, resolved);
+        co_return LoadResult{ReadResult{.miss = MissReason::kLoading}, std::nullopt};
+      }
       case LeaseTurn::Kind::kCancelled:
         co_return Error(Reason::kCALL_CANCELLED, "the caller cancelled the call");
       case LeaseTurn::Kind::kDraining:
         co_return RetryableError(Reason::kDRAINING, absl::Milliseconds(100),
                                  "the server is shutting down");
     }
+    found = co_await FindAnywhere(full_key, resolved, /*want_value=*/true, /*again=*/true);
   }
+}
+
+// Who has a stale value waits no longer than the type's soft time-out, and leaves enough of the
+// caller's time for the answer to arrive.
+MonoNanos Engine::SoonEnough(MonoNanos until, MonoNanos now, const TypePolicy& type) const {
+  const MonoNanos soft = MonoAfter(now, type.freshness.soft_timeout);
+  if (until == INT64_MAX) return soft;
+  return std::min(soft, until - (until - now) / 10);
 }
 
 Task<LeaseTurn> Engine::WaitInLine(std::shared_ptr<LeaseWaiter> waiter, MonoNanos until,
@@ -196,8 +217,11 @@ Task<absl::StatusOr<std::optional<LoadResult>>> Engine::TakeLease(const FullKey*
   }
   const MonoNanos now = options_.clock->Mono();
   Found found = Find(*full_key, now, /*want_value=*/true, /*again=*/true);
-  if (!found.present || !Trusts(*full_key, found, now)) found = std::move(there);
-  if (found.present) {
+  if (!found.present || !Trusts(*full_key, found, now) ||
+      (there.present && there.entry.version > found.entry.version)) {
+    found = std::move(there);
+  }
+  if (found.present && WorthOf(found.entry, now) == Worth::kFresh) {
     memory_->EndFill(full_key->view(), lease.ticket);
     leases_.Complete(full_key->view(), token);
     co_return std::optional<LoadResult>(
@@ -211,21 +235,16 @@ Task<absl::StatusOr<std::optional<LoadResult>>> Engine::TakeLease(const FullKey*
   CountMiss(*full_key, resolved);
   usage_.Count(Usage::kLoads, resolved.type->id, resolved.name_space);
   co_return std::optional<LoadResult>(
-      LoadResult{ReadResult{std::nullopt, found.why, absl::ZeroDuration()},
+      LoadResult{ReadResult{.miss = found.present ? MissReason::kExpired : found.why},
                  GrantedLease{std::move(token), request.lease_ttl}});
 }
 
 // Stores the value of a lease's holder, under the version of the moment when its load began.
-//
-// Below first: when somebody has changed the key there since, the value is late, and memory must
-// not have it either. A change here in the meantime takes the ticket away, and has a newer version
-// below.
 Task<absl::StatusOr<WriteResult>> Engine::Fulfil(const WriteRequest* request,
                                                  const FullKey* full_key, Resolved resolved,
                                                  Storing storing) {
   WriteResult written;
   written.reason = NotStored::kLeaseLost;
-  EntryFields& fields = storing.fields;
   const std::string_view token = request->lease_token;
   ArmedLease lease;
   if (!leases_.Find(full_key->view(), token, &lease)) {
@@ -233,23 +252,54 @@ Task<absl::StatusOr<WriteResult>> Engine::Fulfil(const WriteRequest* request,
     written.version = found.present ? found.entry.version : kNoVersion;
     co_return written;
   }
+  const absl::Status too_large = TooLarge(storing.fields);
+  const Filled filled = co_await FillTiers(std::move(storing), lease);
+  switch (filled.kind) {
+    case Filled::Kind::kKept:
+      written.stored = true;
+      written.version = lease.version;
+      leases_.Complete(full_key->view(), token);
+      co_return written;
+    case Filled::Kind::kTooLarge:
+      leases_.PassOn(full_key->view(), token, LeaseTable::Lost::kReleased);
+      usage_.Count(Usage::kLoadsFailed, resolved.type->id, resolved.name_space);
+      co_return too_large;
+    case Filled::Kind::kTierAway:
+      leases_.PassOn(full_key->view(), token, LeaseTable::Lost::kReleased);
+      co_return filled.error;
+    case Filled::Kind::kLate:
+      break;
+  }
+  // The change that ended the fill also passes the lease on; its caller may be slower than we are.
+  written.version = filled.current;
+  leases_.PassOn(full_key->view(), token, LeaseTable::Lost::kRevoked);
+  co_return written;
+}
+
+// Below first: when somebody has changed the key there since, the value is late, and memory must
+// not have it either. A change here in the meantime takes the ticket away, and has a newer version
+// below.
+Task<Engine::Filled> Engine::FillTiers(Storing storing, ArmedLease lease) {
+  Filled filled;
+  EntryFields& fields = storing.fields;
+  const std::string_view full_key = fields.full_key;
+  const TypePolicy& type = *storing.type;
   // After that long, what changed the key and has ended since leaves nothing below; only the bus
   // would have told.
-  if (lower_.Has(*resolved.type) && lower_.shared() &&
+  if (lower_.Has(type) && lower_.shared() &&
       options_.clock->Mono() > MonoAfter(lease.since, kVersionKept - kPutMost) &&
       !coherence_.HeardSince(lease.since)) {
-    memory_->EndFill(full_key->view(), lease.ticket);
-    leases_.PassOn(full_key->view(), token, LeaseTable::Lost::kRevoked);
-    co_return written;
+    memory_->EndFill(full_key, lease.ticket);
+    co_return filled;
   }
   fields.version = lease.version;
   const uint64_t round = coherence_.round();
   bool below = false;
-  if (lower_.Has(*resolved.type) && memory_->HasFill(full_key->view(), lease.ticket)) {
-    lower_.Begin(full_key->view(), lease.version);
+  if (lower_.Has(type) && memory_->HasFill(full_key, lease.ticket)) {
+    lower_.Begin(full_key, lease.version);
     std::vector<TierPut> puts;
-    puts.push_back(lower_.PutOf(fields, storing.plain, *resolved.type,
-                                {Expect::Kind::kUnchanged, lease.seen_below}));
+    puts.push_back(
+        lower_.PutOf(fields, storing.plain, type, {Expect::Kind::kUnchanged, lease.seen_below}));
     const auto changes = co_await lower_.Put(std::move(puts), INT64_MAX);
     const bool late =
         changes.ok() && ((*changes)[0].outcome == TierChange::Outcome::kNewerExists ||
@@ -257,51 +307,43 @@ Task<absl::StatusOr<WriteResult>> Engine::Fulfil(const WriteRequest* request,
     const bool refused =
         changes.ok() && (*changes)[0].outcome == TierChange::Outcome::kConditionFailed;
     if (refused) {
-      lower_.GiveUp(full_key->view());
+      lower_.GiveUp(full_key);
     } else if (changes.ok()) {
-      lower_.End(full_key->view(), lease.version, /*settled=*/true);
+      lower_.End(full_key, lease.version, /*settled=*/true);
     } else {
-      lower_.EndUntaken(full_key->view(), lease.version);
+      lower_.EndUntaken(full_key, lease.version);
     }
     if (late) {
-      written.version = (*changes)[0].current;
-      if (written.version != kNoVersion) versions_.Observe(written.version);
-      memory_->EndFill(full_key->view(), lease.ticket);
-      leases_.PassOn(full_key->view(), token, LeaseTable::Lost::kRevoked);
-      co_return written;
+      filled.current = (*changes)[0].current;
+      if (filled.current != kNoVersion) versions_.Observe(filled.current);
+      memory_->EndFill(full_key, lease.ticket);
+      co_return filled;
     }
-    if (!changes.ok() && resolved.type->require_l2) {
-      memory_->EndFill(full_key->view(), lease.ticket);
-      leases_.PassOn(full_key->view(), token, LeaseTable::Lost::kReleased);
-      co_return TierAway(changes.status());
+    if (!changes.ok() && type.require_l2) {
+      memory_->EndFill(full_key, lease.ticket);
+      filled.kind = Filled::Kind::kTierAway;
+      filled.error = TierAway(changes.status());
+      co_return filled;
     }
     below = changes.ok();
   }
   const MonoNanos now = options_.clock->Mono();
   // In another round, a change in between may not have been heard of.
   const bool other_round = (below ? round : lease.round) != coherence_.round();
-  if (other_round) memory_->EndFill(full_key->view(), lease.ticket);
-  const InsertResult result = InsertCapped(
-      &fields, *resolved.type, [&] { return memory_->Fill(fields, lease.ticket, now); });
+  if (other_round) memory_->EndFill(full_key, lease.ticket);
+  const InsertResult result =
+      InsertCapped(&fields, type, [&] { return memory_->Fill(fields, lease.ticket, now); });
   const bool kept = result.outcome == InsertOutcome::kStored;
-  if (kept || (below && (other_round || result.outcome == InsertOutcome::kTooLarge))) {
-    written.stored = true;
-    written.version = lease.version;
-    leases_.Complete(full_key->view(), token);
-    // Without a tier that they share, what was loaded here is no change to the others.
-    if (below) coherence_.Changed({std::string(full_key->view())}, lease.version);
-    co_return written;
+  const bool too_large = result.outcome == InsertOutcome::kTooLarge;
+  filled.current = result.current;
+  if (kept || (below && (other_round || too_large))) {
+    filled.kind = Filled::Kind::kKept;
+  } else if (too_large) {
+    filled.kind = Filled::Kind::kTooLarge;
   }
-  if (below) coherence_.Changed({std::string(full_key->view())}, lease.version);
-  if (result.outcome == InsertOutcome::kTooLarge) {
-    leases_.PassOn(full_key->view(), token, LeaseTable::Lost::kReleased);
-    usage_.Count(Usage::kLoadsFailed, resolved.type->id, resolved.name_space);
-    co_return TooLarge(fields);
-  }
-  // The change that ended the fill also passes the lease on; its caller may be slower than we are.
-  written.version = result.current;
-  leases_.PassOn(full_key->view(), token, LeaseTable::Lost::kRevoked);
-  co_return written;
+  // Without a tier that they share, what was loaded here is no change to the others.
+  if (below) coherence_.Changed({std::string(full_key)}, lease.version);
+  co_return filled;
 }
 
 void Engine::ExpireLease(const std::string& full_key, const std::string& token, FillTicket ticket,

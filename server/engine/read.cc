@@ -82,6 +82,7 @@ void Engine::CountMiss(const FullKey& full_key, const Resolved& resolved) {
 bool Engine::FindHit(const FullKey& key, MonoNanos now, bool want_value, Entry* entry) {
   MissReason why;
   if (!memory_->Find(key.view(), now, entry, &why) || entry->negative) return false;
+  if (ABSL_PREDICT_FALSE(now >= entry->fresh_until)) return false;
   if (!coherence_.Trusts(key.view(), *entry, now)) {
     // Who could tell is known to be away: what Checked would say in the end.
     if (!serve_unchecked_.load(std::memory_order_relaxed)) return false;
@@ -89,6 +90,7 @@ bool Engine::FindHit(const FullKey& key, MonoNanos now, bool want_value, Entry* 
   }
   if (want_value && !Decode(key.view(), entry)) return false;
   SlideBelow(key, *entry, now);
+  if (ABSL_PREDICT_FALSE(RefreshIsDue(*entry, now))) RefreshBehind(key.view(), *entry, now);
   CountHit(key, *entry);
   return true;
 }
@@ -137,36 +139,80 @@ std::optional<TierPut> Engine::CurrentPut(const std::string& full_key, Version v
   return lower_.PutOf(fields, fields.value, options_.types->Get(entry.type_id), {});
 }
 
+Engine::Worth Engine::WorthOf(const Entry& entry, MonoNanos now) const {
+  if (now < entry.fresh_until) return Worth::kFresh;
+  const FreshnessPolicy& policy = options_.types->Get(entry.type_id).freshness;
+  return now < MonoAfter(entry.fresh_until, policy.stale_while_revalidate) ? Worth::kStale
+                                                                           : Worth::kStaleOnError;
+}
+
+Engine::Found Engine::ForReader(Found found, MonoNanos now) const {
+  if (!found.present || WorthOf(found.entry, now) != Worth::kStaleOnError) return found;
+  Found nothing;
+  nothing.why = MissReason::kExpired;
+  nothing.seen_below = found.seen_below;
+  return nothing;
+}
+
 ReadResult Engine::Counted(const FullKey& full_key, Found found, const Resolved& resolved,
                            MonoNanos now) {
+  ReadResult result;
   if (found.live()) {
     CountHit(full_key, found.entry);
+    result.stale = now >= found.entry.fresh_until;
+    if (result.stale)
+      usage_.Count(Usage::kStaleHits, found.entry.type_id, found.entry.namespace_id);
     if (found.below) {
+      result.from = ReadResult::From::kBelow;
       usage_.Count(Usage::kHitsBelow, found.entry.type_id, found.entry.namespace_id);
     } else {
       SlideBelow(full_key, found.entry, now);
     }
-    return {std::move(found.entry), MissReason::kAbsent, absl::ZeroDuration(), found.below};
+    if (RefreshIsDue(found.entry, now)) RefreshBehind(full_key.view(), found.entry, now);
+    result.entry = std::move(found.entry);
+    return result;
   }
   CountMiss(full_key, resolved);
-  if (!found.present) return {std::nullopt, found.why, absl::ZeroDuration()};
+  result.miss = found.present ? MissReason::kNegative : found.why;
+  if (!found.present) return result;
   usage_.Count(Usage::kNegativeHits, resolved.type->id, resolved.name_space);
-  const MonoNanos left = std::max<MonoNanos>(found.entry.fresh_until - now, 0);
-  return {std::nullopt, MissReason::kNegative, absl::Nanoseconds(left)};
+  result.miss_remaining = absl::Nanoseconds(std::max<MonoNanos>(found.entry.fresh_until - now, 0));
+  return result;
 }
 
 Task<absl::StatusOr<ReadResult>> Engine::Get(KeyRequest request, bool want_value, bool again) {
   CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead(request));
   const FullKey full_key(request.name_space, request.key);
   Found found = co_await FindAnywhere(&full_key, resolved, want_value, again);
-  co_return Counted(full_key, std::move(found), resolved, options_.clock->Mono());
+  const MonoNanos now = options_.clock->Mono();
+  co_return Counted(full_key, ForReader(std::move(found), now), resolved, now);
 }
 
 Task<absl::StatusOr<std::vector<ReadResult>>> Engine::BatchGet(std::string_view name_space,
                                                                std::vector<std::string_view> keys,
                                                                std::string_view type,
                                                                bool want_value) {
-  std::vector<ReadResult> results(keys.size());
+  std::vector<Resolved> resolved;
+  resolved.reserve(keys.size());
+  for (const std::string_view key : keys) {
+    CO_ASSIGN_OR_RETURN(const Resolved one, ResolveForRead({name_space, key, type}));
+    resolved.push_back(one);
+  }
+  std::vector<Found> found = co_await FindMany(name_space, keys, resolved, want_value);
+  std::vector<ReadResult> results;
+  results.reserve(keys.size());
+  const MonoNanos now = options_.clock->Mono();
+  for (size_t i = 0; i < keys.size(); ++i) {
+    const FullKey full_key(name_space, keys[i]);
+    results.push_back(Counted(full_key, ForReader(std::move(found[i]), now), resolved[i], now));
+  }
+  co_return results;
+}
+
+Task<std::vector<Engine::Found>> Engine::FindMany(std::string_view name_space,
+                                                  std::vector<std::string_view> keys,
+                                                  std::vector<Resolved> resolved, bool want_value) {
+  std::vector<Found> results(keys.size());
   // What the lower tier is asked for, in one question: what is missing, and the suspect copies.
   std::vector<size_t> asked;
   std::vector<std::optional<Found>> copies;
@@ -174,40 +220,36 @@ Task<absl::StatusOr<std::vector<ReadResult>>> Engine::BatchGet(std::string_view 
   std::vector<const TypePolicy*> types;
   const MonoNanos now = options_.clock->Mono();
   for (size_t i = 0; i < keys.size(); ++i) {
-    const KeyRequest request{name_space, keys[i], type};
-    CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead(request));
     const FullKey full_key(name_space, keys[i]);
     Found found = Find(full_key, now, want_value, /*again=*/true);
     const bool suspect = !Trusts(full_key, found, now);
     const TypePolicy& kept_as =
-        found.present ? options_.types->Get(found.entry.type_id) : *resolved.type;
+        found.present ? options_.types->Get(found.entry.type_id) : *resolved[i].type;
     if ((suspect || !found.present) && lower_.Has(kept_as)) {
       asked.push_back(i);
       full_keys.emplace_back(full_key.view());
-      types.push_back(resolved.type);
-      results[i].miss = found.why;
+      types.push_back(resolved[i].type);
+      results[i].why = found.why;
       copies.emplace_back();
       if (suspect) copies.back() = std::move(found);
       continue;
     }
     if (suspect) Judge(full_key.view(), nullptr, now, &found);
-    results[i] = Counted(full_key, std::move(found), resolved, now);
+    results[i] = std::move(found);
   }
   if (asked.empty()) co_return results;
 
   std::vector<Found> below = co_await FindBelow(std::move(full_keys), std::move(types), want_value);
   for (size_t at = 0; at < asked.size(); ++at) {
-    const KeyRequest request{name_space, keys[asked[at]], type};
-    CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead(request));
-    const FullKey full_key(name_space, request.key);
-    ReadResult& result = results[asked[at]];
+    const FullKey full_key(name_space, keys[asked[at]]);
+    Found& result = results[asked[at]];
     Found& answer = below[at];
     if (copies[at].has_value()) {
       if (Judge(full_key.view(), &answer, now, &*copies[at])) answer = *std::move(copies[at]);
     } else if (!answer.present && answer.why == MissReason::kAbsent) {
-      answer.why = result.miss;
+      answer.why = result.why;
     }
-    result = Counted(full_key, std::move(answer), resolved, options_.clock->Mono());
+    result = std::move(answer);
   }
   co_return results;
 }

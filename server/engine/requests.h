@@ -30,12 +30,15 @@ struct KeyRequest {
 
 // A read: `entry` on a hit, else why not.
 struct ReadResult {
-  std::optional<Entry> entry;
+  std::optional<Entry> entry = std::nullopt;
   MissReason miss = MissReason::kAbsent;
   // For kNegative: how long the cache goes on saying so.
-  absl::Duration miss_remaining;
-  // The entry came from the tier below memory.
-  bool below = false;
+  absl::Duration miss_remaining = absl::ZeroDuration();
+  // Where the entry came from.
+  enum class From : uint8_t { kMemory, kBelow, kOrigin };
+  From from = From::kMemory;
+  // It is past its TTL, and its type allows it to be served for a while.
+  bool stale = false;
 };
 
 struct WriteRequest {
@@ -86,6 +89,22 @@ struct LoadRequest {
   // When the call ends: DEADLINE_EXCEEDED.
   MonoNanos deadline = INT64_MAX;
   Cancellation* cancellation = nullptr;
+  // W3C trace context of the caller, for the origin; empty: none.
+  std::string_view trace_parent = {};
+  std::string_view trace_state = {};
+};
+
+struct BatchLoadRequest {
+  std::string_view name_space;
+  std::vector<std::string_view> keys;
+  std::string_view type;
+  // As in LoadRequest, for all of them.
+  absl::Duration lease_ttl;
+  MonoNanos wait_until = INT64_MAX;
+  MonoNanos deadline = INT64_MAX;
+  Cancellation* cancellation = nullptr;
+  std::string_view trace_parent = {};
+  std::string_view trace_state = {};
 };
 
 struct GrantedLease {

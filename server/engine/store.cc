@@ -81,7 +81,7 @@ EntryFields Engine::FieldsOf(std::string_view full_key, Entry& entry) {
 
 void Engine::DropOlder(std::string_view full_key, Version version, LeaseTable::Change change) {
   const EraseResult erased = memory_->Erase(full_key, version, options_.clock->Mono());
-  leases_.OnChange(full_key, erased.cancelled, change);
+  TellLoaders(full_key, erased.cancelled, change);
 }
 
 absl::StatusOr<InsertResult> Engine::StoreNewVersion(Storing* storing) {
@@ -109,14 +109,14 @@ absl::StatusOr<InsertResult> Engine::StoreNewVersion(Storing* storing) {
         versions_.Observe(result.current);
         continue;
       case InsertOutcome::kTooLarge:
-        leases_.OnChange(fields.full_key, result.cancelled, LeaseTable::Change::kRemoved);
+        TellLoaders(fields.full_key, result.cancelled, LeaseTable::Change::kRemoved);
         if (!below) return TooLarge(fields);
         return result;
       case InsertOutcome::kConditionFailed:
         end();
         return result;
       default:
-        leases_.OnChange(fields.full_key, result.cancelled, LeaseTable::Change::kStored);
+        TellLoaders(fields.full_key, result.cancelled, LeaseTable::Change::kStored);
         return result;
     }
   }
@@ -257,7 +257,7 @@ Task<absl::StatusOr<Engine::Stored>> Engine::Revise(Storing storing) {
     const InsertResult result = InsertCapped(&fields, *storing.type, [&] {
       return memory_->Insert(fields, storing.expect, options_.clock->Mono());
     });
-    leases_.OnChange(fields.full_key, result.cancelled, LeaseTable::Change::kStored);
+    TellLoaders(fields.full_key, result.cancelled, LeaseTable::Change::kStored);
     return result.outcome == InsertOutcome::kStored;
   };
   const bool below = lower_.Has(*storing.type);
@@ -331,7 +331,7 @@ void Engine::FollowBelow(Storing* storing, uint64_t round) {
     const InsertResult result = InsertCapped(&fields, *storing->type, [&] {
       return memory_->Insert(fields, {}, options_.clock->Mono());
     });
-    leases_.OnChange(fields.full_key, result.cancelled, LeaseTable::Change::kStored);
+    TellLoaders(fields.full_key, result.cancelled, LeaseTable::Change::kStored);
     if (result.outcome == InsertOutcome::kStored || result.outcome == InsertOutcome::kNewerExists)
       return;
   }
@@ -381,7 +381,7 @@ Task<absl::StatusOr<std::vector<bool>>> Engine::Remove(Removing removing, Versio
       open.push_back(i);
     }
     const EraseResult erased = memory_->Erase(full_key, *version, options_.clock->Mono());
-    leases_.OnChange(full_key, erased.cancelled, LeaseTable::Change::kRemoved);
+    TellLoaders(full_key, erased.cancelled, LeaseTable::Change::kRemoved);
     existed[i] = erased.existed;
   }
   absl::Status away;

@@ -26,9 +26,14 @@ enum class Usage : uint8_t {
   kLoads,
   kLoadsFailed,
   kLoadsCoalesced,
-  kHitsBelow,  // the part of kHits that the lower tier answered
+  kHitsBelow,       // the part of kHits that the lower tier answered
+  kRefreshes,       // the part of kLoads that nobody waited for when they began
+  kLoadsUnchanged,  // the part of kLoads that the validator answered
+  kStaleOnError,    // the part of kStaleHits that stood in for a load that failed or was not tried
+  kFiltered,        // reads that the filter answered
+  kFilterFalse,     // loads that the filter let through and that found nothing
 };
-inline constexpr size_t kUsageCount = 11;
+inline constexpr size_t kUsageCount = 16;
 
 using UsageTotals = std::array<uint64_t, kUsageCount>;
 

@@ -23,7 +23,8 @@ constexpr int64_t kTimesAfterMs = 20LL * 24 * 3600 * 1000;
 struct Lists {
   uint32_t bytes;
   uint16_t tags;
-  uint16_t depends_on;
+  uint8_t depends_on;
+  uint8_t validators;  // one or none
 };
 
 uint32_t ListBytes(const std::vector<std::string>& list) {
@@ -32,28 +33,37 @@ uint32_t ListBytes(const std::vector<std::string>& list) {
   return static_cast<uint32_t>(bytes);
 }
 
+uint32_t ListBytes(const EntryFields& fields) {
+  const size_t validator =
+      fields.validator.empty() ? 0 : sizeof(uint16_t) + fields.validator.size();
+  return ListBytes(fields.tags) + ListBytes(fields.depends_on) + static_cast<uint32_t>(validator);
+}
+
 char* Append(char* to, const void* from, size_t size) {
   if (size > 0) std::memcpy(to, from, size);
   return to + size;
 }
 
+char* AppendItem(char* to, const std::string& item) {
+  const auto size = static_cast<uint16_t>(item.size());
+  return Append(Append(to, &size, sizeof(size)), item.data(), size);
+}
+
 char* AppendList(char* to, const std::vector<std::string>& list) {
-  for (const std::string& item : list) {
-    const auto size = static_cast<uint16_t>(item.size());
-    to = Append(to, &size, sizeof(size));
-    to = Append(to, item.data(), size);
-  }
+  for (const std::string& item : list) to = AppendItem(to, item);
   return to;
+}
+
+const char* ReadItem(const char* from, std::string* item) {
+  uint16_t size;
+  std::memcpy(&size, from, sizeof(size));
+  item->assign(from + sizeof(size), size);
+  return from + sizeof(size) + size;
 }
 
 const char* ReadList(const char* from, uint16_t count, std::vector<std::string>* list) {
   list->resize(count);
-  for (std::string& item : *list) {
-    uint16_t size;
-    std::memcpy(&size, from, sizeof(size));
-    item.assign(from + sizeof(size), size);
-    from += sizeof(size) + size;
-  }
+  for (std::string& item : *list) from = ReadItem(from, &item);
   return from;
 }
 
@@ -71,15 +81,16 @@ uint8_t Record::FlagsFor(const EntryFields& fields, bool large, MonoNanos now) {
   if (fields.sliding != 0) flags |= kSliding;
   if (fields.encoding != kPlain) flags |= kEncoded;
   if (large) flags |= kLarge;
-  if (!fields.tags.empty() || !fields.depends_on.empty()) flags |= kListed;
+  if (!fields.tags.empty() || !fields.depends_on.empty() || !fields.validator.empty())
+    flags |= kListed;
   return flags;
 }
 
 uint32_t Record::BytesFor(const EntryFields& fields, bool large, MonoNanos now) {
-  return RoundUp(static_cast<uint32_t>(
-      sizeof(Record) + OptionalBytes(FlagsFor(fields, large, now)) +
-      FullKey::KeyOf(fields.full_key).size() + (large ? 0 : fields.value.size()) +
-      ListBytes(fields.tags) + ListBytes(fields.depends_on)));
+  return RoundUp(static_cast<uint32_t>(sizeof(Record) +
+                                       OptionalBytes(FlagsFor(fields, large, now)) +
+                                       FullKey::KeyOf(fields.full_key).size() +
+                                       (large ? 0 : fields.value.size()) + ListBytes(fields)));
 }
 
 Record* Record::Write(char* to, const EntryFields& fields, const Context& context) {
@@ -111,15 +122,16 @@ Record* Record::Write(char* to, const EntryFields& fields, const Context& contex
     at = Append(at, block, sizeof(block));
   }
   if (record->flags_ & kListed) {
-    const Lists lists{ListBytes(fields.tags) + ListBytes(fields.depends_on),
-                      static_cast<uint16_t>(fields.tags.size()),
-                      static_cast<uint16_t>(fields.depends_on.size())};
+    const Lists lists{ListBytes(fields), static_cast<uint16_t>(fields.tags.size()),
+                      static_cast<uint8_t>(fields.depends_on.size()),
+                      static_cast<uint8_t>(fields.validator.empty() ? 0 : 1)};
     at = Append(at, &lists, sizeof(lists));
   }
   at = Append(at, key.data(), key.size());
   at = Append(at, fields.value.data(), value_size);
   at = AppendList(at, fields.tags);
-  AppendList(at, fields.depends_on);
+  at = AppendList(at, fields.depends_on);
+  if (!fields.validator.empty()) AppendItem(at, fields.validator);
   return record;
 }
 
@@ -194,10 +206,13 @@ void Record::ReadOptional(uint8_t flags, Entry* entry) const {
     const auto lists = Optional<Lists>(kListed);
     const char* from = tail() + optional_bytes() + key_size() + value_size();
     from = ReadList(from, lists.tags, &entry->tags);
-    ReadList(from, lists.depends_on, &entry->depends_on);
+    from = ReadList(from, lists.depends_on, &entry->depends_on);
+    entry->validator.clear();
+    if (lists.validators > 0) ReadItem(from, &entry->validator);
   } else {
     entry->tags.clear();
     entry->depends_on.clear();
+    entry->validator.clear();
   }
 }
 

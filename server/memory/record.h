@@ -48,7 +48,7 @@ class Record {
     kSliding = 8,   // hits extend it
     kEncoded = 16,  // the value is compressed
     kLarge = 32,    // the value is a block of its own
-    kListed = 64,   // has tags or dependencies
+    kListed = 64,   // has tags, dependencies or a validator
   };
   // Records begin at multiples of this.
   static constexpr uint32_t kAlign = 4;

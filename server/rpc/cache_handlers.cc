@@ -1,4 +1,5 @@
-// Reads and leases. Writes are in cache_write_handlers.cc, Stats in stats_handler.cc.
+// Reads, Invalidate and ReleaseLease. GetOrLoad is in load_handlers.cc, writes are in
+// cache_write_handlers.cc, Stats in stats_handler.cc.
 //
 // Get and BatchGet come in two steps. Try... runs on the lane's thread and answers what memory
 // holds; a batch keeps the hits that it found in the response, and the second step, on the
@@ -20,13 +21,7 @@ constexpr absl::Duration kWaitTimeoutMax = absl::Seconds(30);
 
 absl::Status CheckBatchGet(const v1::BatchGetRequest& request, const RequestLimits& limits) {
   RETURN_IF_ERROR(CheckNamespace(request.namespace_()));
-  RETURN_IF_ERROR(CheckBatchSize(request.keys_size(), limits, "keys"));
-  for (int i = 0; i < request.keys_size(); ++i) {
-    if (absl::Status status = CheckKey(request.keys(i)); !status.ok()) {
-      return FieldError(Reason::kKEY_INVALID, StrCat("keys[", i, "]"), ToStd(status.message()));
-    }
-  }
-  return absl::OkStatus();
+  return CheckKeys(request.keys(), limits);
 }
 
 absl::Status CheckInvalidate(const v1::InvalidateRequest& request, const RequestLimits& limits) {
@@ -82,7 +77,8 @@ CacheHandlers::CacheHandlers(const Options& options, Engine* engine, RequestIds*
   methods->On("/larder.v1.Cache/Delete", this, &H::Delete);
   methods->On("/larder.v1.Cache/BatchDelete", this, &H::BatchDelete);
   methods->On("/larder.v1.Cache/Invalidate", this, &H::Invalidate);
-  methods->On("/larder.v1.Cache/GetOrLoad", this, &H::GetOrLoad);
+  methods->On("/larder.v1.Cache/GetOrLoad", this, &H::GetOrLoad, &H::TryGetOrLoad);
+  methods->On("/larder.v1.Cache/BatchGetOrLoad", this, &H::BatchGetOrLoad);
   methods->On("/larder.v1.Cache/ReleaseLease", this, &H::ReleaseLease);
   methods->On("/larder.v1.Cache/Touch", this, &H::Touch);
   methods->On("/larder.v1.Cache/Increment", this, &H::Increment);
@@ -194,43 +190,6 @@ Task<absl::Status> CacheHandlers::Invalidate(CallContext* context,
       std::max(result.fleet.replicas, result.fleet.acknowledged + (result.fleet.known ? 0 : 1));
   response->set_replicas_total(1 + (invalidate.fleet_until.has_value() ? others : 0));
   response->set_replicas_acknowledged(request->dry_run() ? 0 : 1 + result.fleet.acknowledged);
-  co_return absl::OkStatus();
-}
-
-Task<absl::Status> CacheHandlers::GetOrLoad(CallContext* context,
-                                            const v1::GetOrLoadRequest* request,
-                                            v1::GetOrLoadResponse* response) {
-  CO_RETURN_IF_ERROR(CheckKeyAndNamespace(request->namespace_(), request->key()));
-  LoadRequest load;
-  load.key = {request->namespace_(), request->key(), request->type()};
-  load.lease_ttl = engine_->options().lease_ttl;
-  load.deadline = context->deadline();
-  load.cancellation = &context->cancellation();
-  if (request->has_lease_ttl()) {
-    CO_ASSIGN_OR_RETURN(load.lease_ttl, DurationFrom(request->lease_ttl(), "lease_ttl"));
-    const absl::Duration max = engine_->options().lease_ttl_max;
-    if (load.lease_ttl < Engine::kLeaseTtlMin || load.lease_ttl > max) {
-      co_return FieldError(
-          Reason::kTTL_INVALID, "lease_ttl",
-          StrCat("lease_ttl is ", absl::FormatDuration(load.lease_ttl), "; ",
-                 absl::FormatDuration(Engine::kLeaseTtlMin), " to ", absl::FormatDuration(max)));
-    }
-  }
-  if (request->has_wait()) {
-    CO_ASSIGN_OR_RETURN(const absl::Duration wait, DurationFrom(request->wait(), "wait"));
-    load.wait_until = MonoAfter(Now(), wait);
-  }
-  CO_ASSIGN_OR_RETURN(LoadResult result, co_await engine_->GetOrLoad(load));
-  if (!result.lease.has_value()) {
-    FillReadResult(std::move(result.read), Now(), /*metadata_only=*/false, context, response);
-    co_return absl::OkStatus();
-  }
-  response->mutable_lease()->set_token(result.lease->token);
-  ToProto(result.lease->ttl, response->mutable_lease()->mutable_ttl());
-  // A caller that has gone cannot use the lease, and the others need not wait for it to run out.
-  context->OnUndelivered(
-      [engine = engine_, name_space = request->namespace_(), key = request->key(),
-       token = result.lease->token] { engine->ReleaseLease({name_space, key, ""}, token); });
   co_return absl::OkStatus();
 }
 

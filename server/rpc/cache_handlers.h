@@ -55,8 +55,12 @@ class CacheHandlers {
                                  v1::BatchDeleteResponse* response);
   Task<absl::Status> Invalidate(CallContext* context, const v1::InvalidateRequest* request,
                                 v1::InvalidateResponse* response);
+  bool TryGetOrLoad(CallContext* context, const v1::GetOrLoadRequest& request,
+                    v1::GetOrLoadResponse* response, absl::Status* status);
   Task<absl::Status> GetOrLoad(CallContext* context, const v1::GetOrLoadRequest* request,
                                v1::GetOrLoadResponse* response);
+  Task<absl::Status> BatchGetOrLoad(CallContext* context, const v1::BatchGetOrLoadRequest* request,
+                                    v1::BatchGetOrLoadResponse* response);
   Task<absl::Status> ReleaseLease(CallContext* context, const v1::ReleaseLeaseRequest* request,
                                   v1::ReleaseLeaseResponse* response);
   Task<absl::Status> Touch(CallContext* context, const v1::TouchRequest* request,
@@ -80,6 +84,11 @@ class CacheHandlers {
   Task<absl::Status> DoIncrement(const v1::IncrementRequest* request,
                                  v1::IncrementResponse* response);
 
+  template <typename Request>
+  absl::Status CheckLoad(const Request& request) const;
+  // What GetOrLoad and its batch say of how to load. REQUIRES: CheckLoad.
+  template <typename To, typename Request>
+  void FillLoad(CallContext* context, const Request& request, To* to) const;
   // TYPE_UNKNOWN for a name that no type has; empty is fine.
   absl::Status CheckType(std::string_view type) const;
   MonoNanos Now() const { return engine_->options().clock->Mono(); }

@@ -6,6 +6,7 @@
 #define LARDER_RPC_CALL_H_
 
 #include <cstdint>
+#include <string_view>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -29,6 +30,10 @@ class CallContext {
 
   // Is cancelled when the caller goes away.
   Cancellation& cancellation() { return cancellation_; }
+
+  // What the caller sent beside the message, by its lower-case name; empty: nothing. Valid until
+  // the handler has answered.
+  virtual std::string_view Metadata(std::string_view) const { return {}; }
 
   // Runs `work` if the answer turns out not to have reached the caller's side of the connection.
   void OnUndelivered(Work work) { undelivered_ = std::move(work); }

@@ -111,6 +111,17 @@ absl::StatusOr<absl::Duration> DurationFrom(const google::protobuf::Duration& me
   return *duration;
 }
 
+absl::Status CheckKeys(const google::protobuf::RepeatedPtrField<std::string>& keys,
+                       const RequestLimits& limits) {
+  RETURN_IF_ERROR(CheckBatchSize(keys.size(), limits, "keys"));
+  for (int i = 0; i < keys.size(); ++i) {
+    if (absl::Status status = CheckKey(keys.Get(i)); !status.ok()) {
+      return FieldError(Reason::kKEY_INVALID, StrCat("keys[", i, "]"), ToStd(status.message()));
+    }
+  }
+  return absl::OkStatus();
+}
+
 void ToProto(absl::Duration duration, google::protobuf::Duration* message) {
   const int64_t nanos = absl::ToInt64Nanoseconds(duration);
   message->set_seconds(nanos / 1'000'000'000);

@@ -16,6 +16,7 @@
 #include "core/miss.h"
 #include "engine/engine.h"
 #include "google/protobuf/duration.pb.h"
+#include "google/protobuf/repeated_ptr_field.h"
 #include "google/protobuf/timestamp.pb.h"
 #include "larder/v1/cache.pb.h"
 #include "rpc/call.h"
@@ -36,6 +37,10 @@ absl::Status CheckKeyAndNamespace(std::string_view name_space, std::string_view 
 absl::Status CheckBatchSize(int size, const RequestLimits& limits, std::string_view field);
 
 // MESSAGE_TOO_LARGE when the values of a reply would be more than a message may be.
+// Of a batch: how many, and each.
+absl::Status CheckKeys(const google::protobuf::RepeatedPtrField<std::string>& keys,
+                       const RequestLimits& limits);
+
 absl::Status CheckReplySize(uint64_t value_bytes, const RequestLimits& limits);
 
 // A TTL of 1 ms to 100 years, else TTL_INVALID; null when `message` is null (the field was left
@@ -87,8 +92,11 @@ template <typename Result>
 void FillReadResult(ReadResult read, MonoNanos now, bool metadata_only, CallContext* context,
                     Result* result) {
   if (read.entry) {
-    FillHit(*std::move(read.entry), read.below ? v1::TIER_L2 : v1::TIER_L1, now, metadata_only,
-            context, result->mutable_hit());
+    const v1::Tier tier = read.from == ReadResult::From::kOrigin  ? v1::TIER_ORIGIN
+                          : read.from == ReadResult::From::kBelow ? v1::TIER_L2
+                                                                  : v1::TIER_L1;
+    FillHit(*std::move(read.entry), tier, now, metadata_only, context, result->mutable_hit());
+    result->mutable_hit()->set_stale(read.stale);
   } else {
     FillMiss(read, result->mutable_miss());
   }

@@ -88,6 +88,13 @@ class GrpcCall : public Call, public grpc::ServerUnaryReactor {
     dispatcher_->Run(this);
   }
 
+  std::string_view Metadata(std::string_view name) const override {
+    const auto& all = context_->client_metadata();
+    const auto it = all.find(grpc::string_ref(name.data(), name.size()));
+    if (it == all.end()) return {};
+    return {it->second.data(), it->second.size()};
+  }
+
   void Answer(const absl::Status& status) override {
     if (status.ok()) Serialize();
     Finish(ToGrpc(status));

@@ -48,6 +48,11 @@ void FillUsage(const UsageRow& row, v1::UsageStats* to) {
   to->set_loads(Of(row, Usage::kLoads));
   to->set_loads_failed(Of(row, Usage::kLoadsFailed));
   to->set_loads_coalesced(Of(row, Usage::kLoadsCoalesced));
+  to->set_refreshes(Of(row, Usage::kRefreshes));
+  to->set_loads_unchanged(Of(row, Usage::kLoadsUnchanged));
+  to->set_stale_on_error(Of(row, Usage::kStaleOnError));
+  to->set_filtered(Of(row, Usage::kFiltered));
+  to->set_filter_false(Of(row, Usage::kFilterFalse));
   to->set_evictions(row.memory.evicted());
   to->set_expirations(row.memory.expirations);
   to->set_entries(row.memory.entries);
@@ -156,8 +161,10 @@ void FillLowerTier(const TierStats& stats, const LowerTierStats& lower, v1::Tier
   to->set_dropped_power_loss(stats.dropped_power_loss);
 }
 
-void FillBreaker(const TierStats& stats, v1::BreakerStats* to) {
-  to->set_name("l2");
+// Of a tier or an origin.
+template <typename Guarded>
+void FillBreaker(const std::string& name, const Guarded& stats, v1::BreakerStats* to) {
+  to->set_name(name);
   to->set_state(stats.breaker == "closed" ? v1::BREAKER_STATE_CLOSED
                 : stats.breaker == "open" ? v1::BREAKER_STATE_OPEN
                                           : v1::BREAKER_STATE_HALF_OPEN);
@@ -195,6 +202,26 @@ void FillFleet(const EngineStats& stats, v1::FleetStats* to) {
   to->set_leases_refused(leases.refused);
   to->set_leases_lost(leases.lost);
   to->set_leases_without(leases.errors + leases.unasked + leases.waited_out + leases.full);
+}
+
+void FillOrigin(const OriginStats& stats, v1::OriginStats* to) {
+  to->set_name(stats.name);
+  to->set_kind(stats.kind);
+  to->set_state(stats.state);
+  to->set_load_calls(stats.load_calls);
+  to->set_load_items(stats.load_items);
+  to->set_store_calls(stats.store_calls);
+  to->set_store_items(stats.store_items);
+  to->set_scan_calls(stats.scan_calls);
+  to->set_errors(stats.errors);
+  to->set_item_errors(stats.item_errors);
+  to->set_bad_answers(stats.bad_answers);
+  to->set_connections(stats.connections);
+  to->set_under_way(stats.under_way);
+  to->set_queued(stats.queued);
+  to->set_timeouts(stats.timeouts);
+  to->set_retries(stats.retries);
+  to->set_refused(stats.refused);
 }
 
 void FillWarm(const WarmStats& stats, v1::WarmStats* to) {
@@ -302,8 +329,14 @@ Task<absl::Status> CacheHandlers::Stats(CallContext*, const v1::StatsRequest* re
   FillMemoryTier(stats, response->add_tiers());
   if (stats.tier.has_value()) {
     FillLowerTier(*stats.tier, stats.lower, response->add_tiers());
-    if (!stats.tier->breaker.empty()) FillBreaker(*stats.tier, response->add_breakers());
+    if (!stats.tier->breaker.empty()) FillBreaker("l2", *stats.tier, response->add_breakers());
   }
+  for (const OriginStats& origin : stats.origins) {
+    FillOrigin(origin, response->add_origins());
+    if (!origin.breaker.empty()) FillBreaker(origin.name, origin, response->add_breakers());
+  }
+  response->mutable_flights()->set_under_way(stats.flights);
+  response->mutable_flights()->set_waiting(stats.flights_waiting);
   if (stats.bus.has_value()) FillFleet(stats, response->mutable_fleet());
   if (options_.warm_stats != nullptr) {
     const WarmStats warm = options_.warm_stats();

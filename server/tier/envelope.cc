@@ -14,12 +14,13 @@
 //           type: length, bytes                if kHasType
 //           tags: count, each length, bytes    if kHasTags
 //           dependencies: the same             if kHasDependencies
+//           validator: length, bytes           if kHasValidator
 //           payload: length, bytes             not for a tombstone
 //        4  CRC-32C of the key and of all bytes before
 //
 // A value of 200 bytes of the type `user` takes 43 bytes on top. What is there says exactly how
-// long the envelope is; more bytes or fewer are damage. A flag, a format or an encoding that is not
-// known comes from a later release and is as good as damage: a miss.
+// long the envelope is; more bytes or fewer are damage. A format or an encoding that is not known
+// comes from a later release and is as good as damage: a miss.
 //
 // No length or count is believed before so many bytes are there, so a bad one costs nothing. The
 // encodings that name a dictionary are refused in both directions: the number means another
@@ -55,8 +56,8 @@ enum Flag : uint8_t {
   kHasType = 16,
   kHasTags = 32,
   kHasDependencies = 64,
+  kHasValidator = 128,
 };
-constexpr uint8_t kAllFlags = 127;
 
 constexpr size_t kFormatAt = 4;
 constexpr size_t kFlagsAt = 5;
@@ -204,6 +205,12 @@ absl::Status ReadBody(uint8_t flags, const Moment& moment, Reader* body, TierRea
   if ((flags & kHasTags) && !body->List(kTagsMax, &entry.tags)) return Bad("tags");
   if ((flags & kHasDependencies) && !body->List(kTagsMax, &entry.depends_on))
     return Bad("dependencies");
+  if (flags & kHasValidator) {
+    std::string_view validator;
+    if (!body->String(&validator) || validator.empty() || validator.size() > kValidatorBytesMax)
+      return Bad("validator");
+    entry.validator = validator;
+  }
   std::string_view payload;
   if (!body->String(&payload)) return Bad("payload");
   if (payload.size() < kSharedBytesMin) {
@@ -219,6 +226,7 @@ absl::Status ReadBody(uint8_t flags, const Moment& moment, Reader* body, TierRea
 std::string EncodeEnvelope(const EntryFields& fields, std::string_view type, const Clock& clock) {
   assert(fields.encoding < kDictionaryFirst);
   assert(fields.tags.size() <= kTagsMax && fields.depends_on.size() <= kTagsMax);
+  assert(fields.validator.size() <= kValidatorBytesMax);
   const Moment moment(clock);
   uint8_t flags = 0;
   if (fields.negative) flags |= kNegative;
@@ -227,6 +235,7 @@ std::string EncodeEnvelope(const EntryFields& fields, std::string_view type, con
   if (!type.empty()) flags |= kHasType;
   if (!fields.tags.empty()) flags |= kHasTags;
   if (!fields.depends_on.empty()) flags |= kHasDependencies;
+  if (!fields.validator.empty()) flags |= kHasValidator;
 
   std::string out;
   out.reserve(kEnvelopeHeadBytes + 32 + type.size() + fields.value.size());
@@ -238,6 +247,7 @@ std::string EncodeEnvelope(const EntryFields& fields, std::string_view type, con
   if (flags & kHasType) AppendString(type, &out);
   if (flags & kHasTags) AppendList(fields.tags, &out);
   if (flags & kHasDependencies) AppendList(fields.depends_on, &out);
+  if (flags & kHasValidator) AppendString(fields.validator, &out);
   AppendString(fields.value, &out);
   AppendFixed(Checksum(fields.full_key, out), kCrcBytes, &out);
   return out;
@@ -257,7 +267,6 @@ absl::StatusOr<EnvelopeHead> DecodeEnvelopeHead(std::string_view envelope) {
   if (envelope.substr(0, kMagic.size()) != kMagic) return Bad("magic");
   if (ReadFixed(envelope, kFormatAt, 1) != kFormat) return Bad("format");
   const uint8_t flags = static_cast<uint8_t>(ReadFixed(envelope, kFlagsAt, 1));
-  if ((flags & ~kAllFlags) != 0) return Bad("flags");
   EnvelopeHead head;
   head.version = ReadFixed(envelope, kVersionAt, 8);
   head.tombstone = (flags & kTombstone) != 0;

@@ -218,7 +218,7 @@ TEST_F(ShortCopiesTest, MemoryCanStayOutOfIt) {
   for (size_t replica : {0, 1, 0, 1}) {
     const ReadResult read = Read(replica, "t:a");
     EXPECT_EQ(Text(read), "1");
-    EXPECT_TRUE(read.below);
+    EXPECT_EQ(read.from, ReadResult::From::kBelow);
     EXPECT_FALSE(InMemory(replica, "t:a"));
   }
   Set(1, "t:a", "2");

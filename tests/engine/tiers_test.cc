@@ -46,11 +46,11 @@ TEST_F(TiersTest, WhatTheTierHasIsReadOnceAndThenLivesInMemory) {
   EXPECT_FALSE(InMemory(1, "a"));
   const ReadResult first = Read(1, "a");
   EXPECT_EQ(Text(first), "1");
-  EXPECT_TRUE(first.below);
+  EXPECT_EQ(first.from, ReadResult::From::kBelow);
   const uint64_t calls = tier(1).calls();
   const ReadResult second = Read(1, "a");
   EXPECT_EQ(Text(second), "1");
-  EXPECT_FALSE(second.below);
+  EXPECT_EQ(second.from, ReadResult::From::kMemory);
   EXPECT_EQ(tier(1).calls(), calls);
   EXPECT_EQ(engine(1).Stats().total.counts[static_cast<size_t>(Usage::kHitsBelow)], 1u);
 }
@@ -81,7 +81,7 @@ TEST_F(TiersTest, MemoryKeepsACopyNoLongerThanItsTypeAllows) {
   for (size_t replica : {0, 1}) {
     const ReadResult read = Read(replica, "user:1");
     EXPECT_EQ(Text(read), "1");
-    EXPECT_TRUE(read.below);
+    EXPECT_EQ(read.from, ReadResult::From::kBelow);
     // The life that callers see is the entry's, not that of the copy.
     EXPECT_NEAR(absl::ToDoubleSeconds(absl::Nanoseconds(read.entry->fresh_until - clock_.Mono())),
                 49, 0.01);
@@ -519,7 +519,7 @@ TEST_F(TiersTest, AnEvictedEntryIsReadBackFromBelow) {
   Evict(0, "a");
   const ReadResult read = Read(0, "a");
   EXPECT_EQ(Text(read), "1");
-  EXPECT_TRUE(read.below);
+  EXPECT_EQ(read.from, ReadResult::From::kBelow);
 }
 
 TEST_F(TiersTest, ABadEnvelopeIsAMiss) {

@@ -1,0 +1,89 @@
+// BatchGetOrLoad. Keys of types with an origin fly side by side, and their loads gather in full
+// calls. Leases are another matter: two callers who are each given the lease of one key and wait
+// for the other's would wait for each other until the leases run out. So a caller who is given a
+// lease waits for nobody's.
+
+#include <atomic>
+#include <memory>
+#include <utility>
+
+#include "base/status.h"
+#include "engine/engine.h"
+
+namespace larder {
+namespace {
+
+// Counts down what runs side by side.
+struct Wave {
+  Wave(Executor* executor, size_t count) : open(count), done(executor) {}
+  void End() {
+    if (open.fetch_sub(1, std::memory_order_acq_rel) == 1) done.TrySet(true);
+  }
+  std::atomic<size_t> open;
+  Signal<bool> done;
+};
+
+bool IsLoading(const absl::StatusOr<LoadResult>& result) {
+  return result.ok() && !result->lease.has_value() && !result->read.entry.has_value() &&
+         result->read.miss == MissReason::kLoading;
+}
+
+}  // namespace
+
+Task<absl::StatusOr<LoadResult>> Engine::LoadOne(LoadRequest request, Resolved resolved,
+                                                 Found found) {
+  const FullKey full_key(request.key.name_space, request.key.key);
+  if (LoaderOf(*resolved.type) != nullptr)
+    co_return co_await LoadThrough(&full_key, request, resolved, std::move(found));
+  co_return co_await LoadByLease(&full_key, request, resolved, std::move(found));
+}
+
+Task<std::vector<absl::StatusOr<LoadResult>>> Engine::BatchGetOrLoad(BatchLoadRequest request) {
+  const size_t count = request.keys.size();
+  std::vector<absl::StatusOr<LoadResult>> results(count, absl::UnknownError(""));
+  std::vector<Resolved> resolved;
+  resolved.reserve(count);
+  for (const std::string_view key : request.keys) {
+    absl::StatusOr<Resolved> one = ResolveForRead({request.name_space, key, request.type});
+    if (!one.ok()) {
+      co_return std::vector<absl::StatusOr<LoadResult>>(count, one.status());
+    }
+    resolved.push_back(*one);
+  }
+  std::vector<Found> found =
+      co_await FindMany(request.name_space, request.keys, resolved, /*want_value=*/true);
+
+  LoadRequest load;
+  load.lease_ttl = request.lease_ttl;
+  load.deadline = request.deadline;
+  load.trace_parent = request.trace_parent;
+  load.trace_state = request.trace_state;
+  const auto wave = std::make_shared<Wave>(options_.executor, count);
+  const MonoNanos now = options_.clock->Mono();
+  for (size_t i = 0; i < count; ++i) {
+    load.key = {request.name_space, request.keys[i], request.type};
+    // Of leases, those that are to be had at once; nothing else binds who waits.
+    load.wait_until = LoaderOf(*resolved[i].type) != nullptr ? request.wait_until : now;
+    Spawn(LoadOne(load, resolved[i], std::move(found[i])),
+          [wave, result = &results[i]](absl::StatusOr<LoadResult> loaded) {
+            *result = std::move(loaded);
+            wave->End();
+          });
+  }
+  if (count > 0) co_await wave->done;
+
+  bool holds = false;
+  for (const absl::StatusOr<LoadResult>& result : results)
+    holds = holds || (result.ok() && result->lease.has_value());
+  for (size_t i = 0; i < count && !holds; ++i) {
+    if (LoaderOf(*resolved[i].type) != nullptr || !IsLoading(results[i])) continue;
+    load.key = {request.name_space, request.keys[i], request.type};
+    load.wait_until = request.wait_until;
+    load.cancellation = request.cancellation;
+    results[i] = co_await GetOrLoad(load, /*again=*/true);
+    holds = results[i].ok() && results[i]->lease.has_value();
+  }
+  co_return results;
+}
+
+}  // namespace larder

@@ -1,0 +1,404 @@
+// The loading path of types with an origin: one flight for a key.
+//
+//   caller                                       flight
+//   fresh in memory or below?    -> answer
+//   stale, and may be served?    -> answer,      -> opened behind it
+//   join the key's flight                        take the fleet's lease
+//   ...                                          begin the fill; look in memory and below again
+//   ...                                          ask the origin, in one call with other keys
+//   ...                                          put below and in memory, if nothing came since
+//   <- the landing: one entry, shared by all     land
+//
+// The flight belongs to nobody who waits for it: a caller's deadline bounds his wait, not the load,
+// and what arrives late is still cached. A flight ends at the type's hard time-out in any case.
+//
+// A landing may be handed over, where a lease's waiters have to look again (load.cc). Those who are
+// given it had joined before it was stored, and whatever had changed the key before they came would
+// have ended the fill, and with it the landing: then the flight begins again. So nobody gets what
+// was changed before he asked; and a value that cannot be kept, because it ends at once or is too
+// large, still reaches all who waited for it.
+//
+// After a change of the key a flight goes on, to load once more, instead of making way for another
+// one: that would be two loads of one key.
+
+#include <algorithm>
+#include <utility>
+
+#include "base/status.h"
+#include "base/strings.h"
+#include "core/error.h"
+#include "engine/engine.h"
+
+namespace larder {
+namespace {
+
+// Each further attempt means that somebody changed the key during the load before.
+constexpr int kAttemptsMax = 5;
+// Values from here on are shared by the callers who wait for them, not copied for each.
+constexpr size_t kSharedBytesMin = 4 << 10;
+
+Landing Failed(absl::Status error, absl::StatusCode cause) {
+  Landing landing;
+  landing.error = std::move(error);
+  landing.cause = cause;
+  return landing;
+}
+
+// What callers are told of an origin's failure.
+Landing OriginFailed(std::string_view origin, const absl::Status& cause) {
+  const std::string message =
+      StrCat("the origin `", origin, "`: ", absl::StatusCodeToString(cause.code()), ": ",
+             ToStd(cause.message()));
+  const absl::StatusCode code = cause.code();
+  if (code == absl::StatusCode::kDeadlineExceeded)
+    return Failed(Error(Reason::kORIGIN_TIMEOUT, message), code);
+  if (code == absl::StatusCode::kDataLoss)
+    return Failed(Error(Reason::kORIGIN_BAD_ANSWER, message), code);
+  if (ErrorSet::OfUnwell().Has(code)) {
+    return Failed(RetryableError(Reason::kORIGIN_UNAVAILABLE, absl::Seconds(1), message), code);
+  }
+  return Failed(Error(Reason::kORIGIN_REFUSED, message), code);
+}
+
+// A number in [0, 1) that is an entry's own, for as long as it is there.
+double DrawOf(Version version) {
+  const uint64_t mixed = version * 0x9e3779b97f4a7c15u;
+  return static_cast<double>(mixed >> 11) / static_cast<double>(uint64_t{1} << 53);
+}
+
+}  // namespace
+
+void Engine::TellLoaders(std::string_view full_key, FillTicket cancelled,
+                         LeaseTable::Change change) {
+  if (cancelled == 0) return;
+  leases_.OnChange(full_key, cancelled, change);
+  if (change == LeaseTable::Change::kStored) flights_.OnStored(full_key);
+}
+
+Task<absl::StatusOr<LoadResult>> Engine::LoadThrough(const FullKey* full_key, LoadRequest request,
+                                                     Resolved resolved, Found found) {
+  const TypePolicy& type = *resolved.type;
+  const MonoNanos until = std::min(request.wait_until, request.deadline);
+  bool waited = false;
+  for (;;) {
+    const MonoNanos now = options_.clock->Mono();
+    const Worth worth = found.present ? WorthOf(found.entry, now) : Worth::kFresh;
+    if (found.present && worth != Worth::kStaleOnError)
+      co_return LoadResult{Counted(*full_key, std::move(found), resolved, now), std::nullopt};
+    if (failures_.Has(full_key->view(), now)) {
+      std::optional<LoadResult> instead = StaleInstead(*full_key, &found, resolved);
+      if (instead.has_value()) co_return *std::move(instead);
+    }
+    const MonoNanos wake = found.present ? SoonEnough(until, now, type) : until;
+    CO_ASSIGN_OR_RETURN(FlightTable::Place place, flights_.Join(full_key->view(), wake > now));
+    if (place.opened) {
+      OriginCall call{std::string(full_key->name_space()), type.name,
+                      std::string(request.trace_parent), std::string(request.trace_state)};
+      StartFlight(std::string(full_key->view()), &type, std::move(call));
+    } else if (!std::exchange(waited, true)) {
+      usage_.Count(Usage::kLoadsCoalesced, type.id, resolved.name_space);
+    }
+    Landing landing;
+    landing.kind = Landing::Kind::kTimeout;
+    if (place.waiter != nullptr)
+      landing = co_await WaitForLanding(std::move(place.waiter), wake, request.cancellation);
+    switch (landing.kind) {
+      case Landing::Kind::kLanded: {
+        Found landed;
+        landed.present = true;
+        landed.entry = *landing.entry;
+        ReadResult read = CountedLanding(*full_key, std::move(landed), resolved, landing.found);
+        co_return LoadResult{std::move(read), std::nullopt};
+      }
+      case Landing::Kind::kFailed: {
+        if (type.freshness.errors.Has(landing.cause)) {
+          std::optional<LoadResult> instead = StaleInstead(*full_key, &found, resolved);
+          if (instead.has_value()) co_return *std::move(instead);
+        }
+        CountMiss(*full_key, resolved);
+        co_return landing.error;
+      }
+      case Landing::Kind::kLookAgain:
+        break;
+      case Landing::Kind::kTimeout: {
+        std::optional<LoadResult> instead = StaleInstead(*full_key, &found, resolved);
+        if (instead.has_value()) co_return *std::move(instead);
+        if (options_.clock->Mono() >= request.deadline) {
+          co_return Error(Reason::kDEADLINE_EXCEEDED,
+                          "the deadline passed while the key was being loaded");
+        }
+        CountMiss(*full_key, resolved);
+        co_return LoadResult{ReadResult{.miss = MissReason::kLoading}, std::nullopt};
+      }
+      case Landing::Kind::kCancelled:
+        co_return Error(Reason::kCALL_CANCELLED, "the caller cancelled the call");
+      case Landing::Kind::kDraining:
+        co_return RetryableError(Reason::kDRAINING, absl::Milliseconds(100),
+                                 "the server is shutting down");
+    }
+    found = co_await FindAnywhere(full_key, resolved, /*want_value=*/true, /*again=*/true);
+  }
+}
+
+ReadResult Engine::CountedLanding(const FullKey& full_key, Found landed, const Resolved& resolved,
+                                  bool found) {
+  ReadResult result;
+  const MonoNanos now = options_.clock->Mono();
+  // Asked for and not there: whoever loaded it, it was no hit.
+  CountMiss(full_key, resolved);
+  if (landed.entry.negative) {
+    result.miss = MissReason::kNegative;
+    result.miss_remaining =
+        absl::Nanoseconds(std::max<MonoNanos>(landed.entry.fresh_until - now, 0));
+    return result;
+  }
+  result.from = found ? ReadResult::From::kBelow : ReadResult::From::kOrigin;
+  result.stale = now >= landed.entry.fresh_until;
+  result.entry = std::move(landed.entry);
+  return result;
+}
+
+std::optional<LoadResult> Engine::StaleInstead(const FullKey& full_key, Found* found,
+                                               const Resolved& resolved) {
+  const MonoNanos now = options_.clock->Mono();
+  if (!found->live() || now >= found->entry.usable_until) return std::nullopt;
+  usage_.Count(Usage::kStaleOnError, resolved.type->id, resolved.name_space);
+  return LoadResult{Counted(full_key, std::move(*found), resolved, now), std::nullopt};
+}
+
+Task<Landing> Engine::WaitForLanding(std::shared_ptr<FlightWaiter> waiter, MonoNanos until,
+                                     Cancellation* cancellation) {
+  TimerId timer = 0;
+  if (until != INT64_MAX) {
+    const absl::Duration left = absl::Nanoseconds(until - options_.clock->Mono());
+    timer = options_.executor->After(
+        left, [waiter] { waiter->landing.TrySet({.kind = Landing::Kind::kTimeout}); });
+  }
+  if (cancellation != nullptr) {
+    cancellation->OnCancel(
+        [waiter] { waiter->landing.TrySet({.kind = Landing::Kind::kCancelled}); });
+  }
+  Landing landing = co_await waiter->landing;
+  if (cancellation != nullptr) cancellation->OnCancel(nullptr);
+  if (timer != 0) options_.executor->Cancel(timer);
+  flights_.Leave(waiter);
+  co_return landing;
+}
+
+bool Engine::RefreshIsDue(const Entry& entry, MonoNanos now) const {
+  if (loader_of_[entry.type_id] == nullptr || entry.negative) return false;
+  return now >= entry.fresh_until ||
+         RefreshDue(options_.types->Get(entry.type_id).freshness, entry.written, entry.fresh_until,
+                    now, DrawOf(entry.version));
+}
+
+void Engine::RefreshBehind(std::string_view full_key, const Entry& entry, MonoNanos now) {
+  if (failures_.Has(full_key, now) || !flights_.Open(full_key)) return;
+  const TypePolicy* const type = &options_.types->Get(entry.type_id);
+  const bool posted = options_.executor->TryPost([this, type, key = std::string(full_key)] {
+    usage_.Count(Usage::kRefreshes, type->id, namespaces_.Find(FullKey::NamespaceOf(key)));
+    OriginCall call{std::string(FullKey::NamespaceOf(key)), type->name};
+    StartFlight(key, type, std::move(call));
+  });
+  // There is too much to do: a later read tries again.
+  if (!posted) flights_.Land(full_key, {.kind = Landing::Kind::kLookAgain});
+}
+
+void Engine::StartFlight(std::string full_key, const TypePolicy* type, OriginCall call) {
+  if (!background_.TryEnter()) {
+    flights_.Land(full_key, {.kind = Landing::Kind::kDraining});
+    return;
+  }
+  Spawn(Fly(std::move(full_key), type, std::move(call)), [this](bool) { background_.Leave(); });
+}
+
+Task<bool> Engine::Fly(std::string full_key, const TypePolicy* type, OriginCall call) {
+  const MonoNanos deadline = MonoAfter(options_.clock->Mono(), type->freshness.hard_timeout);
+  Landing landing;
+  for (int attempt = 1;; ++attempt) {
+    landing = co_await FlyOnce(&full_key, type, &call, deadline);
+    if (landing.kind != Landing::Kind::kLookAgain) break;
+    if (attempt < kAttemptsMax && options_.clock->Mono() < deadline) continue;
+    landing = Failed(Contention(), absl::StatusCode::kAborted);
+    break;
+  }
+  if (landing.kind == Landing::Kind::kFailed) {
+    usage_.Count(Usage::kLoadsFailed, type->id, namespaces_.Find(call.name_space));
+    const MonoNanos now = options_.clock->Mono();
+    if (type->freshness.errors.Has(landing.cause))
+      failures_.Note(full_key, now, MonoAfter(now, type->freshness.error_pause));
+  } else {
+    failures_.Forget(full_key);
+  }
+  flights_.Land(full_key, landing);
+  co_return true;
+}
+
+Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* type,
+                              const OriginCall* call, MonoNanos deadline) {
+  const FullKey key(FullKey::NamespaceOf(*full_key), FullKey::KeyOf(*full_key));
+  const bool below = lower_.Has(*type);
+  ArmedLease lease;
+  if (options_.fleet_leases != nullptr && below) {
+    for (bool granted = false; !granted;) {
+      FleetTurn turn = co_await WaitForFleet(&key, deadline, nullptr);
+      granted = turn.kind == LeaseTurn::Kind::kGranted;
+      if (granted) {
+        lease.fleet = std::move(turn.lease);
+      } else if (turn.kind == LeaseTurn::Kind::kStored && options_.clock->Mono() < deadline) {
+        // Another replica has landed, or given up.
+        flights_.Seal(*full_key);
+        const Resolved resolved{type, namespaces_.Find(key.name_space())};
+        Found found = co_await FindAnywhere(&key, resolved, /*want_value=*/true, /*again=*/true);
+        if (IsCurrent(found, options_.clock->Mono())) co_return LandFound(std::move(found));
+      } else if (turn.kind == LeaseTurn::Kind::kDraining) {
+        co_return Landing{.kind = Landing::Kind::kDraining};
+      } else {
+        co_return OriginFailed(type->origin, absl::DeadlineExceededError(
+                                                 "another replica was loading the key for longer "
+                                                 "than the type's hard_timeout"));
+      }
+    }
+  }
+
+  // 1: A misses.  2: B's flight loads and lands.  3: A opens another one. So the fill begins, and
+  // then A looks again; whatever lands or is removed from here on ends the fill.
+  lease.ticket = memory_->BeginFill(*full_key);
+  if (lease.ticket == 0) {
+    co_return Failed(RetryableError(Reason::kOVERLOADED, absl::Seconds(1),
+                                    "too many loads are running for the memory budget"),
+                     absl::StatusCode::kResourceExhausted);
+  }
+  lease.since = options_.clock->Mono();
+  lease.round = coherence_.round();
+  flights_.Seal(*full_key);
+  Found held = Find(key, lease.since, /*want_value=*/true, /*again=*/true);
+  if (!Trusts(key, held, lease.since)) held = Found();
+  if (!IsCurrent(held, lease.since) && below) {
+    std::vector<std::string> keys(1, *full_key);
+    std::vector<LowerTier::Read> reads = co_await lower_.Get(std::move(keys), INT64_MAX);
+    // The same with another replica for B. It is kept under our ticket, if it is what was waited
+    // for.
+    const bool same_round = lease.round == coherence_.round();
+    const std::optional<Entry>& entry = reads[0].entry;
+    const MonoNanos now = options_.clock->Mono();
+    const bool current = entry.has_value() && now < entry->fresh_until;
+    Found there = Promote(*full_key, *type, std::move(reads[0]),
+                          current && same_round ? lease.ticket : 0, /*want_value=*/true);
+    lease.seen_below = there.seen_below;
+    if (there.present && (!held.present || there.entry.version > held.entry.version))
+      held = std::move(there);
+  }
+  if (IsCurrent(held, options_.clock->Mono())) {
+    memory_->EndFill(*full_key, lease.ticket);
+    co_return LandFound(std::move(held));
+  }
+  // What was near its end and was kept under our ticket has ended it.
+  if (!memory_->HasFill(*full_key, lease.ticket)) lease.ticket = memory_->BeginFill(*full_key);
+
+  lease.version = versions_.Next();
+  usage_.Count(Usage::kLoads, type->id, namespaces_.Find(call->name_space));
+  OriginLoad::Item item{std::string(key.key()), held.live() ? held.entry.validator : ""};
+  const bool conditional = !item.validator.empty();
+  OriginLoaded loaded = co_await LoaderOf(*type)->Load(*call, std::move(item), deadline);
+  if (loaded.kind == OriginLoaded::Kind::kUnchanged && !conditional) {
+    loaded.kind = OriginLoaded::Kind::kFailed;
+    loaded.error = absl::DataLossError("`unchanged` for a key of which no copy was named");
+  }
+  if (loaded.kind == OriginLoaded::Kind::kFailed) {
+    memory_->EndFill(*full_key, lease.ticket);
+    co_return OriginFailed(type->origin, loaded.error);
+  }
+  if (loaded.kind == OriginLoaded::Kind::kUnchanged) {
+    usage_.Count(Usage::kLoadsUnchanged, type->id, namespaces_.Find(call->name_space));
+    loaded.value = std::string(held.entry.stored());
+    loaded.tags = std::move(held.entry.tags);
+    loaded.depends_on = std::move(held.entry.depends_on);
+    loaded.validator = std::move(held.entry.validator);
+  }
+  co_return co_await LandLoaded(full_key, type, std::move(loaded), std::move(lease));
+}
+
+bool Engine::IsCurrent(const Found& found, MonoNanos now) const {
+  return found.present && now < found.entry.fresh_until && !RefreshIsDue(found.entry, now);
+}
+
+Landing Engine::LandFound(Found found) {
+  Landing landing{.kind = Landing::Kind::kLanded};
+  landing.entry = std::make_shared<const Entry>(std::move(found.entry));
+  landing.found = true;
+  return landing;
+}
+
+Task<Landing> Engine::LandLoaded(const std::string* full_key, const TypePolicy* type,
+                                 OriginLoaded loaded, ArmedLease lease) {
+  const bool absent = loaded.kind == OriginLoaded::Kind::kAbsent;
+  const absl::StatusOr<uint16_t> name_space = namespaces_.Intern(FullKey::NamespaceOf(*full_key));
+  absl::Status refused = name_space.status();
+  if (loaded.value.size() > options_.value_bytes_max) {
+    refused =
+        OriginFailed(type->origin, absl::DataLossError(StrCat(
+                                       "the value is ", loaded.value.size(), " bytes; at most ",
+                                       options_.value_bytes_max, " (limits.value_bytes)")))
+            .error;
+  }
+  if (!refused.ok()) {
+    memory_->EndFill(*full_key, lease.ticket);
+    co_return Failed(refused, absl::StatusCode::kFailedPrecondition);
+  }
+  Storing storing{EntryFields(), loaded.value, type, {}};
+  EntryFields& fields = storing.fields;
+  fields.full_key = *full_key;
+  fields.value = loaded.value;
+  fields.negative = absent;
+  fields.version = lease.version;
+  fields.type_id = type->id;
+  fields.namespace_id = *name_space;
+  fields.tags = loaded.tags;
+  fields.depends_on = loaded.depends_on;
+  fields.validator = loaded.validator;
+  TtlInput input;
+  input.value_bytes = loaded.value.size();
+  input.absent = absent;
+  input.requested = loaded.ttl;
+  const MonoNanos now = options_.clock->Mono();
+  SetExpiry(&fields, *type, input, now);
+
+  auto entry = std::make_shared<Entry>();
+  if (loaded.value.size() < kSharedBytesMin) {
+    entry->bytes = loaded.value;
+  } else {
+    entry->shared = SharedBytes::Copy(loaded.value);
+  }
+  entry->negative = absent;
+  entry->version = lease.version;
+  entry->written = now;
+  entry->fresh_until = fields.fresh_until;
+  entry->usable_until = fields.usable_until;
+  entry->sliding = fields.sliding;
+  entry->type_id = type->id;
+  entry->namespace_id = *name_space;
+  entry->tags = std::move(loaded.tags);
+  entry->depends_on = std::move(loaded.depends_on);
+  entry->validator = std::move(loaded.validator);
+
+  std::string stored;
+  Encode(&fields, &stored);
+  flights_.Seal(*full_key);
+  Filled filled = co_await FillTiers(std::move(storing), std::move(lease));
+  switch (filled.kind) {
+    case Filled::Kind::kKept:
+    case Filled::Kind::kTooLarge: {
+      Landing landing{.kind = Landing::Kind::kLanded};
+      landing.entry = std::move(entry);
+      co_return landing;
+    }
+    case Filled::Kind::kTierAway:
+      co_return Failed(std::move(filled.error), absl::StatusCode::kUnavailable);
+    case Filled::Kind::kLate:
+      break;
+  }
+  co_return Landing{.kind = Landing::Kind::kLookAgain};
+}
+
+}  // namespace larder

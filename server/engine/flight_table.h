@@ -1,0 +1,132 @@
+// FlightTable knows which keys are being loaded from an origin, and who waits for them: one flight
+// for a key, however many callers want it. Thread safety: any method, any thread. Blocks for one
+// shard's lock at most. Knows nothing of values in memory and starts no load: whoever opens a
+// flight does, and lands it in any case.
+//
+// A flight's life: Join or Open opens it -> Seal, before each look at what it may bring -> Land
+// ends it and tells all who wait. A Set of the key meanwhile (OnStored) sends those who wait to
+// look for it; the flight goes on.
+//
+// Whoever joins after the last Seal is sent to look again instead of being given what landed:
+//   1: the flight stores its value.  2: a Delete removes it, and is answered.  3: A misses, and
+//   joins.  4: the flight lands.  A must not get the value of 1.
+
+#ifndef LARDER_ENGINE_FLIGHT_TABLE_H_
+#define LARDER_ENGINE_FLIGHT_TABLE_H_
+
+#include <array>
+#include <atomic>
+#include <list>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/executor.h"
+#include "base/mutex.h"
+#include "base/task.h"
+#include "core/entry.h"
+
+namespace larder {
+
+// How a flight, or a wait for one, ended.
+struct Landing {
+  enum class Kind : uint8_t {
+    kLanded,     // `entry` is what there is now; it may be negative
+    kFailed,     // `error` says why
+    kLookAgain,  // a value was stored meanwhile
+    kTimeout,    // the caller's time is over
+    kCancelled,  // the caller is gone
+    kDraining,   // the server is going down
+  };
+  Kind kind = Kind::kFailed;
+  // Shared by all who wait. Its value is plain.
+  std::shared_ptr<const Entry> entry = nullptr;
+  // It came from the tiers: somebody else had loaded it.
+  bool found = false;
+  absl::Status error = absl::OkStatus();
+  // What the origin's error was, for those who may go on with something stale.
+  absl::StatusCode cause = absl::StatusCode::kUnknown;
+};
+
+// A caller's place. The owner awaits `landing` and calls Leave when it was not the table that ended
+// the wait.
+struct FlightWaiter {
+  FlightWaiter(Executor* executor, std::string_view key) : landing(executor), full_key(key) {}
+  Signal<Landing> landing;
+  const std::string full_key;
+  std::list<std::shared_ptr<FlightWaiter>>::iterator place;  // guarded by the shard's lock
+  bool waits = false;                                        // guarded by the shard's lock
+  bool sealed = false;                                       // guarded by the shard's lock
+};
+
+class FlightTable {
+ public:
+  struct Options {
+    size_t flights_max = 1'000'000;
+    size_t waiters_max = 100'000;
+    size_t waiters_per_key_max = 20'000;
+    Executor* executor = nullptr;
+  };
+
+  explicit FlightTable(const Options& options) : options_(options) {}
+
+  struct Place {
+    // The caller has to start the flight.
+    bool opened = false;
+    // Null when the caller does not want to wait.
+    std::shared_ptr<FlightWaiter> waiter;
+  };
+  // TOO_MANY_WAITERS, OVERLOADED (flights_max) or DRAINING when there is no place.
+  absl::StatusOr<Place> Join(std::string_view full_key, bool wait);
+  // Opens a flight that nobody waits for yet. False when there is one, or may be none.
+  bool Open(std::string_view full_key);
+
+  // Gives up the place of `waiter`.
+  void Leave(const std::shared_ptr<FlightWaiter>& waiter);
+
+  // Those who wait now may be given what is found or stored from here on. REQUIRES: the flight is
+  // open.
+  void Seal(std::string_view full_key);
+  // Ends the flight. REQUIRES: it is open.
+  void Land(std::string_view full_key, const Landing& landing);
+  // A value was stored under the key.
+  void OnStored(std::string_view full_key);
+
+  // Ends all waits with kDraining and opens no more flights. Those that are under way land.
+  void Drain();
+
+  // Whether the key is being loaded, and how many wait for it.
+  bool IsFlying(std::string_view full_key, size_t* waiters) const;
+  size_t flights() const { return flights_.load(std::memory_order_relaxed); }
+  size_t waiting() const { return waiting_.load(std::memory_order_relaxed); }
+
+ private:
+  using Waiters = std::list<std::shared_ptr<FlightWaiter>>;
+  struct Flight {
+    Waiters sealed;
+    Waiters late;
+    size_t waiters() const { return sealed.size() + late.size(); }
+  };
+  struct Shard {
+    mutable Mutex mu;
+    absl::flat_hash_map<std::string, Flight> flights ABSL_GUARDED_BY(mu);
+    bool draining ABSL_GUARDED_BY(mu) = false;
+  };
+  static constexpr size_t kShards = 64;
+
+  Shard& ShardOf(std::string_view full_key) const;
+  // Takes all out of `waiters`, which the shard's lock guards.
+  Waiters Dismiss(Waiters* waiters);
+
+  const Options options_;
+  mutable std::array<Shard, kShards> shards_;
+  std::atomic<size_t> flights_{0};
+  std::atomic<size_t> waiting_{0};
+};
+
+}  // namespace larder
+
+#endif  // LARDER_ENGINE_FLIGHT_TABLE_H_
