@@ -182,6 +182,11 @@ Task<absl::StatusOr<TouchResult>> Engine::Touch(TouchRequest request) {
     const bool plain = lower_.exists();
     Found found = co_await FindForChange(&full_key, resolved, plain);
     const MonoNanos now = options_.clock->Mono();
+    if (found.live() && now >= found.entry.fresh_until) {
+      // Stale: its life is over, and no longer TTL gives it another one.
+      CountMiss(full_key, resolved);
+      co_return TouchResult{.miss = MissReason::kExpired};
+    }
     if (!found.live()) {
       const ReadResult miss = Counted(full_key, std::move(found), resolved, now);
       co_return TouchResult{.miss = miss.miss};
@@ -226,15 +231,17 @@ Task<absl::StatusOr<IncrementResult>> Engine::Increment(IncrementRequest request
     if (!found.present && found.why == MissReason::kTierFailed && resolved.type->require_l2)
       co_return TierAway(absl::UnavailableError("it could not be read"));
     Entry& present = found.entry;
-    IncrementResult counted{.value = request.initial, .created = !found.live()};
-    if (found.live()) {
+    // A stale counter begins anew, in the place of the entry that is there yet.
+    const bool counts = found.live() && now < present.fresh_until;
+    IncrementResult counted{.value = request.initial, .created = !counts};
+    if (counts) {
       CO_ASSIGN_OR_RETURN(counted.value, ParseCounter(present.stored()));
     }
     if (__builtin_add_overflow(counted.value, request.delta, &counted.value)) {
       co_return Error(Reason::kCOUNTER_OVERFLOW,
                       "the counter would leave the range of 64 bits; it is unchanged");
     }
-    if (found.live() && request.delta == 0 && !request.extend) {
+    if (counts && request.delta == 0 && !request.extend) {
       counted.version = present.version;
       counted.fresh_until = present.fresh_until;
       co_return counted;
@@ -259,8 +266,9 @@ Task<absl::StatusOr<IncrementResult>> Engine::Increment(IncrementRequest request
       fields.type_id = present.type_id;
       fields.tags = std::move(present.tags);
       fields.depends_on = std::move(present.depends_on);
-      if (!request.extend) {
-        fields.fresh_until = fields.usable_until = present.fresh_until;
+      if (counts && !request.extend) {
+        fields.fresh_until = present.fresh_until;
+        fields.usable_until = present.usable_until;
         fields.sliding = present.sliding;
       }
     }

@@ -1,0 +1,117 @@
+// An origin in memory whose behaviour the test decides: what it has, how long it takes, and what it
+// answers instead. Counts what it is asked. Runs on the test's executor. Thread safety: none.
+
+#ifndef LARDER_TESTS_ENGINE_FAKE_ORIGIN_H_
+#define LARDER_TESTS_ENGINE_FAKE_ORIGIN_H_
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/race.h"
+#include "origin/origin.h"
+
+namespace larder {
+
+class FakeOrigin : public Origin {
+ public:
+  struct Value {
+    std::string value;
+    std::string validator = {};
+    std::optional<absl::Duration> ttl = std::nullopt;
+  };
+
+  explicit FakeOrigin(Executor* executor) : executor_(executor) {}
+
+  // What it has, by key.
+  std::map<std::string, Value> values;
+  // How long a call takes.
+  absl::Duration takes = absl::ZeroDuration();
+  // Not OK: what calls fail with.
+  absl::Status failure;
+  // Items fail with these, by key.
+  std::map<std::string, absl::Status> item_failures;
+
+  // What it was asked.
+  int loads = 0;
+  int keys = 0;
+  int under_way = 0;
+  int under_way_most = 0;
+  std::map<std::string, int> loads_of;
+  std::vector<OriginLoad> asked;
+
+  Task<absl::StatusOr<std::vector<OriginLoaded>>> Load(OriginLoad load, MonoNanos) override {
+    ++loads;
+    keys += static_cast<int>(load.items.size());
+    under_way_most = std::max(under_way_most, ++under_way);
+    for (const OriginLoad::Item& item : load.items) ++loads_of[item.key];
+    asked.push_back(load);
+    // What it is now, not what it is when the answer arrives.
+    const absl::Status failed = failure;
+    std::vector<OriginLoaded> answers;
+    for (const OriginLoad::Item& item : load.items) answers.push_back(AnswerTo(item));
+    if (takes > absl::ZeroDuration()) co_await Pause(executor_, takes);
+    --under_way;
+    if (!failed.ok()) co_return failed;
+    co_return answers;
+  }
+
+  Task<absl::StatusOr<std::vector<OriginStored>>> Store(OriginStore, MonoNanos) override {
+    co_return absl::UnimplementedError("not in this test");
+  }
+
+  Task<absl::StatusOr<OriginPage>> Scan(OriginScan scan, MonoNanos) override {
+    ++scans;
+    if (takes > absl::ZeroDuration()) co_await Pause(executor_, takes);
+    if (!failure.ok()) co_return failure;
+    OriginPage page;
+    auto it = scan.cursor.empty() ? values.begin() : values.upper_bound(scan.cursor);
+    for (; it != values.end() && page.items.size() < scan.limit; ++it) {
+      OriginPage::Item item;
+      item.key = it->first;
+      item.loaded = AnswerTo({it->first});
+      if (scan.keys_only) item.loaded.value.clear();
+      page.items.push_back(std::move(item));
+    }
+    if (it != values.end()) page.cursor = page.items.back().key;
+    co_return page;
+  }
+  int scans = 0;
+
+  OriginStats Stats() const override {
+    OriginStats stats;
+    stats.name = "fake";
+    stats.state = "ok";
+    stats.load_calls = static_cast<uint64_t>(loads);
+    return stats;
+  }
+
+ private:
+  OriginLoaded AnswerTo(const OriginLoad::Item& item) const {
+    OriginLoaded answer;
+    const auto failed = item_failures.find(item.key);
+    const auto it = values.find(item.key);
+    if (failed != item_failures.end()) {
+      answer.error = failed->second;
+    } else if (it == values.end()) {
+      answer.kind = OriginLoaded::Kind::kAbsent;
+    } else if (!item.validator.empty() && item.validator == it->second.validator) {
+      answer.kind = OriginLoaded::Kind::kUnchanged;
+      answer.ttl = it->second.ttl;
+    } else {
+      answer.kind = OriginLoaded::Kind::kFound;
+      answer.value = it->second.value;
+      answer.validator = it->second.validator;
+      answer.ttl = it->second.ttl;
+    }
+    return answer;
+  }
+
+  Executor* const executor_;
+};
+
+}  // namespace larder
+
+#endif  // LARDER_TESTS_ENGINE_FAKE_ORIGIN_H_

@@ -1,0 +1,117 @@
+// GetOrLoad of types with an origin, on several replicas that share a tier, a bus and leases.
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "tests/engine/fake_origin.h"
+#include "tests/engine/replicas_fixture.h"
+
+namespace larder {
+namespace {
+
+class FlightFleetTest : public ReplicasFixture {
+ protected:
+  FlightFleetTest() {
+    TypePolicy type = Type("user");
+    type.origin = "shop";
+    type.ttl.base = absl::Seconds(100);
+    type.freshness.stale_while_revalidate = absl::Seconds(30);
+    type.freshness.stale_if_error = absl::Hours(1);
+    types_ = {type};
+    OriginLink link;
+    link.name = "shop";
+    link.origin = &origin_;
+    for (int i = 0; i < 3; ++i) {
+      Replica::Options options;
+      options.engine.origins = {link};
+      Add(options).engine->Start();
+    }
+    executor_.Advance(absl::Seconds(1));
+    origin_.values["user:1"] = {"one"};
+    origin_.takes = absl::Milliseconds(50);
+  }
+
+  using Result = std::shared_ptr<std::optional<absl::StatusOr<LoadResult>>>;
+  Result Load(size_t replica, const std::string& key) {
+    keys_.push_back(std::make_unique<std::string>(key));
+    LoadRequest request;
+    request.key = {"", *keys_.back(), ""};
+    request.deadline = MonoAfter(clock_.Mono(), absl::Seconds(30));
+    auto result = std::make_shared<std::optional<absl::StatusOr<LoadResult>>>();
+    Spawn(engine(replica).GetOrLoad(request),
+          [result](absl::StatusOr<LoadResult> loaded) { result->emplace(std::move(loaded)); });
+    return result;
+  }
+  static std::string ValueOf(const Result& result) {
+    if (!result->has_value()) return "(waits)";
+    if (!(*result)->ok()) return DetailsOf((*result)->status()).reason;
+    return Text((**result)->read);
+  }
+
+  FakeOrigin origin_{&executor_};
+  std::vector<std::unique_ptr<std::string>> keys_;
+};
+
+TEST_F(FlightFleetTest, AKeyIsLoadedOnceForAllReplicas) {
+  std::vector<Result> callers;
+  for (int i = 0; i < 300; ++i) callers.push_back(Load(static_cast<size_t>(i) % 3, "user:1"));
+  executor_.Advance(absl::Seconds(2));
+  for (const Result& caller : callers) EXPECT_EQ(ValueOf(caller), "one");
+  EXPECT_EQ(origin_.loads, 1);
+}
+
+TEST_F(FlightFleetTest, AStaleValueIsLoadedOnceAndReachesAllReplicas) {
+  for (size_t i = 0; i < 3; ++i) {
+    const Result first = Load(i, "user:1");
+    executor_.Advance(absl::Seconds(1));
+    EXPECT_EQ(ValueOf(first), "one");
+  }
+  origin_.values["user:1"] = {"two"};
+  executor_.Advance(absl::Seconds(101));
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(Get(i, "user:1"), "one");
+  executor_.Advance(absl::Seconds(2));
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(Get(i, "user:1"), "two");
+  EXPECT_EQ(origin_.loads, 2);
+}
+
+TEST_F(FlightFleetTest, ALoadThatBeganBeforeAChangeElsewhereIsNotSeenAfterIt) {
+  const Result before = Load(0, "user:1");
+  executor_.Advance(absl::Milliseconds(20));
+  EXPECT_EQ(origin_.loads, 1);
+  origin_.values["user:1"] = {"two"};
+  EXPECT_FALSE(Delete(1, "user:1"));
+  const Result after = Load(1, "user:1");
+  executor_.Advance(absl::Seconds(5));
+  EXPECT_EQ(ValueOf(before), "two");
+  EXPECT_EQ(ValueOf(after), "two");
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(Get(i, "user:1"), "two");
+}
+
+TEST_F(FlightFleetTest, TheLoadOfAReplicaThatDiedIsTakenUpByAnother) {
+  origin_.takes = absl::Seconds(4);
+  Load(0, "user:1");
+  executor_.Advance(absl::Milliseconds(20));
+  const Result survivor = Load(1, "user:1");
+  executor_.Advance(absl::Milliseconds(20));
+  EXPECT_EQ(origin_.loads, 1);
+  replicas_[0]->Kill();
+  origin_.takes = absl::Milliseconds(50);
+  // Two times the life of a lease, by which waiters ask again.
+  executor_.Advance(absl::Seconds(4.5));
+  EXPECT_EQ(ValueOf(survivor), "one");
+  EXPECT_EQ(origin_.loads, 2);
+}
+
+TEST_F(FlightFleetTest, WithTheTierAwayEachReplicaLoadsForItself) {
+  for (size_t i = 0; i < 3; ++i) tier(i).Close();
+  for (const auto& replica : replicas_) replica->leases->Cut();
+  std::vector<Result> callers;
+  for (size_t i = 0; i < 3; ++i) callers.push_back(Load(i, "user:1"));
+  executor_.Advance(absl::Seconds(2));
+  for (const Result& caller : callers) EXPECT_EQ(ValueOf(caller), "one");
+  EXPECT_LE(origin_.loads, 3);
+}
+
+}  // namespace
+}  // namespace larder
