@@ -113,7 +113,8 @@ int Run(int argc, char** argv) {
     return 0;
   }
   const absl::Status served = Serve(*config, LARDER_VERSION);
-  return served.ok() ? 0 : Complain(served, kFailed);
+  if (served.ok()) return 0;
+  return Complain(served, absl::IsInvalidArgument(served) ? kWrongInput : kFailed);
 }
 
 }  // namespace

@@ -30,6 +30,7 @@
 #include "config/l2.h"
 #include "core/version.h"
 #include "engine/engine.h"
+#include "engine/origin_warmer.h"
 #include "engine/request_ids.h"
 #include "engine/warm.h"
 #include "larder/config/v1/config.pb.h"
@@ -39,6 +40,7 @@
 #include "rpc/dispatcher.h"
 #include "rpc/methods.h"
 #include "rpc/reference_lane.h"
+#include "sources.h"
 
 namespace larder {
 namespace {
@@ -84,12 +86,14 @@ LogOptions LogOptionsFrom(const config::v1::Log& log) {
 }
 
 Engine::Options EngineOptionsFrom(const Config& config, const MemoryWatch& memory,
-                                  const Below& below, Executor* executor, Version floor) {
+                                  const Below& below, const Sources& sources, Executor* executor,
+                                  Version floor) {
   const config::v1::Config& proto = *config.proto;
   Engine::Options options;
   options.tier = below.tier.get();
   options.bus = below.bus.get();
   options.fleet_leases = below.fleet_leases.get();
+  options.origins = sources.links;
   options.serve_suspect = below.bus_options.serve_suspect;
   options.executor = executor;
   options.types = config.types;
@@ -238,9 +242,11 @@ absl::Status Serve(const Config& config, const std::string& version) {
   // For what waits for the disk.
   const std::unique_ptr<ThreadPool> disk_pool = ThreadPool::New({1, proto.limits().queue()});
   ASSIGN_OR_RETURN(const Below below, NewBelow(config, pool.get()));
+  ASSIGN_OR_RETURN(const Sources sources, NewSources(config, pool.get()));
   MemoryWatch memory({.governor = MemoryOptionsOf(proto), .executor = pool.get()});
-  Engine engine(EngineOptionsFrom(config, memory, below, pool.get(), floor));
+  Engine engine(EngineOptionsFrom(config, memory, below, sources, pool.get(), floor));
   Warmer warmer(WarmerOptionsFrom(proto, data_dir.get(), &engine, pool.get(), disk_pool.get()));
+  OriginWarmer origin_warmer({.engine = &engine});
   RequestIds request_ids({.ids_max = proto.limits().request_ids(),
                           .bytes_max = proto.limits().request_ids() * kRequestIdBytes,
                           .remember = FromProto(proto.limits().request_id_ttl())});
@@ -251,9 +257,11 @@ absl::Status Serve(const Config& config, const std::string& version) {
   CacheHandlers cache({.limits = limits,
                        .node_name = proto.node().name(),
                        .fleet_wait = below.bus_options.fleet_wait,
-                       .warm_stats = [&warmer] { return warmer.Stats(); }},
+                       .warm_stats = [&warmer] { return warmer.Stats(); },
+                       .origin_warm_stats = [&origin_warmer] { return origin_warmer.Stats(); }},
                       &engine, &request_ids, &methods);
-  AdminHandlers admin({version, proto.node().name(), limits, absl::Now()}, &engine, &methods);
+  AdminHandlers admin({version, proto.node().name(), limits, absl::Now()}, &engine, &origin_warmer,
+                      &methods);
   Dispatcher dispatcher(Clock::System(), pool.get());
 
   // Work that is still running uses what was made above, so the workers stop first, whichever way
@@ -277,8 +285,10 @@ absl::Status Serve(const Config& config, const std::string& version) {
                 .set_budget = [&engine](uint64_t bytes) { engine.SetMemoryBudget(bytes); }});
   version_keeper.SaveRegularly(&engine.versions(), pool.get());
   warmer.Start();
+  origin_warmer.Start();
   LogInfo("lane_listening", {{"lane", "reference"}, {"address", lane->address()}});
   warmer.WaitUntilReady();
+  origin_warmer.WaitUntilReady();
   lane->SetReady(true);
   LogInfo("ready", {{"memory_bytes", memory.Status().budget_bytes},
                     {"types", static_cast<uint64_t>(config.types->size())},
@@ -291,6 +301,7 @@ absl::Status Serve(const Config& config, const std::string& version) {
   LogInfo("draining", {{"signal", received == SIGTERM ? "SIGTERM" : "SIGINT"}});
   lane->SetReady(false);
   absl::SleepFor(FromProto(proto.shutdown().delay()));
+  origin_warmer.Stop();
   engine.Drain();
   lane->Drain(FromProto(proto.shutdown().drain()));
   warmer.Stop();

@@ -15,7 +15,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "config/auto.h"
+#include "config/checker.h"
 #include "config/l2.h"
+#include "config/origin_checks.h"
 #include "config/redis_url.h"
 #include "config/units.h"
 #include "config/value.h"
@@ -29,14 +31,10 @@ using config::v1::AdaptAccess;
 using config::v1::AdaptSize;
 using config::v1::Ttl;
 
-absl::Duration D(const google::protobuf::Duration& d) {
-  return absl::Seconds(d.seconds()) + absl::Nanoseconds(d.nanos());
-}
-
-class Checks {
+class Checks : private Checker {
  public:
   Checks(const Reading& reading, const Machine& machine, Problems* problems)
-      : reading_(reading), machine_(machine), problems_(problems) {}
+      : Checker(reading, problems), reading_(reading), machine_(machine) {}
 
   void Run() {
     const config::v1::Config& c = reading_.proto;
@@ -248,7 +246,8 @@ class Checks {
     if (ttl.forever()) {
       for (const std::string& field :
            {std::string("base"), std::string("multiplier"), std::string("min"),
-            std::string("adapt.access.enabled"), std::string("adapt.size.enabled")}) {
+            std::string("adapt.access.enabled"), std::string("adapt.size.enabled"),
+            std::string("adapt.change.enabled")}) {
         if (Chosen(absl::StrCat(path, ".", field))) {
           Add({absl::StrCat(path, ".", field)},
               absl::StrCat(path, ".", field, " has no effect, because ", path, ".forever is true"));
@@ -315,48 +314,8 @@ class Checks {
     }
   }
 
-  void NotAbove(const std::string& low_path, absl::Duration low, const std::string& high_path,
-                absl::Duration high) {
-    if (low <= high) return;
-    Add({low_path, high_path}, absl::StrCat(low_path, " is ", WriteDuration(low), ", more than ",
-                                            high_path, ", which is ", WriteDuration(high)));
-  }
-
-  // Reports every value that somebody chose at `path`, or below it where it ends in a dot.
-  void NoEffect(const std::string& path, const std::string& why) {
-    for (auto at = reading_.chosen.lower_bound(path);
-         at != reading_.chosen.end() && at->starts_with(path); ++at) {
-      if (!path.ends_with('.') && *at != path) continue;
-      Add({*at}, absl::StrCat(*at, " has no effect, because ", why));
-    }
-  }
-
-  // Reports a rule between `paths` at the first of them that is written. Says nothing when one of
-  // them is broken.
-  void Add(std::initializer_list<std::string> paths, std::string message) {
-    Source at;
-    for (const std::string& path : paths) {
-      if (Broken(path)) return;
-      const auto found = reading_.written.find(path);
-      if (at.kind == Source::Kind::kDefault && found != reading_.written.end()) at = found->second;
-    }
-    problems_->Add(at, std::move(message));
-  }
-
-  // The field, or a part of it, has a problem.
-  bool Broken(const std::string& path) const {
-    const auto at = reading_.broken.lower_bound(path);
-    return at != reading_.broken.end() && at->starts_with(path);
-  }
-
-  // Somebody gave the field a value other than its default.
-  bool Chosen(const std::string& path) const {
-    return reading_.chosen.contains(path) && !Broken(path);
-  }
-
   const Reading& reading_;
   const Machine& machine_;
-  Problems* const problems_;
   std::map<std::string, std::string> patterns_;  // shape to path
   double shares_min_ = 0;                        // the sum of share.min so far
 };
@@ -365,6 +324,7 @@ class Checks {
 
 void CheckTogether(const Reading& reading, const Machine& machine, Problems* problems) {
   Checks(reading, machine, problems).Run();
+  CheckOrigins(reading, problems);
 }
 
 }  // namespace larder

@@ -4,18 +4,13 @@
 
 #include "config/l2.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "config/redis_url.h"
+#include "config/text_file.h"
 #include "redis/socket.h"
 
 namespace larder {
@@ -23,26 +18,6 @@ namespace {
 
 absl::Duration D(const google::protobuf::Duration& d) {
   return absl::Seconds(d.seconds()) + absl::Nanoseconds(d.nanos());
-}
-
-absl::StatusOr<std::string> ReadUrlFile(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  const auto fail = [&](int error) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("l2.redis.url_file: ", path, " cannot be read: ", std::strerror(error)));
-  };
-  if (fd < 0) return fail(errno);
-  // One byte past the limit is enough for the parser to refuse it.
-  std::string text(kRedisUrlBytesMax + 2, '\0');
-  ssize_t count = 0;
-  do {
-    count = read(fd, text.data(), text.size());
-  } while (count < 0 && errno == EINTR);
-  const int error = errno;
-  close(fd);
-  if (count < 0) return fail(error);
-  text.resize(static_cast<size_t>(count));
-  return std::string(absl::StripAsciiWhitespace(text));
 }
 
 RocksTierOptions RocksOptionsOf(const config::v1::Config& config) {
@@ -62,7 +37,7 @@ absl::StatusOr<Redis::Options> RedisOptionsOf(const config::v1::RedisTier& redis
   std::string text = redis.url();
   std::string field = "l2.redis.url";
   if (!redis.url_file().empty()) {
-    ASSIGN_OR_RETURN(text, ReadUrlFile(redis.url_file()));
+    ASSIGN_OR_RETURN(text, ReadTextFile("l2.redis.url_file", redis.url_file(), kRedisUrlBytesMax));
     field = absl::StrCat("l2.redis.url_file: the url in ", redis.url_file());
   }
   absl::StatusOr<RedisUrl> url = ParseRedisUrl(text);

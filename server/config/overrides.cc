@@ -124,7 +124,7 @@ void ApplyEnvironment(const std::vector<std::pair<std::string, std::string>>& en
       const std::optional<std::string> near = Suggest(variable, known);
       const std::string hint =
           near ? absl::StrCat("; did you mean ", *near, "?")
-               : std::string("; lists and data types cannot be set from the environment");
+               : std::string("; lists, origins and data types cannot be set from the environment");
       problems->Add(at, absl::StrCat("the variable names no setting", hint));
     }
   }

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "config/auto.h"
+#include "config/units.h"
 #include "config/value.h"
 #include "config/yaml.h"
 #include "core/suggest.h"
@@ -20,6 +21,7 @@ namespace larder {
 namespace {
 
 namespace pb = google::protobuf;
+using config::v1::Unit;
 
 std::string Join(const std::string& path, const std::string& name) {
   return path.empty() ? name : absl::StrCat(path, ".", name);
@@ -225,18 +227,31 @@ class Reader {
         const auto [first, added] = seen.emplace(member.name, &member);
         if (!added) {
           ReportDuplicate("name", member, *first->second, path);
-        } else if (!TypeTable::IsName(member.name)) {
-          problems_->Add(member.at,
-                         absl::StrCat(Quoted(member.name),
-                                      " is no name for a type: a-z, then up to 63 of a-z, "
-                                      "0-9, '_' and '-'"));
+        } else if (const std::string problem = NameProblem(field, member.name); !problem.empty()) {
+          problems_->Add(member.at, absl::StrCat(Quoted(member.name), " is no name for ", problem));
         } else {
           reading_.written[Join(path, member.name)] = member.at;
           ReadEntry(field, &member.value, member.name, path, message);
         }
       }
     }
-    if (!seen.contains(kAlwaysThere)) ReadEntry(field, nullptr, kAlwaysThere, path, message);
+    if (RulesOf(field).unit() == config::v1::UNIT_TYPE_NAME && !seen.contains(kAlwaysThere))
+      ReadEntry(field, nullptr, kAlwaysThere, path, message);
+  }
+
+  // What a name in the map is for and how it is written; empty when `name` is one.
+  static std::string NameProblem(const FieldDescriptor* field, const std::string& name) {
+    constexpr char kHow[] = ": a-z, then up to 63 of a-z, 0-9, '_' and '-'";
+    switch (RulesOf(field).unit()) {
+      case config::v1::UNIT_ORIGIN_NAME:
+        return TypeTable::IsName(name) ? "" : absl::StrCat("an origin", kHow);
+      case config::v1::UNIT_METADATA_NAME:
+        if (IsMetadataName(name)) return "";
+        return "metadata: a-z or 0-9, then up to 63 of a-z, 0-9, '_' and '-', neither grpc-... nor "
+               "...-bin";
+      default:
+        return TypeTable::IsName(name) ? "" : absl::StrCat("a type", kHow);
+    }
   }
 
   void ReadEntry(const FieldDescriptor* field, const Node* node, const std::string& name,
@@ -245,7 +260,9 @@ class Reader {
     Message* const entry = r->AddMessage(message, field);
     const pb::Descriptor* const type = entry->GetDescriptor();
     entry->GetReflection()->SetString(entry, type->map_key(), name);
-    reading_.type_names.push_back(name);
+    const Unit unit = RulesOf(field).unit();
+    if (unit == config::v1::UNIT_TYPE_NAME) reading_.type_names.push_back(name);
+    if (unit == config::v1::UNIT_ORIGIN_NAME) reading_.origin_names.push_back(name);
     ReadSection(node, Join(path, name),
                 entry->GetReflection()->MutableMessage(entry, type->map_value()));
   }

@@ -20,10 +20,11 @@ namespace larder {
 
 struct Reading {
   config::v1::Config proto;  // every field filled in
-  // Every field that holds a value, in the order of the schema; types in the order of the file,
-  // `default` last unless the file has it.
+  // Every field that holds a value, in the order of the schema; what has names in the order of the
+  // file, the type `default` last unless the file has it.
   std::vector<Setting> settings;
   std::vector<std::string> type_names;
+  std::vector<std::string> origin_names;
   // Where the fields and list elements stand that the tree has, by path.
   std::map<std::string, Source> written;
   // Paths of the single values among them that are not the default.

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/status.h"
+#include "config/units.h"
 
 namespace larder {
 namespace {
@@ -29,6 +30,8 @@ TtlPolicy TtlPolicyOf(const config::v1::Ttl& ttl) {
   for (const config::v1::SizeBand& band : ttl.adapt().size().bands()) {
     policy.size_bands.push_back({band.below(), band.factor()});
   }
+  policy.adapt_change = ttl.adapt().change().enabled();
+  policy.change_target = ttl.adapt().change().target();
   policy.min = D(ttl.min());
   policy.max = D(ttl.max());
   policy.absent = D(ttl.absent());
@@ -59,7 +62,39 @@ CompressPolicy CompressPolicyOf(const config::v1::Compress& compress) {
   return policy;
 }
 
+FilterPolicy FilterPolicyOf(const config::v1::Filter& filter) {
+  return {.bloom = filter.bloom(),
+          .error = filter.error(),
+          .keys_max = filter.keys_max(),
+          .rebuild = D(filter.rebuild())};
+}
+
+WarmPolicy WarmPolicyOf(const config::v1::WarmType& warm) {
+  return {.on_start = warm.on_start(),
+          .limit = warm.limit(),
+          .rate = warm.rate(),
+          .ready_share = warm.ready_share(),
+          .ready_timeout = D(warm.ready_timeout())};
+}
+
 }  // namespace
+
+FreshnessPolicy FreshnessPolicyOf(const config::v1::Freshness& freshness) {
+  FreshnessPolicy policy;
+  policy.refresh_ahead = freshness.refresh_ahead();
+  policy.stale_while_revalidate = D(freshness.stale_while_revalidate());
+  policy.stale_if_error = D(freshness.stale_if_error());
+  policy.error_pause = D(freshness.error_pause());
+  policy.errors = ErrorSet();
+  for (const std::string& name : freshness.errors()) {
+    const absl::StatusOr<absl::StatusCode> code = ParseErrorCode(name);
+    if (code.ok()) policy.errors.Add(*code);
+  }
+  const absl::Duration soft_timeout = D(freshness.soft_timeout());
+  if (soft_timeout > absl::ZeroDuration()) policy.soft_timeout = soft_timeout;
+  policy.hard_timeout = D(freshness.hard_timeout());
+  return policy;
+}
 
 absl::StatusOr<std::shared_ptr<const TypeTable>> MakeTypeTable(
     const config::v1::Config& config, const std::vector<std::string>& names) {
@@ -81,6 +116,10 @@ absl::StatusOr<std::shared_ptr<const TypeTable>> MakeTypeTable(
     if (l1_ttl_max > absl::ZeroDuration()) type.l1_ttl_max = l1_ttl_max;
     if (!configured.tiers().l1()) type.l1_ttl_max = absl::ZeroDuration();
     type.require_l2 = configured.tiers().require_l2();
+    type.origin = configured.origin();
+    type.freshness = FreshnessPolicyOf(configured.freshness());
+    type.filter = FilterPolicyOf(configured.filter());
+    type.warm = WarmPolicyOf(configured.warm());
     types.push_back(std::move(type));
   }
   return TypeTable::Make(std::move(types));

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "larder/config/v1/config.pb.h"
+#include "policy/freshness.h"
 #include "policy/type_table.h"
 
 namespace larder {
@@ -17,6 +18,9 @@ namespace larder {
 // REQUIRES: every field of `config` is filled in.
 absl::StatusOr<std::shared_ptr<const TypeTable>> MakeTypeTable(
     const config::v1::Config& config, const std::vector<std::string>& names);
+
+// What a type says about freshness. REQUIRES: every field is filled in, and all codes are some.
+FreshnessPolicy FreshnessPolicyOf(const config::v1::Freshness& freshness);
 
 }  // namespace larder
 

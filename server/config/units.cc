@@ -12,10 +12,12 @@
 #include <limits>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "config/problem.h"
+#include "core/suggest.h"
 
 namespace larder {
 namespace {
@@ -248,6 +250,28 @@ absl::Status CheckAddress(const std::string& text) {
   if (numeric ? inet_pton(AF_INET, host.c_str(), binary) != 1 : !CheckHostName(host).ok())
     return Wrong(text, kHow);
   return absl::OkStatus();
+}
+
+absl::StatusOr<absl::StatusCode> ParseErrorCode(const std::string& text) {
+  constexpr int kCodes = 16;  // from CANCELLED to UNAUTHENTICATED
+  std::vector<std::string> names;
+  for (int code = 1; code <= kCodes; ++code) {
+    names.push_back(
+        absl::AsciiStrToLower(absl::StatusCodeToString(static_cast<absl::StatusCode>(code))));
+    if (names.back() == text) return static_cast<absl::StatusCode>(code);
+  }
+  const std::optional<std::string> near = Suggest(text, {names.begin(), names.end()});
+  return Wrong(text, near ? absl::StrCat("is no error code; did you mean ", Quoted(*near), "?")
+                          : "is no error code of gRPC, such as unavailable");
+}
+
+bool IsMetadataName(const std::string& text) {
+  const auto allowed = [](unsigned char c) {
+    return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '_' || c == '-';
+  };
+  return !text.empty() && text.size() <= 64 && text[0] != '_' && text[0] != '-' &&
+         std::all_of(text.begin(), text.end(), allowed) && !text.starts_with("grpc-") &&
+         !text.ends_with("-bin");
 }
 
 }  // namespace larder

@@ -40,6 +40,13 @@ absl::Status CheckAddress(const std::string& text);
 // 1 to 253 letters, digits, '.', '_' and '-'.
 absl::Status CheckHostName(const std::string& text);
 
+// `unavailable`, `deadline_exceeded`: the codes of gRPC that are errors.
+absl::StatusOr<absl::StatusCode> ParseErrorCode(const std::string& text);
+
+// A name of gRPC metadata that calls may carry: a-z or a digit, then up to 63 of a-z, 0-9, '_' and
+// '-'. Not `grpc-...`, nor `...-bin`.
+bool IsMetadataName(const std::string& text);
+
 }  // namespace larder
 
 #endif  // LARDER_CONFIG_UNITS_H_

@@ -26,6 +26,7 @@ namespace pb = google::protobuf;
 using config::v1::Unit;
 
 constexpr size_t kPathBytesMax = 4096;
+constexpr size_t kSqlBytesMax = 64 << 10;
 
 std::string EnumName(const pb::EnumValueDescriptor* value) {
   // LogLevel and LOG_LEVEL_INFO: the prefix is as long as the type's name with an underscore before
@@ -46,8 +47,14 @@ absl::StatusOr<Value> ParseEnum(const pb::EnumDescriptor* type, const std::strin
       absl::StrCat(Quoted(text), " is none of ", absl::StrJoin(names, ", ")));
 }
 
+absl::Status CheckBytes(const std::string& text, size_t bytes_max) {
+  if (text.size() <= bytes_max) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("is ", text.size(), " bytes; at most ", bytes_max));
+}
+
 absl::StatusOr<Value> ParseText(Unit unit, const std::string& text) {
-  if (!IsCleanText(text)) {
+  if (!IsCleanText(text, unit == config::v1::UNIT_SQL ? "\n\t" : "")) {
     return absl::InvalidArgumentError("must be UTF-8 text without control characters");
   }
   switch (unit) {
@@ -61,10 +68,13 @@ absl::StatusOr<Value> ParseText(Unit unit, const std::string& text) {
       RETURN_IF_ERROR(Pattern::Parse(text).status());
       break;
     case config::v1::UNIT_PATH:
-      if (text.size() > kPathBytesMax) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("is ", text.size(), " bytes; at most ", kPathBytesMax));
-      }
+      RETURN_IF_ERROR(CheckBytes(text, kPathBytesMax));
+      break;
+    case config::v1::UNIT_SQL:
+      RETURN_IF_ERROR(CheckBytes(text, kSqlBytesMax));
+      break;
+    case config::v1::UNIT_ERROR_CODE:
+      RETURN_IF_ERROR(ParseErrorCode(text).status());
       break;
     default:
       break;
@@ -98,7 +108,7 @@ absl::StatusOr<Value> ParsePlain(const FieldDescriptor* field, const std::string
 }
 
 bool IsZero(const Value& value) {
-  return value == Value(uint64_t{0}) || value == Value(absl::ZeroDuration());
+  return value == Value(uint64_t{0}) || value == Value(0.0) || value == Value(absl::ZeroDuration());
 }
 bool IsGreatest(const Value& value) { return value == Value(std::numeric_limits<uint64_t>::max()); }
 
@@ -118,7 +128,11 @@ std::string QuotedYaml(const std::string& text) {
   std::string quoted = "\"";
   for (const char c : text) {
     if (c == '"' || c == '\\') quoted += '\\';
-    quoted += c;
+    if (c == '\n' || c == '\t') {
+      quoted += c == '\n' ? "\\n" : "\\t";
+    } else {
+      quoted += c;
+    }
   }
   return quoted + "\"";
 }
@@ -217,7 +231,8 @@ absl::StatusOr<Value> ParseValue(const FieldDescriptor* field, const std::string
                                  const std::string& text, bool quoted) {
   const config::v1::Rules& rules = RulesOf(field);
   if (!quoted && text == rules.word_for_zero() && !text.empty()) {
-    return IsDuration(field) ? Value(absl::ZeroDuration()) : Value(uint64_t{0});
+    if (IsDuration(field)) return Value(absl::ZeroDuration());
+    return field->cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE ? Value(0.0) : Value(uint64_t{0});
   }
   if (!quoted && text == rules.word_for_greatest() && !text.empty()) {
     return Value(std::numeric_limits<uint64_t>::max());

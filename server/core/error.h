@@ -18,41 +18,42 @@ namespace larder {
 
 // X(reason, status code). docs/errors.md has one section for each, and a test keeps the two in
 // step.
-#define LARDER_REASONS(X)                   \
-  X(KEY_INVALID, kInvalidArgument)          \
-  X(NAMESPACE_INVALID, kInvalidArgument)    \
-  X(TYPE_UNKNOWN, kInvalidArgument)         \
-  X(VALUE_TOO_LARGE, kInvalidArgument)      \
-  X(TTL_INVALID, kInvalidArgument)          \
-  X(TAG_INVALID, kInvalidArgument)          \
-  X(DEPENDENCY_INVALID, kInvalidArgument)   \
-  X(BATCH_INVALID, kInvalidArgument)        \
-  X(SELECTOR_INVALID, kInvalidArgument)     \
-  X(REQUEST_INVALID, kInvalidArgument)      \
-  X(REQUEST_ID_INVALID, kInvalidArgument)   \
-  X(REQUEST_ID_REUSED, kInvalidArgument)    \
-  X(LEASE_TOKEN_INVALID, kInvalidArgument)  \
-  X(MESSAGE_MALFORMED, kInvalidArgument)    \
-  X(MESSAGE_TOO_LARGE, kResourceExhausted)  \
-  X(NAMESPACE_LIMIT, kResourceExhausted)    \
-  X(MEMORY_FULL, kResourceExhausted)        \
-  X(OVERLOADED, kResourceExhausted)         \
-  X(TOO_MANY_WAITERS, kResourceExhausted)   \
-  X(NOT_A_COUNTER, kFailedPrecondition)     \
-  X(COUNTER_OVERFLOW, kFailedPrecondition)  \
-  X(CONTENTION, kAborted)                   \
-  X(REQUEST_IN_PROGRESS, kAborted)          \
-  X(DRAINING, kUnavailable)                 \
-  X(TIER_UNAVAILABLE, kUnavailable)         \
-  X(ORIGIN_UNAVAILABLE, kUnavailable)       \
-  X(ORIGIN_TIMEOUT, kDeadlineExceeded)      \
-  X(ORIGIN_REFUSED, kFailedPrecondition)    \
-  X(ORIGIN_BAD_ANSWER, kFailedPrecondition) \
-  X(DEADLINE_EXCEEDED, kDeadlineExceeded)   \
-  X(CALL_CANCELLED, kCancelled)             \
-  X(NOT_IN_THIS_VERSION, kUnimplemented)    \
-  X(METHOD_UNKNOWN, kUnimplemented)         \
-  X(VALUE_CORRUPT, kDataLoss)               \
+#define LARDER_REASONS(X)                     \
+  X(KEY_INVALID, kInvalidArgument)            \
+  X(NAMESPACE_INVALID, kInvalidArgument)      \
+  X(TYPE_UNKNOWN, kInvalidArgument)           \
+  X(VALUE_TOO_LARGE, kInvalidArgument)        \
+  X(TTL_INVALID, kInvalidArgument)            \
+  X(TAG_INVALID, kInvalidArgument)            \
+  X(DEPENDENCY_INVALID, kInvalidArgument)     \
+  X(BATCH_INVALID, kInvalidArgument)          \
+  X(SELECTOR_INVALID, kInvalidArgument)       \
+  X(REQUEST_INVALID, kInvalidArgument)        \
+  X(REQUEST_ID_INVALID, kInvalidArgument)     \
+  X(REQUEST_ID_REUSED, kInvalidArgument)      \
+  X(LEASE_TOKEN_INVALID, kInvalidArgument)    \
+  X(MESSAGE_MALFORMED, kInvalidArgument)      \
+  X(MESSAGE_TOO_LARGE, kResourceExhausted)    \
+  X(NAMESPACE_LIMIT, kResourceExhausted)      \
+  X(MEMORY_FULL, kResourceExhausted)          \
+  X(OVERLOADED, kResourceExhausted)           \
+  X(TOO_MANY_WAITERS, kResourceExhausted)     \
+  X(NOT_A_COUNTER, kFailedPrecondition)       \
+  X(COUNTER_OVERFLOW, kFailedPrecondition)    \
+  X(CONTENTION, kAborted)                     \
+  X(REQUEST_IN_PROGRESS, kAborted)            \
+  X(DRAINING, kUnavailable)                   \
+  X(TIER_UNAVAILABLE, kUnavailable)           \
+  X(TYPE_WITHOUT_ORIGIN, kFailedPrecondition) \
+  X(ORIGIN_UNAVAILABLE, kUnavailable)         \
+  X(ORIGIN_TIMEOUT, kDeadlineExceeded)        \
+  X(ORIGIN_REFUSED, kFailedPrecondition)      \
+  X(ORIGIN_BAD_ANSWER, kFailedPrecondition)   \
+  X(DEADLINE_EXCEEDED, kDeadlineExceeded)     \
+  X(CALL_CANCELLED, kCancelled)               \
+  X(NOT_IN_THIS_VERSION, kUnimplemented)      \
+  X(METHOD_UNKNOWN, kUnimplemented)           \
+  X(VALUE_CORRUPT, kDataLoss)                 \
   X(BUG, kInternal)
 
 enum class Reason {

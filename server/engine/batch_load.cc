@@ -86,4 +86,37 @@ Task<std::vector<absl::StatusOr<LoadResult>>> Engine::BatchGetOrLoad(BatchLoadRe
   co_return results;
 }
 
+Task<EngineWarmed> Engine::WarmKeys(std::string_view name_space,
+                                    const std::vector<std::string>* keys, std::string_view type) {
+  EngineWarmed warmed;
+  BatchLoadRequest load;
+  load.name_space = name_space;
+  load.type = type;
+  std::vector<std::string_view> others;
+  for (const std::string& key : *keys) {
+    const absl::StatusOr<Resolved> resolved = ResolveForRead({name_space, key, type});
+    const bool known = resolved.ok() && LoaderOf(*resolved->type) != nullptr;
+    (known ? load.keys : others).push_back(key);
+  }
+  const auto results = co_await BatchGetOrLoad(std::move(load));
+  for (const absl::StatusOr<LoadResult>& result : results) {
+    // That the origin has no such key any more is an answer, too.
+    if (result.ok()) {
+      ++warmed.loaded;
+    } else {
+      ++warmed.failed;
+      warmed.error = result.status();
+    }
+  }
+  if (others.empty()) co_return warmed;
+  const absl::StatusOr<std::vector<ReadResult>> reads =
+      co_await BatchGet(name_space, others, type, /*want_value=*/false);
+  for (size_t i = 0; i < others.size(); ++i) {
+    const bool there = reads.ok() && (*reads)[i].entry.has_value();
+    ++(there ? warmed.loaded : warmed.failed);
+    if (!reads.ok()) warmed.error = reads.status();
+  }
+  co_return warmed;
+}
+
 }  // namespace larder

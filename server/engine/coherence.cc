@@ -85,6 +85,7 @@ void Coherence::OnMessages(const std::vector<BusMessage>& messages) {
         Drop(full_key, message.version, now);
       } else if (message.kind == BusMessage::Kind::kChanged) {
         changes_.fetch_add(1, std::memory_order_relaxed);
+        if (options_.on_changed) options_.on_changed(full_key);
         // A copy of the very version may have come from the tier before the message did. A version
         // that the tier never took was not compared with what the others wrote, and says nothing:
         // 1: B sets 15.  2: A, whose clock is ahead, sets 20; its tier is away.  3: B hears nothing

@@ -59,6 +59,8 @@ class Coherence : public BusListener {
     Executor* executor = nullptr;
     // Where checks are counted while they ask the tier.
     InFlight* background = nullptr;
+    // Hears of keys that other replicas changed; may be null. Does not block.
+    std::function<void(std::string_view full_key)> on_changed = nullptr;
     // Confirmations that are remembered; when there are more, they are forgotten together.
     size_t confirmed_max = 1'000'000;
     // Suspect copies are gone through in steps of so many, with so long a pause between them.

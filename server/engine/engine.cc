@@ -82,8 +82,8 @@ LeaseTable::Options LeaseOptions(const Engine::Options& options) {
 }
 
 Coherence::Options CoherenceOptions(const Engine::Options& options, L1* memory, LeaseTable* leases,
-                                    LowerTier* lower, VersionClock* versions,
-                                    InFlight* background) {
+                                    LowerTier* lower, VersionClock* versions, InFlight* background,
+                                    std::function<void(std::string_view)> on_changed) {
   Coherence::Options coherence;
   coherence.bus = options.bus;
   coherence.memory = memory;
@@ -94,6 +94,7 @@ Coherence::Options CoherenceOptions(const Engine::Options& options, L1* memory, 
   coherence.clock = options.clock;
   coherence.executor = options.executor;
   coherence.background = background;
+  coherence.on_changed = std::move(on_changed);
   return coherence;
 }
 
@@ -115,12 +116,15 @@ Engine::Engine(const Options& options)
       flights_(
           {options.leases_max, options.waiters_max, options.waiters_per_key_max, options.executor}),
       failures_(kFailuresMax),
+      learner_hash_(options.random->Next(), options.random->Next()),
       lower_({options.tier, options.clock, options.owed_max}),
-      coherence_(
-          CoherenceOptions(options, memory_.get(), &leases_, &lower_, &versions_, &background_)),
+      coherence_(CoherenceOptions(options, memory_.get(), &leases_, &lower_, &versions_,
+                                  &background_,
+                                  [this](std::string_view key) { filters_->NoteChanged(key); })),
       since_(options.clock->Now()),
       budget_bytes_(options.memory_bytes) {
   loader_of_.resize(options.types->size());
+  learner_of_.resize(options.types->size());
   for (const OriginLink& link : options.origins) {
     OriginLoader::Options loader;
     loader.origin = link.origin;
@@ -135,6 +139,20 @@ Engine::Engine(const Options& options)
       if (type.origin == link.name) loader_of_[type.id] = loaders_.back().get();
     }
   }
+  KeyFilters::Options filters;
+  filters.types = options.types.get();
+  filters.clock = options.clock;
+  filters.executor = options.executor;
+  filters.random = options.random;
+  filters.background = &background_;
+  for (const TypePolicy& type : options.types->types()) {
+    filters.origins.push_back(OriginOf(type));
+    if (OriginOf(type) == nullptr || !type.ttl.adapt_change) continue;
+    ChangeLearner::Options learner;
+    learner.target = type.ttl.change_target;
+    learner_of_[type.id] = std::make_unique<ChangeLearner>(learner);
+  }
+  filters_ = std::make_unique<KeyFilters>(filters);
 }
 
 void Engine::Start() {
@@ -142,6 +160,7 @@ void Engine::Start() {
   options_.executor->After(kTrainInterval, [this] { TrainAndReschedule(); });
   if (lower_.exists()) options_.executor->After(kSettleInterval, [this] { SettleAndReschedule(); });
   coherence_.Start();
+  filters_->Start();
 }
 
 void Engine::SettleAndReschedule() {
@@ -244,6 +263,8 @@ absl::Duration Engine::SetExpiry(EntryFields* fields, const TypePolicy& type, Tt
     MissReason why;
     if (memory_->Peek(fields->full_key, now, &present, &why)) input.hits = present.hits;
   }
+  if (const ChangeLearner* const learner = learner_of_[type.id].get(); learner != nullptr)
+    input.learned = learner->Factor(learner_hash_(fields->full_key));
   input.jitter_draw = options_.random->NextSigned();
   const absl::Duration ttl = ComputeTtl(type.ttl, input);
   fields->fresh_until = MonoAfter(now, ttl);
@@ -272,6 +293,8 @@ Task<absl::StatusOr<Explanation>> Engine::Explain(KeyRequest request, uint64_t v
     input.value_bytes = found.entry.value_bytes();
   }
   if (value_bytes > 0) input.value_bytes = value_bytes;
+  if (const ChangeLearner* const learner = learner_of_[match.type->id].get(); learner != nullptr)
+    input.learned = learner->Factor(learner_hash_(full_key.view()));
   explanation.ttl = ExplainTtl(match.type->ttl, input);
   if (found.present) explanation.entry = std::move(found.entry);
   explanation.miss = found.why;
@@ -308,9 +331,9 @@ EngineStats Engine::Stats() const {
     return id < tallies.size() ? tallies[id] : L1Tally();
   };
   for (const TypePolicy& type : options_.types->types()) {
-    stats.types.push_back(
-        {type.name, usage_.OfType(type.id), tally(stats.memory.by_type, type.id),
-         type.id < compression.size() ? compression[type.id] : CompressionStats()});
+    stats.types.push_back({type.name, usage_.OfType(type.id), tally(stats.memory.by_type, type.id),
+                           type.id < compression.size() ? compression[type.id] : CompressionStats(),
+                           filters_->Stats(type)});
     AddCounts(stats.total.counts, stats.types.back().counts);
   }
   stats.total.memory = stats.memory.total;

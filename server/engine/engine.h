@@ -32,6 +32,7 @@
 #include "engine/failure_memo.h"
 #include "engine/flight_table.h"
 #include "engine/hot_list.h"
+#include "engine/key_filters.h"
 #include "engine/lease_table.h"
 #include "engine/lower_tier.h"
 #include "engine/namespaces.h"
@@ -39,6 +40,7 @@
 #include "engine/requests.h"
 #include "engine/usage.h"
 #include "memory/l1.h"
+#include "policy/change_learner.h"
 #include "policy/compressor.h"
 #include "policy/hot_keys.h"
 #include "policy/type_table.h"
@@ -57,6 +59,13 @@ struct RefillResult {
   bool again = false;
 };
 
+// What became of keys that were to be loaded ahead.
+struct EngineWarmed {
+  size_t loaded = 0;
+  size_t failed = 0;
+  absl::Status error;  // of one that failed
+};
+
 struct Explanation {
   TypeMatch match;
   std::vector<std::pair<std::string, std::string>> captures;
@@ -72,7 +81,9 @@ struct UsageRow {
   std::string name;
   UsageTotals counts{};
   L1Tally memory;
-  CompressionStats compression = {};  // of a type; empty for namespaces and the total
+  // Of a type; empty for namespaces and the total.
+  CompressionStats compression = {};
+  KeyFilterStats filter = {};
 };
 
 // An origin that types may name.
@@ -196,6 +207,15 @@ class Engine {
   bool ReleaseLease(const KeyRequest& request, std::string_view token);
   Task<absl::StatusOr<TouchResult>> Touch(TouchRequest request);
   Task<absl::StatusOr<IncrementResult>> Increment(IncrementRequest request);
+
+  // The origin that the type's loads come from; null: it has none.
+  Origin* OriginOf(const TypePolicy& type) const {
+    return LoaderOf(type) == nullptr ? nullptr : LoaderOf(type)->origin();
+  }
+  // Loads the keys that are not in memory or below; of types without an origin, those below.
+  // `keys` outlives the task.
+  Task<EngineWarmed> WarmKeys(std::string_view name_space, const std::vector<std::string>* keys,
+                              std::string_view type);
 
   // Whether there is a lower tier that can be relied on now.
   bool CanRefill() const;
@@ -374,6 +394,9 @@ class Engine {
                             bool found);
   Task<Landing> LandLoaded(const std::string* full_key, const TypePolicy* type, OriginLoaded loaded,
                            ArmedLease lease);
+  // What the load that replaced `held` says of how often the key changes.
+  void Learn(std::string_view full_key, const TypePolicy& type, const Found& held,
+             const OriginLoaded& loaded);
   // A change of the key has ended the fill `cancelled`.
   void TellLoaders(std::string_view full_key, FillTicket cancelled, LeaseTable::Change change);
 
@@ -450,8 +473,11 @@ class Engine {
   FailureMemo failures_;
   InFlight background_;
   std::vector<std::unique_ptr<OriginLoader>> loaders_;
-  // By type id; null: the type has no origin.
+  // By type id; null: the type has no origin, or does not learn.
   std::vector<OriginLoader*> loader_of_;
+  std::vector<std::unique_ptr<ChangeLearner>> learner_of_;
+  const KeyedHash learner_hash_;
+  std::unique_ptr<KeyFilters> filters_;
   // Suspect hits are served without a question, because the tier is known to be away.
   std::atomic<bool> serve_unchecked_{false};
   std::atomic<uint64_t> fleet_waits_short_{0};

@@ -85,6 +85,12 @@ Task<absl::StatusOr<LoadResult>> Engine::LoadThrough(const FullKey* full_key, Lo
     const Worth worth = found.present ? WorthOf(found.entry, now) : Worth::kFresh;
     if (found.present && worth != Worth::kStaleOnError)
       co_return LoadResult{Counted(*full_key, std::move(found), resolved, now), std::nullopt};
+    if (!found.present && filters_->IsAbsent(type, full_key->view())) {
+      usage_.Count(Usage::kFiltered, type.id, resolved.name_space);
+      found.present = found.entry.negative = true;
+      found.entry.fresh_until = now;
+      co_return LoadResult{Counted(*full_key, std::move(found), resolved, now), std::nullopt};
+    }
     if (failures_.Has(full_key->view(), now)) {
       std::optional<LoadResult> instead = StaleInstead(*full_key, &found, resolved);
       if (instead.has_value()) co_return *std::move(instead);
@@ -309,6 +315,7 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
     memory_->EndFill(*full_key, lease.ticket);
     co_return OriginFailed(type->origin, loaded.error);
   }
+  Learn(*full_key, *type, held, loaded);
   if (loaded.kind == OriginLoaded::Kind::kUnchanged) {
     usage_.Count(Usage::kLoadsUnchanged, type->id, namespaces_.Find(call->name_space));
     loaded.value = std::string(held.entry.stored());
@@ -317,6 +324,21 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
     loaded.validator = std::move(held.entry.validator);
   }
   co_return co_await LandLoaded(full_key, type, std::move(loaded), std::move(lease));
+}
+
+void Engine::Learn(std::string_view full_key, const TypePolicy& type, const Found& held,
+                   const OriginLoaded& loaded) {
+  if (loaded.kind != OriginLoaded::Kind::kAbsent) {
+    filters_->Note(type, full_key);
+  } else if (filters_->Answers(type, full_key)) {
+    usage_.Count(Usage::kFilterFalse, type.id, namespaces_.Find(FullKey::NamespaceOf(full_key)));
+  }
+  ChangeLearner* const learner = learner_of_[type.id].get();
+  if (learner == nullptr || !held.live()) return;
+  const bool changed =
+      loaded.kind == OriginLoaded::Kind::kAbsent ||
+      (loaded.kind == OriginLoaded::Kind::kFound && loaded.value != held.entry.stored());
+  learner->Note(learner_hash_(full_key), changed);
 }
 
 bool Engine::IsCurrent(const Found& found, MonoNanos now) const {

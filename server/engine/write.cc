@@ -74,6 +74,8 @@ Task<absl::StatusOr<WriteResult>> Engine::Set(WriteRequest request) {
   std::string stored;
   Encode(&storing.fields, &stored);
 
+  if (!request.absent) filters_->Note(*resolved.type, full_key.view());
+
   WriteResult written;
   if (!request.lease_token.empty()) {
     CO_ASSIGN_OR_RETURN(written,

@@ -26,6 +26,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/task.h"
+#include "core/entry.h"
 #include "core/version.h"
 
 namespace larder {
@@ -34,7 +35,6 @@ namespace larder {
 inline constexpr size_t kOriginItemsMax = 1'000;
 // Entries of one page of a Scan.
 inline constexpr uint32_t kOriginPageMax = 10'000;
-inline constexpr size_t kValidatorBytesMax = 256;
 
 // What all calls say.
 struct OriginCall {

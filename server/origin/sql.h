@@ -4,6 +4,7 @@
 #ifndef LARDER_ORIGIN_SQL_H_
 #define LARDER_ORIGIN_SQL_H_
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,7 +13,10 @@
 
 namespace larder {
 
+enum class SqlDialect : uint8_t { kPostgres, kSqlite };
+
 enum class SqlUse : uint8_t { kLoad, kStore, kDelete, kScan };
+inline constexpr int kSqlUses = 4;
 
 // `load`, `store`, `delete`, `scan`.
 std::string_view SqlUseName(SqlUse use);
@@ -36,6 +40,11 @@ struct SqlProblem {
   SqlUse use;
   std::string what;
 };
+
+// What can be found without a database: parameters that are none, that the use has not, or whose
+// captures not all patterns of the type have; what is not exactly one statement; a scan without
+// $limit and $cursor, which would give the same page for ever.
+std::vector<SqlProblem> CheckSqlTypes(const std::vector<SqlType>& types, SqlDialect dialect);
 
 }  // namespace larder
 

@@ -43,7 +43,7 @@ Breaker::Breaker(const Options& options)
 
 std::optional<Breaker::Pass> Breaker::TryEnter() {
   const uint64_t packed = packed_.load(std::memory_order_acquire);
-  if (StateOf(packed) == State::kClosed) return Pass{packed >> 2};
+  if (StateOf(packed) == State::kClosed) return Pass{.turn = packed >> 2};
   const MonoNanos now = options_.clock->Mono();
   MutexLock lock(&mu_);
   if (state() == State::kOpen) {
@@ -54,7 +54,8 @@ std::optional<Breaker::Pass> Breaker::TryEnter() {
     if (probes_ >= options_.probes) return std::nullopt;
     ++probes_;
   }
-  return Pass{packed_.load(std::memory_order_relaxed) >> 2};
+  return Pass{.turn = packed_.load(std::memory_order_relaxed) >> 2,
+              .probe = state() == State::kHalfOpen};
 }
 
 Breaker::Change Breaker::Leave(Pass pass, Outcome outcome, absl::Duration took) {
@@ -74,6 +75,18 @@ Breaker::Change Breaker::Leave(Pass pass, Outcome outcome, absl::Duration took) 
   if (trouble.empty()) return Change::kNone;
   ++opened_;
   reason_ = std::move(trouble);
+  Open(options_.open_min, now);
+  return Change::kOpened;
+}
+
+Breaker::Change Breaker::Trip(Pass pass, std::string reason) {
+  const MonoNanos now = options_.clock->Mono();
+  MutexLock lock(&mu_);
+  if (packed_.load(std::memory_order_relaxed) >> 2 != pass.turn || state() != State::kClosed) {
+    return Change::kNone;
+  }
+  ++opened_;
+  reason_ = std::move(reason);
   Open(options_.open_min, now);
   return Change::kOpened;
 }

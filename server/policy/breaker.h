@@ -61,6 +61,8 @@ class Breaker {
   // Leave to make one call, to be given back with Leave in any case.
   struct Pass {
     uint64_t turn = 0;
+    // The breaker is half-open, and this call is there to see whether it may close.
+    bool probe = false;
   };
 
   // What a call changed, for those who tell the world.
@@ -84,6 +86,9 @@ class Breaker {
   std::optional<Pass> TryEnter();
   // Ends a call that took `took`.
   Change Leave(Pass pass, Outcome outcome, absl::Duration took);
+  // Opens it for `reason`, which somebody else has seen; after the Leave of a call that began with
+  // `pass`. Does nothing when it is not closed any more.
+  Change Trip(Pass pass, std::string reason);
 
   Status GetStatus() const;
 

@@ -1,3 +1,9 @@
+// Both spreads are needed: entries that were written together have the same refresh point but for
+// the jitter of their TTLs, and a type may have none. The spread goes towards the beginning only,
+// so that `refresh_ahead` is the latest moment and the time that is left for the load is as
+// configured. The draw belongs to the entry: one that were drawn anew by each read would make a
+// busy entry's refresh come at the spread's beginning always.
+
 #include "policy/freshness.h"
 
 namespace larder {

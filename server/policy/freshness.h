@@ -2,7 +2,8 @@
 // how long a load may take: the freshness of a data type.
 //
 //   written      refresh point        fresh_until        + stale_while_revalidate  + stale_if_error
-//   |--- fresh --|-- fresh, one reader --|- stale, a load behind -|- stale, only if the load fails -|
+//   |--- fresh --|-- fresh, one reader --|- stale, a load behind -|- stale, only if the load fails
+//   -|
 //                   starts a load
 //
 // Both stale windows begin at the end of the TTL. Pure functions of a policy and an input; no
@@ -26,6 +27,7 @@ class ErrorSet {
   constexpr ErrorSet() = default;
   void Add(absl::StatusCode code) { bits_ |= Bit(code); }
   bool Has(absl::StatusCode code) const { return (bits_ & Bit(code)) != 0; }
+  friend bool operator==(const ErrorSet&, const ErrorSet&) = default;
 
   // All by which an origin says that it is unwell: UNAVAILABLE, DEADLINE_EXCEEDED,
   // RESOURCE_EXHAUSTED, ABORTED, INTERNAL, UNKNOWN, DATA_LOSS.
@@ -57,7 +59,8 @@ struct FreshnessPolicy {
 };
 
 // Whether a read at `now` starts the load ahead of an entry's end. `draw` in [0, 1) is the entry's
-// own and spreads what was written together over a tenth of the TTL before the refresh point.
+// own and spreads what was written together over the last tenth of the time until the refresh
+// point. `fresh_until` INT64_MAX: the entry has no end, and nothing to be ahead of.
 bool RefreshDue(const FreshnessPolicy& policy, MonoNanos written, MonoNanos fresh_until,
                 MonoNanos now, double draw);
 

@@ -98,6 +98,14 @@ class Walk {
         return absl::StrCat(input_.value_bytes, " bytes: the last band");
       return absl::StrCat(input_.value_bytes, " bytes: below ", band->below_bytes);
     });
+    if (!policy_.adapt_change) return;
+    Multiply("change", input_.learned, [&] {
+      return absl::StrCat(input_.learned_of_key
+                              ? "learned of this key"
+                              : "the mean of the type's keys, as this one is not known",
+                          "; comes to rest where ", policy_.change_target * 100,
+                          "% of the loads find another value");
+    });
   }
 
   void AdaptToAccess() {

@@ -1,6 +1,6 @@
 // How long an entry lives: the arithmetic of the data types.
 //
-//   ttl = clamp(base x multiplier x access x size x jitter, min, max)
+//   ttl = clamp(base x multiplier x access x size x change x jitter, min, max)
 //
 // Hits fade: the count of a key is halved every `access_half_life`. What the arithmetic is given is
 // the faded count; L1 keeps it, and a new version of a key inherits it.
@@ -52,6 +52,10 @@ struct TtlPolicy {
   bool adapt_size = false;
   std::vector<SizeBand> size_bands = {
       {1024, 1.2}, {10 * 1024, 1.0}, {100 * 1024, 0.8}, {UINT64_MAX, 0.6}};
+  // Multiplies by what a ChangeLearner learned of the key.
+  bool adapt_change = false;
+  // The learner settles where this part of the loads finds another value; 0.01 to 0.5.
+  double change_target = 0.25;
   absl::Duration min = absl::Milliseconds(1);
   absl::Duration max = absl::Hours(24 * 30);
   // TTL of negative entries; jittered and cut to max, otherwise as it is.
@@ -67,6 +71,10 @@ struct TtlInput {
   // Hits of the key until now, faded.
   uint64_t hits = 0;
   uint64_t value_bytes = 0;
+  // The key's factor, of ChangeLearner::Factor; ignored unless the type adapts to changes. And
+  // whether it is the key's own (ChangeLearner::OwnFactor), for the explanation.
+  double learned = 1;
+  bool learned_of_key = false;
   // A negative entry.
   bool absent = false;
   // The request's own TTL: taken as it is, jitter excepted, and cut to max.
@@ -87,7 +95,7 @@ absl::Duration SlidingTtl(const TtlPolicy& policy, const TtlInput& input, absl::
 
 // One step of the arithmetic, for Explain.
 struct TtlStep {
-  // base, requested, absent, multiplier, access, size, jitter, min, max, sliding
+  // base, requested, absent, multiplier, access, size, change, jitter, min, max, sliding
   std::string name;
   double factor = 1.0;  // 1 where the step is no multiplication
   absl::Duration ttl;   // after the step
@@ -95,8 +103,9 @@ struct TtlStep {
 };
 
 // The same arithmetic, step by step: the last step's ttl is what ComputeTtl answers. A factor that
-// the policy does not use appears as 1; min and max appear only when they change the result, and
-// sliding, which changes nothing at first, when hits start the TTL again.
+// the policy does not use appears as 1, except change, which does not appear then; min and max
+// appear only when they change the result, and sliding, which changes nothing at first, when hits
+// start the TTL again.
 std::vector<TtlStep> ExplainTtl(const TtlPolicy& policy, const TtlInput& input);
 
 }  // namespace larder

@@ -21,6 +21,8 @@ v1::TypeMatch KindToProto(TypeMatchKind kind) {
 }
 
 constexpr uint32_t kHotKeysDefault = 20;
+constexpr int kWarmKeysMax = 100'000;
+constexpr absl::Duration kProgressEvery = absl::Milliseconds(200);
 
 absl::StatusOr<HotKeys::Order> OrderFrom(v1::HotKeyOrder order) {
   switch (order) {
@@ -54,11 +56,13 @@ void FillCopy(const Entry& entry, v1::Tier tier, MonoNanos now, v1::Copy* copy) 
 
 }  // namespace
 
-AdminHandlers::AdminHandlers(const Options& options, Engine* engine, MethodTable* methods)
-    : options_(options), engine_(engine) {
+AdminHandlers::AdminHandlers(const Options& options, Engine* engine, OriginWarmer* warmer,
+                             MethodTable* methods)
+    : options_(options), engine_(engine), warmer_(warmer) {
   methods->On("/larder.v1.Admin/ServerInfo", this, &AdminHandlers::ServerInfo);
   methods->On("/larder.v1.Admin/Explain", this, &AdminHandlers::Explain);
   methods->On("/larder.v1.Admin/HotKeys", this, &AdminHandlers::HotKeys);
+  methods->On("/larder.v1.Admin/Warm", this, &AdminHandlers::Warm);
 }
 
 Task<absl::Status> AdminHandlers::ServerInfo(CallContext*, const v1::ServerInfoRequest*,
@@ -85,10 +89,12 @@ Task<absl::Status> AdminHandlers::ServerInfo(CallContext*, const v1::ServerInfoR
     if (type.id != 0) add_type(type);
   }
   add_type(engine.types->Get(0));
-  for (const char* feature : {"memory", "leases", "negative-entries", "conditions", "request-ids",
-                              "counters", "compression", "hot-keys"}) {
+  for (const char* feature :
+       {"memory", "leases", "negative-entries", "conditions", "request-ids", "counters",
+        "compression", "hot-keys", "batch-loads", "stale-values", "warming"}) {
     response->add_features(feature);
   }
+  if (!engine.origins.empty()) response->add_features("origins");
   co_return absl::OkStatus();
 }
 
@@ -144,6 +150,73 @@ Task<absl::Status> AdminHandlers::HotKeys(CallContext*, const v1::HotKeysRequest
   ToProto(hot_keys.window(), response->mutable_window());
   ToProto(hot_keys.window_age(), response->mutable_window_age());
   response->set_sampled_every(hot_keys.every());
+  co_return absl::OkStatus();
+}
+
+namespace {
+
+void FillProgress(const WarmCount& count, bool done, v1::WarmResponse* to) {
+  to->set_loaded(count.loaded);
+  to->set_failed(count.failed);
+  to->set_total(count.total);
+  ToProto(count.elapsed, to->mutable_elapsed());
+  to->set_full(count.full);
+  to->set_done(done);
+}
+
+// Sends what it hears to the caller, not too often.
+class SentProgress : public WarmObserver {
+ public:
+  SentProgress(CallContext* context, const Clock* clock) : context_(context), clock_(clock) {}
+
+  Task<bool> OnProgress(const WarmCount& count) override {
+    last_ = count;
+    if (context_->cancellation().IsCancelled()) co_return false;
+    if (clock_->Mono() < next_) co_return true;
+    next_ = MonoAfter(clock_->Mono(), kProgressEvery);
+    v1::WarmResponse progress;
+    FillProgress(count, /*done=*/false, &progress);
+    co_return co_await context_->Send(progress);
+  }
+  const WarmCount& last() const { return last_; }
+
+ private:
+  CallContext* const context_;
+  const Clock* const clock_;
+  MonoNanos next_ = 0;
+  WarmCount last_;
+};
+
+}  // namespace
+
+Task<absl::Status> AdminHandlers::Warm(CallContext* context, const v1::WarmRequest* request,
+                                       v1::WarmResponse* response) {
+  CO_RETURN_IF_ERROR(CheckNamespace(request->namespace_()));
+  if (request->keys_size() > kWarmKeysMax) {
+    co_return FieldError(Reason::kBATCH_INVALID, "keys",
+                         StrCat(request->keys_size(), " keys; at most ", kWarmKeysMax));
+  }
+  if (request->keys().empty() && request->type().empty())
+    co_return FieldError(Reason::kREQUEST_INVALID, "type", "neither a type nor keys are given");
+  if (!request->type().empty()) {
+    const absl::Status known = engine_->options().types->Resolve("", request->type()).status();
+    CO_RETURN_IF_ERROR(known);
+  }
+  for (int i = 0; i < request->keys_size(); ++i) {
+    if (absl::Status status = CheckKey(request->keys(i)); !status.ok()) {
+      co_return FieldError(Reason::kKEY_INVALID, StrCat("keys[", i, "]"), ToStd(status.message()));
+    }
+  }
+  WarmJob job;
+  job.name_space = request->namespace_();
+  job.type = request->type();
+  job.keys.assign(request->keys().begin(), request->keys().end());
+  job.limit = request->limit();
+  job.rate = request->rate();
+  SentProgress progress(context, engine_->options().clock);
+  CO_RETURN_IF_ERROR(co_await warmer_->Run(std::move(job), &progress));
+  FillProgress(progress.last(), /*done=*/true, response);
+  co_await context->Send(*response);
   co_return absl::OkStatus();
 }
 

@@ -1,5 +1,5 @@
 // AdminHandlers answers the calls of larder.v1.Admin that this version knows: ServerInfo,
-// Explain and HotKeys. Thread safety: any method, any thread; none of them blocks.
+// Explain, HotKeys and Warm. Thread safety: any method, any thread; none of them blocks.
 
 #ifndef LARDER_RPC_ADMIN_HANDLERS_H_
 #define LARDER_RPC_ADMIN_HANDLERS_H_
@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "base/task.h"
 #include "engine/engine.h"
+#include "engine/origin_warmer.h"
 #include "larder/v1/admin.pb.h"
 #include "rpc/call.h"
 #include "rpc/convert.h"
@@ -27,7 +28,7 @@ class AdminHandlers {
   };
 
   // All outlive the handlers. `methods` gets the handlers entered.
-  AdminHandlers(const Options& options, Engine* engine, MethodTable* methods);
+  AdminHandlers(const Options& options, Engine* engine, OriginWarmer* warmer, MethodTable* methods);
 
   Task<absl::Status> ServerInfo(CallContext* context, const v1::ServerInfoRequest* request,
                                 v1::ServerInfoResponse* response);
@@ -35,10 +36,14 @@ class AdminHandlers {
                              v1::ExplainResponse* response);
   Task<absl::Status> HotKeys(CallContext* context, const v1::HotKeysRequest* request,
                              v1::HotKeysResponse* response);
+  // A stream.
+  Task<absl::Status> Warm(CallContext* context, const v1::WarmRequest* request,
+                          v1::WarmResponse* response);
 
  private:
   const Options options_;
   Engine* const engine_;
+  OriginWarmer* const warmer_;
 };
 
 }  // namespace larder

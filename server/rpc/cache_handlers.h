@@ -7,10 +7,12 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "base/task.h"
 #include "engine/engine.h"
+#include "engine/origin_warmer.h"
 #include "engine/request_ids.h"
 #include "engine/warm.h"
 #include "larder/v1/cache.pb.h"
@@ -29,6 +31,7 @@ class CacheHandlers {
     absl::Duration fleet_wait = absl::Seconds(2);
     // How the warming goes; null: there is none. Any thread.
     std::function<WarmStats()> warm_stats = nullptr;
+    std::function<std::vector<OriginWarmer::TypeStats>()> origin_warm_stats = nullptr;
   };
 
   // All outlive the handlers. `methods` is where Stats finds the latencies, and gets the handlers

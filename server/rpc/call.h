@@ -1,5 +1,5 @@
-// Call is one unary call on its way through the server: the parsed request, the answer to be, and
-// what handlers may know and ask of the caller. Each lane derives its own; handlers see CallContext
+// Call is one call on its way through the server: the parsed request, the answer to be, and what
+// handlers may know and ask of the caller. Each lane derives its own; handlers see CallContext
 // only. Thread safety: CallContext's methods from any thread until the handler has answered.
 
 #ifndef LARDER_RPC_CALL_H_
@@ -13,6 +13,7 @@
 #include "base/cancellation.h"
 #include "base/clock.h"
 #include "base/executor.h"
+#include "base/task.h"
 #include "core/shared_bytes.h"
 #include "google/protobuf/arena.h"
 #include "google/protobuf/message.h"
@@ -35,6 +36,10 @@ class CallContext {
   // the handler has answered.
   virtual std::string_view Metadata(std::string_view) const { return {}; }
 
+  // For methods that answer with a stream: sends one message of it. Goes on when there is room for
+  // the next; false when the caller has gone. One at a time.
+  virtual Task<bool> Send(const google::protobuf::Message&) { return NotSent(); }
+
   // Runs `work` if the answer turns out not to have reached the caller's side of the connection.
   void OnUndelivered(Work work) { undelivered_ = std::move(work); }
 
@@ -44,6 +49,8 @@ class CallContext {
   void AttachValue(SharedBytes value) { attached_ = std::move(value); }
 
  protected:
+  static Task<bool> NotSent() { co_return false; }
+
   MonoNanos deadline_ = INT64_MAX;
   Cancellation cancellation_;
   Work undelivered_;

@@ -25,6 +25,7 @@ class Dispatcher {
   void Refuse(Call* call, const absl::Status& status) { Finish(call, status); }
 
   Clock* clock() const { return clock_; }
+  Executor* executor() const { return executor_; }
 
  private:
   void RunSlowly(Call* call);

@@ -38,6 +38,7 @@ MethodTable::MethodTable() {
         method.request = MessageFactory::generated_factory()->GetPrototype(declared->input_type());
         method.response =
             MessageFactory::generated_factory()->GetPrototype(declared->output_type());
+        method.streams = declared->server_streaming();
         method.run = [&method](Call*) { return NotInThisVersion(method.name); };
         method.latency = std::make_unique<Histogram>();
         method.counters = std::make_unique<CounterBlock>(Method::kCounters);

@@ -23,6 +23,8 @@ struct Method {
   std::string name;     // "Get"
   const google::protobuf::Message* request;
   const google::protobuf::Message* response;
+  // It answers with a stream of them: its handler sends each, and leaves `response` unsent.
+  bool streams = false;
 
   // Answers from memory at once, on the lane's thread; false leaves the call to `run`, which goes
   // on with whatever was put into the response. Not set where that is never possible.

@@ -64,11 +64,12 @@ grpc::Slice SliceOf(SharedBytes value) {
                      reinterpret_cast<void*>(value.Detach()));
 }
 
-class GrpcCall : public Call, public grpc::ServerUnaryReactor {
+// What calls with one answer and calls with a stream of them have in common.
+template <typename Reactor>
+class GrpcCallOf : public Call, public Reactor {
  public:
-  GrpcCall(const Method* method, grpc::CallbackServerContext* context, grpc::ByteBuffer* out,
-           Dispatcher* dispatcher)
-      : Call(method), context_(context), out_(out), dispatcher_(dispatcher) {}
+  GrpcCallOf(const Method* method, grpc::CallbackServerContext* context, Dispatcher* dispatcher)
+      : Call(method), context_(context), dispatcher_(dispatcher) {}
 
   void Start(const grpc::ByteBuffer& in, uint64_t message_bytes_max) {
     started_ = dispatcher_->clock()->Mono();
@@ -95,6 +96,37 @@ class GrpcCall : public Call, public grpc::ServerUnaryReactor {
     return {it->second.data(), it->second.size()};
   }
 
+ protected:
+  static grpc::ByteBuffer Serialized(const google::protobuf::Message& message) {
+    grpc::Slice slice(message.ByteSizeLong());
+    message.SerializeWithCachedSizesToArray(const_cast<uint8_t*>(slice.begin()));
+    return {&slice, 1};
+  }
+
+  void OnCancel() override { cancellation_.Cancel(); }
+
+  void OnDone() override {
+    if (undelivered_ && context_->IsCancelled()) undelivered_();
+    delete this;
+  }
+
+  grpc::CallbackServerContext* const context_;
+  Dispatcher* const dispatcher_;
+
+ private:
+  bool Parse(const grpc::ByteBuffer& in) {
+    grpc::Slice slice;
+    if (!in.TrySingleSlice(&slice).ok() && !in.DumpToSingleSlice(&slice).ok()) return false;
+    return request_->ParseFromArray(slice.begin(), static_cast<int>(slice.size()));
+  }
+};
+
+class GrpcCall : public GrpcCallOf<grpc::ServerUnaryReactor> {
+ public:
+  GrpcCall(const Method* method, grpc::CallbackServerContext* context, grpc::ByteBuffer* out,
+           Dispatcher* dispatcher)
+      : GrpcCallOf(method, context, dispatcher), out_(out) {}
+
   void Answer(const absl::Status& status) override {
     if (status.ok()) Serialize();
     Finish(ToGrpc(status));
@@ -103,9 +135,7 @@ class GrpcCall : public Call, public grpc::ServerUnaryReactor {
  private:
   void Serialize() {
     if (!attached_) {
-      grpc::Slice slice(response_->ByteSizeLong());
-      response_->SerializeWithCachedSizesToArray(const_cast<uint8_t*>(slice.begin()));
-      *out_ = grpc::ByteBuffer(&slice, 1);
+      *out_ = Serialized(*response_);
       return;
     }
     const AttachedHead head(*response_, attached_.view().size());
@@ -116,26 +146,39 @@ class GrpcCall : public Call, public grpc::ServerUnaryReactor {
     *out_ = grpc::ByteBuffer(slices.data(), slices.size());
   }
 
-  bool Parse(const grpc::ByteBuffer& in) {
-    grpc::Slice slice;
-    if (!in.TrySingleSlice(&slice).ok() && !in.DumpToSingleSlice(&slice).ok()) return false;
-    return request_->ParseFromArray(slice.begin(), static_cast<int>(slice.size()));
-  }
-
-  // Neither of the two below blocks, so gRPC may run them where it is instead of waking a thread of
+  // None of the callbacks blocks, so gRPC may run them where it is instead of waking a thread of
   // its own for them: without this every call costs a context switch.
   bool InternalInlineable() override { return true; }
 
-  void OnCancel() override { cancellation_.Cancel(); }
+  grpc::ByteBuffer* const out_;
+};
 
-  void OnDone() override {
-    if (undelivered_ && context_->IsCancelled()) undelivered_();
-    delete this;
+class GrpcStream : public GrpcCallOf<grpc::ServerWriteReactor<grpc::ByteBuffer>> {
+ public:
+  using GrpcCallOf::GrpcCallOf;
+
+  Task<bool> Send(const google::protobuf::Message& message) override {
+    out_ = Serialized(message);
+    return SendOut();
   }
 
-  grpc::CallbackServerContext* const context_;
-  grpc::ByteBuffer* const out_;
-  Dispatcher* const dispatcher_;
+  void Answer(const absl::Status& status) override { Finish(ToGrpc(status)); }
+
+ private:
+  Task<bool> SendOut() {
+    const auto sent = std::make_shared<Signal<bool>>(dispatcher_->executor());
+    sent_ = sent;
+    StartWrite(&out_);
+    co_return co_await *sent;
+  }
+  void OnWriteDone(bool ok) override {
+    // Held here: the handler may end the call before TrySet has returned.
+    const std::shared_ptr<Signal<bool>> sent = std::move(sent_);
+    sent->TrySet(ok);
+  }
+
+  grpc::ByteBuffer out_;
+  std::shared_ptr<Signal<bool>> sent_;
 };
 
 // One service of the method table.
@@ -145,18 +188,31 @@ class TableService : public grpc::Service {
                Dispatcher* dispatcher) {
     for (size_t i = 0; i < methods.size(); ++i) {
       const Method* const method = methods[i];
-      AddMethod(new grpc::internal::RpcServiceMethod(
-          method->path.c_str(), grpc::internal::RpcMethod::NORMAL_RPC, nullptr));
-      MarkMethodRawCallback(
-          static_cast<int>(i),
-          new grpc::internal::CallbackUnaryHandler<grpc::ByteBuffer, grpc::ByteBuffer>(
-              [method, message_bytes_max, dispatcher](
-                  grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
-                  grpc::ByteBuffer* out) -> grpc::ServerUnaryReactor* {
-                auto* const call = new GrpcCall(method, context, out, dispatcher);
-                call->Start(*in, message_bytes_max);
-                return call;
-              }));
+      const auto kind = method->streams ? grpc::internal::RpcMethod::SERVER_STREAMING
+                                        : grpc::internal::RpcMethod::NORMAL_RPC;
+      AddMethod(new grpc::internal::RpcServiceMethod(method->path.c_str(), kind, nullptr));
+      grpc::internal::MethodHandler* handler = nullptr;
+      if (method->streams) {
+        handler =
+            new grpc::internal::CallbackServerStreamingHandler<grpc::ByteBuffer, grpc::ByteBuffer>(
+                [method, message_bytes_max, dispatcher](
+                    grpc::CallbackServerContext* context,
+                    const grpc::ByteBuffer* in) -> grpc::ServerWriteReactor<grpc::ByteBuffer>* {
+                  auto* const call = new GrpcStream(method, context, dispatcher);
+                  call->Start(*in, message_bytes_max);
+                  return call;
+                });
+      } else {
+        handler = new grpc::internal::CallbackUnaryHandler<grpc::ByteBuffer, grpc::ByteBuffer>(
+            [method, message_bytes_max, dispatcher](
+                grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
+                grpc::ByteBuffer* out) -> grpc::ServerUnaryReactor* {
+              auto* const call = new GrpcCall(method, context, out, dispatcher);
+              call->Start(*in, message_bytes_max);
+              return call;
+            });
+      }
+      MarkMethodRawCallback(static_cast<int>(i), handler);
     }
   }
 };

@@ -224,6 +224,15 @@ void FillOrigin(const OriginStats& stats, v1::OriginStats* to) {
   to->set_refused(stats.refused);
 }
 
+void FillFilter(const KeyFilterStats& stats, v1::FilterStats* to) {
+  to->set_ready(stats.ready);
+  to->set_keys(stats.keys);
+  to->set_bytes(stats.bytes);
+  to->set_builds(stats.builds);
+  to->set_builds_failed(stats.builds_failed);
+  if (stats.built != absl::InfinitePast()) ToProto(stats.built, to->mutable_built());
+}
+
 void FillWarm(const WarmStats& stats, v1::WarmStats* to) {
   to->set_state(std::string(stats.state));
   to->set_total(stats.total);
@@ -325,6 +334,7 @@ Task<absl::Status> CacheHandlers::Stats(CallContext*, const v1::StatsRequest* re
     to->set_share_min(policy.share_min);
     to->set_share_max(policy.share_max);
     FillCompression(row.compression, to->mutable_compression());
+    if (policy.filter.bloom) FillFilter(row.filter, to->mutable_filter());
   }
   FillMemoryTier(stats, response->add_tiers());
   if (stats.tier.has_value()) {
@@ -341,6 +351,16 @@ Task<absl::Status> CacheHandlers::Stats(CallContext*, const v1::StatsRequest* re
   if (options_.warm_stats != nullptr) {
     const WarmStats warm = options_.warm_stats();
     if (warm.state != "off") FillWarm(warm, response->mutable_warm());
+  }
+  if (options_.origin_warm_stats != nullptr) {
+    for (const OriginWarmer::TypeStats& type : options_.origin_warm_stats()) {
+      v1::OriginWarmStats* const to = response->add_origin_warm();
+      to->set_type(type.type);
+      to->set_state(type.state);
+      to->set_loaded(type.count.loaded);
+      to->set_failed(type.count.failed);
+      ToProto(type.count.elapsed, to->mutable_took());
+    }
   }
   FillMemory(stats, response->mutable_memory());
   for (const HotKeys::Row& row : BusiestKeys(*engine_, *request)) {

@@ -1,0 +1,226 @@
+#include "engine/origin_warmer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+#include "base/race.h"
+#include "base/status.h"
+#include "base/strings.h"
+#include "core/error.h"
+
+namespace larder {
+namespace {
+
+// Batches are that far apart when the rate is small.
+constexpr absl::Duration kStep = absl::Milliseconds(100);
+constexpr absl::Duration kPageMost = absl::Seconds(30);
+
+}  // namespace
+
+OriginWarmer::OriginWarmer(const Options& options) : options_(options) {}
+
+size_t OriginWarmer::BatchFor(uint32_t rate) const {
+  if (rate == 0) return options_.batch;
+  const auto step = static_cast<size_t>(rate * absl::ToDoubleSeconds(kStep));
+  return std::clamp<size_t>(step, 1, options_.batch);
+}
+
+bool OriginWarmer::Full() const {
+  const L1Usage usage = options_.engine->memory().Usage();
+  return static_cast<double>(usage.bytes) >=
+         options_.full_at * static_cast<double>(usage.budget_bytes);
+}
+
+Task<absl::Status> OriginWarmer::Run(WarmJob job, WarmObserver* observer) {
+  WarmCount count;
+  const MonoNanos began = clock()->Mono();
+  absl::Status status;
+  if (job.keys.empty()) {
+    CO_ASSIGN_OR_RETURN(const TypeMatch match,
+                        options_.engine->options().types->Resolve("", job.type));
+    if (options_.engine->OriginOf(*match.type) == nullptr) {
+      co_return FieldError(Reason::kTYPE_WITHOUT_ORIGIN, "type",
+                           StrCat("the type `", match.type->name, "` has no origin to list"));
+    }
+    if (job.limit == 0) job.limit = match.type->warm.limit;
+    status = co_await RunScan(&job, match.type, &count, observer);
+  } else {
+    count.total = job.keys.size();
+    if (job.limit > 0) count.total = std::min(count.total, job.limit);
+    const size_t step = BatchFor(job.rate);
+    bool goes_on = true;
+    for (size_t at = 0; goes_on && at < count.total; at += step) {
+      const size_t end = std::min<size_t>(at + step, count.total);
+      std::vector<std::string> keys(job.keys.begin() + static_cast<ptrdiff_t>(at),
+                                    job.keys.begin() + static_cast<ptrdiff_t>(end));
+      goes_on = co_await LoadBatch(&job, std::move(keys), &count, observer, &status);
+    }
+  }
+  count.elapsed = absl::Nanoseconds(clock()->Mono() - began);
+  LogInfo("warmed", {{"type", job.type},
+                     {"loaded", count.loaded},
+                     {"failed", count.failed},
+                     {"full", count.full},
+                     {"took", count.elapsed},
+                     {"status", status}});
+  co_return status;
+}
+
+Task<absl::Status> OriginWarmer::RunScan(const WarmJob* job, const TypePolicy* type,
+                                         WarmCount* count, WarmObserver* observer) {
+  Origin* const origin = options_.engine->OriginOf(*type);
+  uint64_t listed = 0;
+  std::string cursor;
+  absl::Status status;
+  int failures = 0;
+  do {
+    OriginScan scan;
+    scan.call = {job->name_space.empty() ? std::string(kDefaultNamespace) : job->name_space,
+                 type->name};
+    scan.limit = static_cast<uint32_t>(std::min<uint64_t>(options_.batch, job->limit - listed));
+    scan.cursor = cursor;
+    scan.keys_only = true;
+    absl::StatusOr<OriginPage> page =
+        co_await origin->Scan(std::move(scan), MonoAfter(clock()->Mono(), kPageMost));
+    if (!page.ok()) {
+      if (++failures >= options_.failures_max || stopping_) co_return page.status();
+      co_await Pause(options_.engine->options().executor,
+                     std::min(options_.pause_first * (1 << failures), options_.pause_most));
+      continue;
+    }
+    failures = 0;
+    cursor = page->cursor;
+    const size_t step = BatchFor(job->rate);
+    for (size_t at = 0; at < page->items.size(); at += step) {
+      std::vector<std::string> keys;
+      for (size_t i = at; i < std::min(at + step, page->items.size()); ++i)
+        keys.push_back(std::move(page->items[i].key));
+      listed += keys.size();
+      const bool goes_on = co_await LoadBatch(job, std::move(keys), count, observer, &status);
+      if (!goes_on) co_return status;
+    }
+  } while ((!cursor.empty() || failures > 0) && listed < job->limit && !stopping_);
+  co_return absl::OkStatus();
+}
+
+Task<bool> OriginWarmer::LoadBatch(const WarmJob* job, std::vector<std::string> keys,
+                                   WarmCount* count, WarmObserver* observer, absl::Status* status) {
+  Engine& engine = *options_.engine;
+  Executor* const executor = engine.options().executor;
+  const MonoNanos began = clock()->Mono();
+  for (int failures = 0;;) {
+    if (stopping_) co_return false;
+    count->full = Full();
+    if (count->full) break;
+    const EngineWarmed warmed = co_await engine.WarmKeys(job->name_space, &keys, job->type);
+    count->loaded += warmed.loaded;
+    if (warmed.failed < keys.size() || ++failures >= options_.failures_max) {
+      count->failed += warmed.failed;
+      if (failures >= options_.failures_max) *status = warmed.error;
+      break;
+    }
+    co_await Pause(executor, std::min(options_.pause_first * (1 << failures), options_.pause_most));
+  }
+  const MonoNanos now = clock()->Mono();
+  count->elapsed += absl::Nanoseconds(now - began);
+  if (observer != nullptr) {
+    const bool wanted = co_await observer->OnProgress(*count);
+    if (!wanted) co_return false;
+  }
+  if (!status->ok() || count->full) co_return false;
+  if (job->rate > 0) {
+    const absl::Duration due = absl::Seconds(static_cast<double>(keys.size()) / job->rate);
+    const absl::Duration took = absl::Nanoseconds(clock()->Mono() - began);
+    if (took < due) co_await Pause(executor, due - took);
+  }
+  co_return !stopping_;
+}
+
+// Tells the waiters of readiness how a job goes.
+class OriginWarmer::AtStart : public WarmObserver {
+ public:
+  AtStart(OriginWarmer* warmer, StartJob* job) : warmer_(warmer), job_(job) {}
+
+  Task<bool> OnProgress(const WarmCount& count) override {
+    MutexLock lock(&warmer_->mu_);
+    job_->stats.count = count;
+    warmer_->progress_.SignalAll();
+    return Yes();
+  }
+
+ private:
+  static Task<bool> Yes() { co_return true; }
+  OriginWarmer* const warmer_;
+  StartJob* const job_;
+};
+
+void OriginWarmer::Start() {
+  began_ = clock()->Mono();
+  bool any = false;
+  {
+    MutexLock lock(&mu_);
+    for (const TypePolicy& type : options_.engine->options().types->types()) {
+      if (!type.warm.on_start || options_.engine->OriginOf(type) == nullptr) continue;
+      StartJob& job = start_jobs_.emplace_back();
+      job.type = &type;
+      job.stats.type = type.name;
+      job.stats.state = "waiting";
+    }
+    any = !start_jobs_.empty();
+  }
+  if (any) Spawn(RunStartJobs(), [](bool) {});
+}
+
+Task<bool> OriginWarmer::RunStartJobs() {
+  size_t count = 0;
+  {
+    MutexLock lock(&mu_);
+    count = start_jobs_.size();
+  }
+  for (size_t i = 0; i < count && !stopping_; ++i) {
+    StartJob* job = nullptr;
+    {
+      MutexLock lock(&mu_);
+      job = &start_jobs_[i];
+      job->stats.state = "warming";
+    }
+    WarmJob warm;
+    warm.type = job->type->name;
+    warm.limit = job->type->warm.limit;
+    warm.rate = job->type->warm.rate;
+    AtStart observer(this, job);
+    const absl::Status status = co_await Run(std::move(warm), &observer);
+    MutexLock lock(&mu_);
+    job->over = true;
+    job->stats.state = !status.ok() ? status.ToString() : job->stats.count.full ? "full" : "done";
+    progress_.SignalAll();
+  }
+  co_return true;
+}
+
+bool OriginWarmer::Ready(MonoNanos now) const {
+  return std::all_of(start_jobs_.begin(), start_jobs_.end(), [&](const StartJob& job) {
+    const WarmPolicy& warm = job.type->warm;
+    return job.over || now >= MonoAfter(began_, warm.ready_timeout) ||
+           static_cast<double>(job.stats.count.loaded + job.stats.count.failed) >=
+               warm.ready_share * static_cast<double>(warm.limit);
+  });
+}
+
+void OriginWarmer::WaitUntilReady() {
+  MutexLock lock(&mu_);
+  while (!stopping_ && !Ready(clock()->Mono())) progress_.WaitFor(&mu_, absl::Milliseconds(50));
+}
+
+void OriginWarmer::Stop() { stopping_ = true; }
+
+std::vector<OriginWarmer::TypeStats> OriginWarmer::Stats() const {
+  MutexLock lock(&mu_);
+  std::vector<TypeStats> stats;
+  stats.reserve(start_jobs_.size());
+  for (const StartJob& job : start_jobs_) stats.push_back(job.stats);
+  return stats;
+}
+
+}  // namespace larder

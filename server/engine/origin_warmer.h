@@ -1,0 +1,120 @@
+// OriginWarmer has keys loaded from their origin before anybody asks for them: those that the
+// origin lists, or those of a list. They go the way of every load (engine/flight.cc), a batch at a
+// time and no faster than allowed, so what callers change meanwhile wins, and the origin's limits
+// hold. Thread safety: any method, any thread. Only WaitUntilReady blocks.
+// Errors: TYPE_WITHOUT_ORIGIN; the origin's when it cannot be listed, or when nothing could be
+// loaded several times in a row. Ends when memory is nearly full.
+
+#ifndef LARDER_ENGINE_ORIGIN_WARMER_H_
+#define LARDER_ENGINE_ORIGIN_WARMER_H_
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "base/cancellation.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "base/task.h"
+#include "engine/engine.h"
+
+namespace larder {
+
+struct WarmJob {
+  std::string name_space;
+  // Loads what the type's origin lists; with `keys`, the type that they have (empty: by pattern).
+  std::string type;
+  // Keys that belong to types without an origin come from the second tier.
+  std::vector<std::string> keys;
+  // Most entries; 0: what the type's policy says.
+  uint64_t limit = 0;
+  // Entries a second; 0: not limited.
+  uint32_t rate = 0;
+};
+
+struct WarmCount {
+  uint64_t loaded = 0;  // are in memory or below now, those included that were before
+  uint64_t failed = 0;
+  uint64_t total = 0;  // 0: not known
+  absl::Duration elapsed;
+  bool full = false;  // ended early: memory is
+};
+
+// Whoever wants to know how a job goes.
+class WarmObserver {
+ public:
+  virtual ~WarmObserver() = default;
+  // False ends the job.
+  virtual Task<bool> OnProgress(const WarmCount& count) = 0;
+};
+
+class OriginWarmer {
+ public:
+  struct Options {
+    Engine* engine = nullptr;  // outlives the jobs
+    // Keys of one page and of one batch, 1 to 1,000.
+    size_t batch = 1'000;
+    // After so many batches in a row of which nothing could be loaded, a job ends; 1 to 100. The
+    // pauses between them double from the first up to the most.
+    int failures_max = 6;
+    absl::Duration pause_first = absl::Milliseconds(100);
+    absl::Duration pause_most = absl::Seconds(5);
+    // The part of the memory budget that may be filled so; above 0 to 1.
+    double full_at = 0.95;
+  };
+
+  // What became of the warming of one type at the start.
+  struct TypeStats {
+    std::string type;
+    std::string state;  // `waiting`, `warming`, `done`, `full`, or why it failed
+    WarmCount count;
+  };
+
+  explicit OriginWarmer(const Options& options);
+
+  // `observer` may be null; it and `cancellation` outlive the task.
+  Task<absl::Status> Run(WarmJob job, WarmObserver* observer);
+
+  // Begins the jobs of the types that want one at the start, one after the other.
+  void Start();
+  // Blocks until the types have as much as readiness waits for, or their time for it is over.
+  void WaitUntilReady();
+  // Ends jobs at their next step.
+  void Stop();
+
+  std::vector<TypeStats> Stats() const;
+
+ private:
+  class AtStart;
+  struct StartJob {
+    const TypePolicy* type;
+    TypeStats stats;
+    bool over = false;
+  };
+
+  Clock* clock() const { return options_.engine->options().clock; }
+  Task<absl::Status> RunScan(const WarmJob* job, const TypePolicy* type, WarmCount* count,
+                             WarmObserver* observer);
+  // Loads one batch; what is still to be paused for the rate is done. False: the job is over.
+  Task<bool> LoadBatch(const WarmJob* job, std::vector<std::string> keys, WarmCount* count,
+                       WarmObserver* observer, absl::Status* status);
+  Task<bool> RunStartJobs();
+  bool Ready(MonoNanos now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool Full() const;
+  size_t BatchFor(uint32_t rate) const;
+
+  const Options options_;
+  std::atomic<bool> stopping_{false};
+  MonoNanos began_ = 0;
+  mutable Mutex mu_;
+  CondVar progress_;
+  std::deque<StartJob> start_jobs_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace larder
+
+#endif  // LARDER_ENGINE_ORIGIN_WARMER_H_
