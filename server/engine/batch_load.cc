@@ -58,19 +58,25 @@ Task<std::vector<absl::StatusOr<LoadResult>>> Engine::BatchGetOrLoad(BatchLoadRe
   load.deadline = request.deadline;
   load.trace_parent = request.trace_parent;
   load.trace_state = request.trace_state;
-  const auto wave = std::make_shared<Wave>(options_.executor, count);
-  const MonoNanos now = options_.clock->Mono();
-  for (size_t i = 0; i < count; ++i) {
-    load.key = {request.name_space, request.keys[i], request.type};
-    // Of leases, those that are to be had at once; nothing else binds who waits.
-    load.wait_until = LoaderOf(*resolved[i].type) != nullptr ? request.wait_until : now;
-    Spawn(LoadOne(load, resolved[i], std::move(found[i])),
-          [wave, result = &results[i]](absl::StatusOr<LoadResult> loaded) {
-            *result = std::move(loaded);
-            wave->End();
-          });
+  // Leases last, because they run from when they are given; and first those that are to be had at
+  // once.
+  for (const bool leased : {false, true}) {
+    std::vector<size_t> chosen;
+    for (size_t i = 0; i < count; ++i) {
+      if ((LoaderOf(*resolved[i].type) == nullptr) == leased) chosen.push_back(i);
+    }
+    load.wait_until = leased ? options_.clock->Mono() : request.wait_until;
+    const auto wave = std::make_shared<Wave>(options_.executor, chosen.size());
+    for (const size_t i : chosen) {
+      load.key = {request.name_space, request.keys[i], request.type};
+      Spawn(LoadOne(load, resolved[i], std::move(found[i])),
+            [wave, result = &results[i]](absl::StatusOr<LoadResult> loaded) {
+              *result = std::move(loaded);
+              wave->End();
+            });
+    }
+    if (!chosen.empty()) co_await wave->done;
   }
-  if (count > 0) co_await wave->done;
 
   bool holds = false;
   for (const absl::StatusOr<LoadResult>& result : results)

@@ -337,6 +337,7 @@ class Engine {
       kTierAway,  // the type requires the tier, which did not confirm
     };
     Kind kind = Kind::kLate;
+    bool below = false;  // the tier has taken it
     Version current = kNoVersion;
     absl::Status error;
   };

@@ -12,11 +12,10 @@
 // The flight belongs to nobody who waits for it: a caller's deadline bounds his wait, not the load,
 // and what arrives late is still cached. A flight ends at the type's hard time-out in any case.
 //
-// A landing may be handed over, where a lease's waiters have to look again (load.cc). Those who are
-// given it had joined before it was stored, and whatever had changed the key before they came would
-// have ended the fill, and with it the landing: then the flight begins again. So nobody gets what
-// was changed before he asked; and a value that cannot be kept, because it ends at once or is too
-// large, still reaches all who waited for it.
+// A landing may be handed over, where a lease's waiters have to look again (load.cc): the table
+// knows who joined early enough for that (flight_table.h). So nobody gets what was changed before
+// he asked; and a value that cannot be kept, because it ends at once or is too large, still reaches
+// all who waited for it.
 //
 // After a change of the key a flight goes on, to load once more, instead of making way for another
 // one: that would be two loads of one key.
@@ -253,7 +252,7 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
         lease.fleet = std::move(turn.lease);
       } else if (turn.kind == LeaseTurn::Kind::kStored && options_.clock->Mono() < deadline) {
         // Another replica has landed, or given up.
-        flights_.Seal(*full_key);
+        flights_.OnLook(*full_key);
         const Resolved resolved{type, namespaces_.Find(key.name_space())};
         Found found = co_await FindAnywhere(&key, resolved, /*want_value=*/true, /*again=*/true);
         if (IsCurrent(found, options_.clock->Mono())) co_return LandFound(std::move(found));
@@ -277,7 +276,7 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
   }
   lease.since = options_.clock->Mono();
   lease.round = coherence_.round();
-  flights_.Seal(*full_key);
+  flights_.OnLook(*full_key);
   Found held = Find(key, lease.since, /*want_value=*/true, /*again=*/true);
   if (!Trusts(key, held, lease.since)) held = Found();
   if (!IsCurrent(held, lease.since) && below) {
@@ -406,13 +405,15 @@ Task<Landing> Engine::LandLoaded(const std::string* full_key, const TypePolicy* 
 
   std::string stored;
   Encode(&fields, &stored);
-  flights_.Seal(*full_key);
+  flights_.OnFill(*full_key);
+  const MonoNanos began = lease.since;
   Filled filled = co_await FillTiers(std::move(storing), std::move(lease));
   switch (filled.kind) {
     case Filled::Kind::kKept:
     case Filled::Kind::kTooLarge: {
       Landing landing{.kind = Landing::Kind::kLanded};
       landing.entry = std::move(entry);
+      landing.heard = filled.below || coherence_.HeardSince(began);
       co_return landing;
     }
     case Filled::Kind::kTierAway:

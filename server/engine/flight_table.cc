@@ -21,7 +21,7 @@ absl::StatusOr<FlightTable::Place> FlightTable::Join(std::string_view full_key, 
                           "the server is shutting down");
   }
   const auto it = shard.flights.find(ToAbsl(full_key));
-  const size_t before_us = it == shard.flights.end() ? 0 : it->second.waiters();
+  const size_t before_us = it == shard.flights.end() ? 0 : it->second.waiting();
   if (wait && (before_us >= options_.waiters_per_key_max || waiting() >= options_.waiters_max)) {
     return RetryableError(Reason::kTOO_MANY_WAITERS, absl::Milliseconds(500),
                           StrCat(before_us, " callers wait for this key and ", waiting(),
@@ -33,11 +33,13 @@ absl::StatusOr<FlightTable::Place> FlightTable::Join(std::string_view full_key, 
     return RetryableError(Reason::kOVERLOADED, absl::Seconds(1),
                           StrCat(options_.flights_max, " keys are being loaded (limits.leases)"));
   }
-  Waiters& waiters = (place.opened ? shard.flights[std::string(full_key)] : it->second).late;
+  Flight& flight = place.opened ? shard.flights[std::string(full_key)] : it->second;
   if (place.opened) flights_.fetch_add(1, std::memory_order_relaxed);
   if (wait) {
     place.waiter = std::make_shared<FlightWaiter>(options_.executor, full_key);
-    place.waiter->place = waiters.insert(waiters.end(), place.waiter);
+    Waiters& line = flight.waiters[kAfterFill];
+    place.waiter->place = line.insert(line.end(), place.waiter);
+    place.waiter->joined = kAfterFill;
     place.waiter->waits = true;
     waiting_.fetch_add(1, std::memory_order_relaxed);
   }
@@ -58,7 +60,7 @@ void FlightTable::Leave(const std::shared_ptr<FlightWaiter>& waiter) {
   MutexLock lock(&shard.mu);
   if (!waiter->waits) return;
   Flight& flight = shard.flights.find(waiter->full_key)->second;
-  (waiter->sealed ? flight.sealed : flight.late).erase(waiter->place);
+  flight.waiters[waiter->joined].erase(waiter->place);
   waiter->waits = false;
   waiting_.fetch_sub(1, std::memory_order_relaxed);
 }
@@ -69,12 +71,14 @@ FlightTable::Waiters FlightTable::Dismiss(Waiters* waiters) {
   return std::exchange(*waiters, {});
 }
 
-void FlightTable::Seal(std::string_view full_key) {
+void FlightTable::MoveTo(Joined joined, std::string_view full_key) {
   Shard& shard = ShardOf(full_key);
   MutexLock lock(&shard.mu);
   Flight& flight = shard.flights.find(ToAbsl(full_key))->second;
-  for (const auto& waiter : flight.late) waiter->sealed = true;
-  flight.sealed.splice(flight.sealed.end(), flight.late);
+  for (size_t later = joined + 1; later < kJoinedCount; ++later) {
+    for (const auto& waiter : flight.waiters[later]) waiter->joined = joined;
+    flight.waiters[joined].splice(flight.waiters[joined].end(), flight.waiters[later]);
+  }
 }
 
 void FlightTable::Land(std::string_view full_key, const Landing& landing) {
@@ -83,16 +87,18 @@ void FlightTable::Land(std::string_view full_key, const Landing& landing) {
     Shard& shard = ShardOf(full_key);
     MutexLock lock(&shard.mu);
     const auto it = shard.flights.find(ToAbsl(full_key));
-    told = Dismiss(&it->second.sealed);
-    late = Dismiss(&it->second.late);
+    for (size_t joined = 0; joined < kJoinedCount; ++joined) {
+      // A failure is as good for all.
+      const bool given = landing.kind != Landing::Kind::kLanded || joined == kBeforeLook ||
+                         (joined == kBeforeFill && landing.heard);
+      Waiters& to = given ? told : late;
+      to.splice(to.end(), Dismiss(&it->second.waiters[joined]));
+    }
     shard.flights.erase(it);
   }
   flights_.fetch_sub(1, std::memory_order_relaxed);
   for (const auto& waiter : told) waiter->landing.TrySet(landing);
-  // A failure is as good for them as for the others.
-  const bool landed = landing.kind == Landing::Kind::kLanded;
-  for (const auto& waiter : late)
-    waiter->landing.TrySet(landed ? Landing{.kind = Landing::Kind::kLookAgain} : landing);
+  for (const auto& waiter : late) waiter->landing.TrySet({.kind = Landing::Kind::kLookAgain});
 }
 
 void FlightTable::OnStored(std::string_view full_key) {
@@ -102,8 +108,7 @@ void FlightTable::OnStored(std::string_view full_key) {
     MutexLock lock(&shard.mu);
     const auto it = shard.flights.find(ToAbsl(full_key));
     if (it == shard.flights.end()) return;
-    told = Dismiss(&it->second.sealed);
-    told.splice(told.end(), Dismiss(&it->second.late));
+    for (Waiters& waiters : it->second.waiters) told.splice(told.end(), Dismiss(&waiters));
   }
   for (const auto& waiter : told) waiter->landing.TrySet({.kind = Landing::Kind::kLookAgain});
 }
@@ -115,8 +120,7 @@ void FlightTable::Drain() {
       MutexLock lock(&shard.mu);
       shard.draining = true;
       for (auto& [key, flight] : shard.flights) {
-        told.splice(told.end(), Dismiss(&flight.sealed));
-        told.splice(told.end(), Dismiss(&flight.late));
+        for (Waiters& waiters : flight.waiters) told.splice(told.end(), Dismiss(&waiters));
       }
     }
     for (const auto& waiter : told) waiter->landing.TrySet({.kind = Landing::Kind::kDraining});
@@ -128,7 +132,7 @@ bool FlightTable::IsFlying(std::string_view full_key, size_t* waiters) const {
   MutexLock lock(&shard.mu);
   const auto it = shard.flights.find(ToAbsl(full_key));
   if (it == shard.flights.end()) return false;
-  *waiters = it->second.waiters();
+  *waiters = it->second.waiting();
   return true;
 }
 

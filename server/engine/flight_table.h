@@ -3,11 +3,13 @@
 // shard's lock at most. Knows nothing of values in memory and starts no load: whoever opens a
 // flight does, and lands it in any case.
 //
-// A flight's life: Join or Open opens it -> Seal, before each look at what it may bring -> Land
-// ends it and tells all who wait. A Set of the key meanwhile (OnStored) sends those who wait to
-// look for it; the flight goes on.
+// A flight's life: Join or Open opens it -> OnLook, when it begins to look or to load -> OnFill,
+// before it stores what it loaded -> Land ends it and tells all who wait. A Set of the key
+// meanwhile (OnStored) sends those who wait to look for it; the flight goes on.
 //
-// Whoever joins after the last Seal is sent to look again instead of being given what landed:
+// Who is given what landed depends on when he joined. Before the look: it is newer than he. Before
+// the fill: whatever had changed the key before he came would have ended the fill, provided that it
+// was heard of. After that he has to look again:
 //   1: the flight stores its value.  2: a Delete removes it, and is answered.  3: A misses, and
 //   joins.  4: the flight lands.  A must not get the value of 1.
 
@@ -46,6 +48,8 @@ struct Landing {
   std::shared_ptr<const Entry> entry = nullptr;
   // It came from the tiers: somebody else had loaded it.
   bool found = false;
+  // A change of the key during the load would have been heard of.
+  bool heard = true;
   absl::Status error = absl::OkStatus();
   // What the origin's error was, for those who may go on with something stale.
   absl::StatusCode cause = absl::StatusCode::kUnknown;
@@ -59,7 +63,7 @@ struct FlightWaiter {
   const std::string full_key;
   std::list<std::shared_ptr<FlightWaiter>>::iterator place;  // guarded by the shard's lock
   bool waits = false;                                        // guarded by the shard's lock
-  bool sealed = false;                                       // guarded by the shard's lock
+  size_t joined = 0;                                         // guarded by the shard's lock
 };
 
 class FlightTable {
@@ -87,10 +91,10 @@ class FlightTable {
   // Gives up the place of `waiter`.
   void Leave(const std::shared_ptr<FlightWaiter>& waiter);
 
-  // Those who wait now may be given what is found or stored from here on. REQUIRES: the flight is
-  // open.
-  void Seal(std::string_view full_key);
-  // Ends the flight. REQUIRES: it is open.
+  // REQUIRES, here and below: the flight is open.
+  void OnLook(std::string_view full_key) { MoveTo(kBeforeLook, full_key); }
+  void OnFill(std::string_view full_key) { MoveTo(kBeforeFill, full_key); }
+  // Ends the flight.
   void Land(std::string_view full_key, const Landing& landing);
   // A value was stored under the key.
   void OnStored(std::string_view full_key);
@@ -105,10 +109,13 @@ class FlightTable {
 
  private:
   using Waiters = std::list<std::shared_ptr<FlightWaiter>>;
+  // When a waiter joined.
+  enum Joined : size_t { kBeforeLook, kBeforeFill, kAfterFill, kJoinedCount };
   struct Flight {
-    Waiters sealed;
-    Waiters late;
-    size_t waiters() const { return sealed.size() + late.size(); }
+    std::array<Waiters, kJoinedCount> waiters;
+    size_t waiting() const {
+      return waiters[kBeforeLook].size() + waiters[kBeforeFill].size() + waiters[kAfterFill].size();
+    }
   };
   struct Shard {
     mutable Mutex mu;
@@ -118,6 +125,8 @@ class FlightTable {
   static constexpr size_t kShards = 64;
 
   Shard& ShardOf(std::string_view full_key) const;
+  // Those who joined later are taken for having joined then.
+  void MoveTo(Joined joined, std::string_view full_key);
   // Takes all out of `waiters`, which the shard's lock guards.
   Waiters Dismiss(Waiters* waiters);
 

@@ -325,7 +325,7 @@ Task<Engine::Filled> Engine::FillTiers(Storing storing, ArmedLease lease) {
       filled.error = TierAway(changes.status());
       co_return filled;
     }
-    below = changes.ok();
+    filled.below = below = changes.ok();
   }
   const MonoNanos now = options_.clock->Mono();
   // In another round, a change in between may not have been heard of.

@@ -1,6 +1,11 @@
-// A call is an object that gRPC and the coroutine share: its context, its messages, and a Signal
-// that gRPC's callback sets. The callback runs on a thread of gRPC's, and so does nothing but that;
-// the coroutine goes on on the executor, where answers are taken apart.
+// A call is its context and its messages, which its coroutine owns and gRPC uses until the call is
+// over. Then the origin's own thread, which does nothing but wait for gRPC's completion queue, sets
+// the call's Signal, and the coroutine goes on on the executor, where answers are taken apart.
+//
+// Why not gRPC's callbacks, which need no thread of ours. In gRPC 1.51 the threads that run them
+// sleep for a tenth of a second after each second in which nothing happened, and nobody looks at
+// the sockets meanwhile: loads of an origin that is asked now and then took 100 ms longer. Nor may
+// the last channel of a process end on such a thread, which would join itself.
 //
 // The deadline travels as one of gRPC's own, on its monotonic clock: gRPC cancels the call when it
 // is over, here and at the service, and tells the service how much time there is.
@@ -18,6 +23,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <thread>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -33,12 +39,20 @@
 namespace larder {
 namespace {
 
-// REQUIRES: outlives gRPC's use of it, and does not end on a thread of gRPC's.
+// What gRPC is given to name a call by.
+struct Tag {
+  grpc::ClientContext* context;
+  std::shared_ptr<Signal<bool>> done;
+};
+
+// REQUIRES: outlives gRPC's use of it.
 template <typename Request, typename Response>
 struct GrpcCall {
   grpc::ClientContext context;
   Request request;
   Response response;
+  grpc::Status status;
+  std::unique_ptr<grpc::ClientAsyncResponseReader<Response>> reader;
 };
 
 // What the origin shares with its calls.
@@ -47,12 +61,15 @@ class GrpcCore {
   GrpcCore(const GrpcOriginOptions& options, std::vector<std::shared_ptr<grpc::Channel>> channels)
       : options(options), channels_(std::move(channels)) {
     for (const auto& channel : channels_) stubs_.push_back(v1::Origin::NewStub(channel));
+    thread_ = std::thread([this] { Run(); });
   }
 
   // The stub for the next call.
   v1::Origin::Stub& stub() {
     return *stubs_[turn_.fetch_add(1, std::memory_order_relaxed) % stubs_.size()];
   }
+
+  grpc::CompletionQueue* queue() { return &queue_; }
 
   // A call's context is in the books while gRPC may use it; false after Close.
   bool Enter(grpc::ClientContext* context) {
@@ -61,18 +78,16 @@ class GrpcCore {
     under_way_.insert(context);
     return true;
   }
-  void Leave(grpc::ClientContext* context) {
-    MutexLock lock(&mu_);
-    under_way_.erase(context);
-    if (under_way_.empty()) idle_.SignalAll();
-  }
-  // Cancels what is under way and waits for its end.
+  // Cancels what is under way, waits for its end, and ends the thread.
   void Close() {
-    MutexLock lock(&mu_);
-    closed_ = true;
-    // gRPC does not call back inside TryCancel: callbacks run on threads of its own.
-    for (grpc::ClientContext* context : under_way_) context->TryCancel();
-    while (!under_way_.empty()) idle_.Wait(&mu_);
+    {
+      MutexLock lock(&mu_);
+      closed_ = true;
+      for (grpc::ClientContext* context : under_way_) context->TryCancel();
+      while (!under_way_.empty()) idle_.Wait(&mu_);
+    }
+    queue_.Shutdown();
+    thread_.join();
   }
 
   void Count(const AnswerCounts& counts) {
@@ -116,6 +131,20 @@ class GrpcCore {
   std::atomic<uint64_t> bad_answers{0};
 
  private:
+  void Run() {
+    void* finished = nullptr;
+    bool ok = false;
+    while (queue_.Next(&finished, &ok)) {
+      const std::unique_ptr<Tag> tag(static_cast<Tag*>(finished));
+      {
+        MutexLock lock(&mu_);
+        under_way_.erase(tag->context);
+        if (under_way_.empty()) idle_.SignalAll();
+      }
+      tag->done->TrySet(ok);
+    }
+  }
+
   const std::vector<std::shared_ptr<grpc::Channel>> channels_;
   std::vector<std::unique_ptr<v1::Origin::Stub>> stubs_;
   std::atomic<uint32_t> turn_{0};
@@ -124,6 +153,9 @@ class GrpcCore {
   CondVar idle_;
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   absl::flat_hash_set<grpc::ClientContext*> under_way_ ABSL_GUARDED_BY(mu_);
+
+  grpc::CompletionQueue queue_;
+  std::thread thread_;
 };
 
 absl::Status ToStatus(const GrpcOriginOptions& options, const grpc::Status& status) {
@@ -145,25 +177,15 @@ void AddMetadata(const GrpcOriginOptions& options, const OriginCall& call,
   if (!call.trace_parent.empty()) add("tracestate", call.trace_state);
 }
 
-// What gRPC calls when the call is over.
-std::function<void(grpc::Status)> Callback(GrpcCore* core, grpc::ClientContext* context,
-                                           std::shared_ptr<Signal<grpc::Status>> done) {
-  return [core, context, done = std::move(done)](grpc::Status status) {
-    core->Leave(context);
-    done->TrySet(std::move(status));
-  };
-}
-
 template <typename Request, typename Response>
-using AsyncMethod = void (v1::Origin::StubInterface::async_interface::*)(
-    grpc::ClientContext*, const Request*, Response*, std::function<void(grpc::Status)>);
+using Method = std::unique_ptr<grpc::ClientAsyncResponseReader<Response>> (v1::Origin::Stub::*)(
+    grpc::ClientContext*, const Request&, grpc::CompletionQueue*);
 
 // Makes the call whose request is filled in. OK when `call->response` is there.
 template <typename Request, typename Response>
 Task<absl::Status> Ask(std::shared_ptr<GrpcCore> core,
                        std::shared_ptr<GrpcCall<Request, Response>> call,
-                       AsyncMethod<Request, Response> method, OriginCall terms,
-                       MonoNanos deadline) {
+                       Method<Request, Response> method, OriginCall terms, MonoNanos deadline) {
   const GrpcOriginOptions& options = core->options;
   const MonoNanos now = options.clock->Mono();
   if (now >= deadline) {
@@ -183,11 +205,11 @@ Task<absl::Status> Ask(std::shared_ptr<GrpcCore> core,
     co_return core->Failed(
         absl::UnavailableError(StrCat("origin ", options.name, " is being closed")));
   }
-  const auto done = std::make_shared<Signal<grpc::Status>>(options.executor);
-  (core->stub().async()->*method)(&call->context, &call->request, &call->response,
-                                  Callback(core.get(), &call->context, done));
-  const grpc::Status status = co_await *done;
-  if (!status.ok()) co_return core->Failed(ToStatus(options, status));
+  const auto done = std::make_shared<Signal<bool>>(options.executor);
+  call->reader = (core->stub().*method)(&call->context, call->request, core->queue());
+  call->reader->Finish(&call->response, &call->status, new Tag{&call->context, done});
+  co_await *done;
+  if (!call->status.ok()) co_return core->Failed(ToStatus(options, call->status));
   co_return absl::OkStatus();
 }
 
@@ -206,7 +228,7 @@ Task<absl::StatusOr<std::vector<OriginLoaded>>> AskLoad(std::shared_ptr<GrpcCore
   OriginCall terms = load.call;
   FillLoad(std::move(load), &call->request);
   const absl::Status status = co_await Ask<v1::LoadRequest, v1::LoadResponse>(
-      core, call, &v1::Origin::StubInterface::async_interface::Load, std::move(terms), deadline);
+      core, call, &v1::Origin::Stub::AsyncLoad, std::move(terms), deadline);
   if (!status.ok()) co_return status;
   AnswerCounts counts;
   std::vector<OriginLoaded> loaded =
@@ -225,7 +247,7 @@ Task<absl::StatusOr<std::vector<OriginStored>>> AskStore(std::shared_ptr<GrpcCor
   OriginCall terms = store.call;
   FillStore(std::move(store), &call->request);
   const absl::Status status = co_await Ask<v1::StoreRequest, v1::StoreResponse>(
-      core, call, &v1::Origin::StubInterface::async_interface::Store, std::move(terms), deadline);
+      core, call, &v1::Origin::Stub::AsyncStore, std::move(terms), deadline);
   if (!status.ok()) co_return status;
   AnswerCounts counts;
   std::vector<OriginStored> stored = ReadStore(call->request, &call->response, &counts);
@@ -243,8 +265,7 @@ Task<absl::StatusOr<OriginPage>> AskScan(std::shared_ptr<GrpcCore> core, OriginS
   const auto call = std::make_shared<GrpcCall<v1::ScanRequest, v1::ScanResponse>>();
   FillScan(scan, &call->request);
   const absl::Status status = co_await Ask<v1::ScanRequest, v1::ScanResponse>(
-      core, call, &v1::Origin::StubInterface::async_interface::Scan, std::move(scan.call),
-      deadline);
+      core, call, &v1::Origin::Stub::AsyncScan, std::move(scan.call), deadline);
   if (!status.ok()) co_return status;
   AnswerCounts counts;
   absl::StatusOr<OriginPage> page =

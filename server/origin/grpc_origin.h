@@ -2,7 +2,7 @@
 // origin.proto), in whatever language. It keeps the contract of origin.h: one channel is used again
 // for all calls, a call's deadline and trace context travel with it, and no answer is trusted.
 // Thread safety: any method, any thread. Never blocks, except the destructor: it cancels what is
-// under way and waits for gRPC to say so, some milliseconds.
+// under way and waits for gRPC to say so, some milliseconds. Has one thread of its own.
 //
 // Errors of its own: DEADLINE_EXCEEDED, UNAVAILABLE when the service cannot be reached,
 // RESOURCE_EXHAUSTED for messages above message_bytes_max, FAILED_PRECONDITION where the service

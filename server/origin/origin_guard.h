@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/executor.h"
@@ -45,7 +46,7 @@ struct OriginGuardOptions {
                               .successes = 1};
   // So many failed attempts in a row, each begun after the one before it had failed, or all run
   // into their time limit, open the breaker, too; 2 to 1,000.
-  uint32_t failures_in_a_row = 5;
+  uint32_t failures_in_a_row = 4;
   // After a failure attempts go one by one, until one succeeds; who has to wait for the one before
   // waits no longer than this. 1 ms to 1 minute.
   absl::Duration trial_max = absl::Milliseconds(100);
@@ -64,6 +65,10 @@ struct OriginGuardOptions {
   Random* random = Random::System();
   Executor* executor = nullptr;  // outlives the guard and the calls under way
 };
+
+// True for an error by which the guard refused a call without asking the origin, at once: the
+// breaker was open, or the line full. It costs the origin nothing to be called again soon.
+bool WasNotAsked(const absl::Status& error);
 
 std::unique_ptr<Origin> NewOriginGuard(std::unique_ptr<Origin> inner,
                                        const OriginGuardOptions& options);

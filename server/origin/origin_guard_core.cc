@@ -9,7 +9,7 @@
 // An outage begins. The breaker's rate looks back over a window, and under load a dead origin that
 // refuses at once would be asked hundreds of times before half of the window has failed. So the
 // guard counts failures in a row, too, and from the first one on lets attempts through one at a
-// time until one succeeds: whoever comes next is the test, the others wait in line. Five such
+// time until one succeeds: whoever comes next is the test, the others wait in line. Four such
 // failures, one after the other, open the breaker, and all who wait are sent away. What fails
 // together does not count as a row: a connection that breaks takes all calls on it along and is
 // back some milliseconds later. Time-outs do count when they come together, because a frozen origin
@@ -27,9 +27,23 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/cord.h"
 #include "base/log.h"
 
 namespace larder {
+namespace {
+
+constexpr char kNotAsked[] = "larder/origin-was-not-asked";
+
+}  // namespace
+
+bool WasNotAsked(const absl::Status& error) { return error.GetPayload(kNotAsked).has_value(); }
+
+absl::Status OriginGuardCore::Refuse(absl::Status why) {
+  refused_.fetch_add(1, std::memory_order_relaxed);
+  why.SetPayload(kNotAsked, absl::Cord());
+  return why;
+}
 
 Task<absl::StatusOr<OriginAdmission>> OriginGuardCore::Begin(MonoNanos deadline) {
   // Nobody waits in line for what would be refused at its end.

@@ -96,10 +96,7 @@ class OriginGuardCore {
     return breaker;
   }
 
-  absl::Status Refuse(absl::Status why) {
-    refused_.fetch_add(1, std::memory_order_relaxed);
-    return why;
-  }
+  absl::Status Refuse(absl::Status why);
   absl::Status BreakerIsOpen() {
     return Refuse(absl::UnavailableError(
         StrCat("origin ", name_, ": not called, its circuit breaker is open")));

@@ -53,8 +53,9 @@ bool PostgresRejects(std::string_view sqlstate) {
 
 bool PostgresSessionIsStale(std::string_view sqlstate) {
   // 26000: there is no such prepared statement. 0A000 at this point: its rows have other columns
-  // than when it was prepared.
-  return sqlstate == "26000" || sqlstate == "0A000";
+  // than when it was prepared. 25006: it only reads, for the server is a standby now; a new session
+  // may find the primary.
+  return sqlstate == "26000" || sqlstate == "0A000" || sqlstate == "25006";
 }
 
 }  // namespace larder

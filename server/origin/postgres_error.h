@@ -20,7 +20,7 @@ bool PostgresBlamesItem(std::string_view sqlstate);
 // The write can never work.
 bool PostgresRejects(std::string_view sqlstate);
 
-// The session's prepared statements are no longer what they were: it is to be replaced.
+// The session is no longer what it was: its statements, or its server. It is to be replaced.
 bool PostgresSessionIsStale(std::string_view sqlstate);
 
 }  // namespace larder

@@ -18,16 +18,6 @@ struct Core {
   Core(const PostgresOptions& o, SqlPlans p)
       : options(o), plans(std::make_shared<const SqlPlans>(std::move(p))), pool(options, plans) {}
 
-  absl::Status CheckCall(size_t items, size_t most, MonoNanos deadline) const {
-    if (items > most) {
-      return absl::InvalidArgumentError(StrCat(items, " items in one call; at most ", most));
-    }
-    if (deadline <= options.clock->Mono()) {
-      return absl::DeadlineExceededError("the deadline is past");
-    }
-    return absl::OkStatus();
-  }
-
   const PostgresOptions options;
   const std::shared_ptr<const SqlPlans> plans;
   SqlCounts counts;
@@ -43,7 +33,8 @@ Task<Loads> Load(std::shared_ptr<Core> core, OriginLoad load, MonoNanos deadline
   ++counts.load_calls;
   counts.load_items += load.items.size();
   if (load.items.empty()) co_return std::vector<OriginLoaded>();
-  absl::Status status = core->CheckCall(load.items.size(), kOriginItemsMax, deadline);
+  absl::Status status =
+      CheckSqlCall(load.items.size(), kOriginItemsMax, deadline, *core->options.clock);
   if (!status.ok()) co_return counts.Failed(std::move(status));
   const auto plan = core->plans->Find(load.call.type, SqlUse::kLoad);
   if (!plan.ok()) co_return counts.Failed(plan.status());
@@ -71,11 +62,11 @@ Task<Stores> Store(std::shared_ptr<Core> core, OriginStore store, MonoNanos dead
   ++counts.store_calls;
   counts.store_items += store.writes.size();
   if (store.writes.empty()) co_return std::vector<OriginStored>();
-  absl::Status status = core->CheckCall(store.writes.size(), kOriginItemsMax, deadline);
+  absl::Status status =
+      CheckSqlCall(store.writes.size(), kOriginItemsMax, deadline, *core->options.clock);
+  if (status.ok()) status = core->plans->CheckWrites(store);
   if (!status.ok()) co_return counts.Failed(std::move(status));
   PostgresStore rounds(std::move(store), core->plans.get());
-  status = rounds.Check();
-  if (!status.ok()) co_return counts.Failed(std::move(status));
   for (const PostgresRound round : {PostgresRound::kTogether, PostgresRound::kAlone}) {
     PostgresBatch batch = rounds.Ask(round, deadline);
     if (batch.executions.empty()) break;
@@ -95,7 +86,7 @@ Task<Stores> Store(std::shared_ptr<Core> core, OriginStore store, MonoNanos dead
 Task<Page> Scan(std::shared_ptr<Core> core, OriginScan scan, MonoNanos deadline) {
   SqlCounts& counts = core->counts;
   ++counts.scan_calls;
-  absl::Status status = core->CheckCall(scan.limit, kOriginPageMax, deadline);
+  absl::Status status = CheckSqlCall(scan.limit, kOriginPageMax, deadline, *core->options.clock);
   if (scan.limit == 0) status = absl::InvalidArgumentError("a page of no entries");
   if (!status.ok()) co_return counts.Failed(std::move(status));
   const auto plan = core->plans->Find(scan.call.type, SqlUse::kScan);

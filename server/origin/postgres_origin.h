@@ -29,7 +29,7 @@ struct PostgresOptions {
   std::string password_file = {};
   // Connections, each of which runs one call at a time; 1 to 256. Opened when they are needed.
   int pool = 8;
-  // What it may take to open a connection; 1 ms to 1 minute.
+  // What it may take to connect and log in; 1 ms to 1 minute.
   absl::Duration connect_timeout = absl::Seconds(1);
   // After which the server gives a statement up, whatever callers allow; 1 ms to 1 hour.
   absl::Duration statement_timeout = absl::Seconds(5);

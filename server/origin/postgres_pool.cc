@@ -1,5 +1,7 @@
 // One thread, the loop, owns all connections: it polls their sockets and never blocks. What does
-// block, to open a connection and to cancel a statement, two helper threads do.
+// block, to open a connection and to cancel a statement, two helper threads do, one each: while a
+// server that has vanished holds up cancellations, connections to the one that took its place are
+// opened.
 //
 // Connections are opened when a batch wants one and none is idle, one at a time. So a database that
 // is down sees no attempts but those that calls ask for, which a breaker in front of the origin
@@ -16,14 +18,12 @@
 
 #include "origin/postgres_pool.h"
 
-#include <libpq-fe.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdlib>
 #include <limits>
 #include <utility>
@@ -38,8 +38,8 @@ constexpr MonoNanos kNever = std::numeric_limits<MonoNanos>::max();
 // A session with a statement that it could not prepare, or whose rows have changed, is replaced
 // no sooner than this after it was opened.
 constexpr MonoNanos kStaleAfter = 1'000'000'000;
-// Cancellations that wait for a helper.
-constexpr size_t kHelpersQueue = 256;
+// Whether a cancellation has returned is looked at this often.
+constexpr MonoNanos kLookForCancel = 2'000'000;
 // A clock that is not the system's moves without waking the loop, so it is looked at this often.
 constexpr MonoNanos kLookEvery = 20'000'000;
 constexpr MonoNanos kWaitMax = 60'000'000'000;
@@ -56,7 +56,8 @@ PostgresPool::PostgresPool(const PostgresOptions& options, std::shared_ptr<const
     : options_(options),
       plans_(std::move(plans)),
       wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      helpers_(ThreadPool::New({.threads = 2, .queue_max = kHelpersQueue})) {
+      opener_(ThreadPool::New({.threads = 1, .queue_max = 1})),
+      canceller_(std::make_unique<PostgresCanceller>()) {
   // Out of descriptors at the start of the process: nothing can work.
   if (wake_ < 0) std::abort();
   thread_ = std::thread([this] { Loop(); });
@@ -74,7 +75,8 @@ void PostgresPool::Close() {
   }
   Wake();
   thread_.join();
-  helpers_->Shutdown();
+  opener_->Shutdown();
+  canceller_ = nullptr;
 }
 
 void PostgresPool::Wake() {
@@ -110,6 +112,7 @@ Task<PostgresPool::Outcome> PostgresPool::Run(PostgresBatch batch) {
   }
   const auto job = std::make_shared<Job>(std::move(batch), options_.executor);
   if (!Post([this, job] { queue_.push_back(job); })) {
+    waiting_.fetch_sub(1, std::memory_order_relaxed);
     auto closed = std::make_shared<PostgresOutcome>();
     closed->status = Closing();
     co_return closed;
@@ -178,7 +181,9 @@ MonoNanos PostgresPool::NextDue(MonoNanos now) const {
   for (const auto& job : queue_) due = std::min(due, job->batch->deadline);
   for (const Slot& slot : slots_) {
     if (slot.job != nullptr) due = std::min(due, slot.job->batch->deadline);
-    if (slot.giving_up) due = std::min(due, slot.give_up_at);
+    if (!slot.giving_up) continue;
+    due = std::min(due, slot.give_up_at);
+    if (slot.connection->idle()) due = std::min(due, now + kLookForCancel);
   }
   const bool wants_more =
       !queue_.empty() && !opening_ && slots_.size() < static_cast<size_t>(options_.pool);
@@ -208,8 +213,9 @@ void PostgresPool::Settle(Slot* slot) {
     }
     std::exchange(slot->job, nullptr)->outcome.TrySet(std::move(outcome));
   }
-  if (slot->giving_up && !slot->cancelling) {
+  if (slot->giving_up && slot->cancel->returned) {
     slot->giving_up = false;
+    slot->cancel = nullptr;
     // What it answered to nobody is large sometimes.
     connection.TakeAnswers();
   }
@@ -240,24 +246,7 @@ void PostgresPool::GiveUp(Slot* slot, MonoNanos now) {
   slot->connection->StopSending();
   slot->giving_up = true;
   slot->give_up_at = MonoAfter(now, options_.cancel_wait);
-  pg_cancel* const cancel = slot->connection->NewCancel();
-  if (cancel == nullptr) return;
-  const uint64_t id = slot->id;
-  const bool posted = helpers_->TryPost([this, cancel, id] {
-    std::array<char, 256> ignored;
-    // Whether it worked shows by what becomes of the statement.
-    PQcancel(cancel, ignored.data(), static_cast<int>(ignored.size()));
-    PQfreeCancel(cancel);
-    const auto returned = [this, id] {
-      for (Slot& each : slots_) {
-        if (each.id == id) each.cancelling = false;
-      }
-    };
-    // Not taken when the loop has ended, and the connection with it.
-    [[maybe_unused]] const bool taken = Post(returned);
-  });
-  slot->cancelling = posted;
-  if (!posted) PQfreeCancel(cancel);
+  slot->cancel = canceller_->Cancel(slot->connection->NewCancel());
 }
 
 void PostgresPool::DropBroken() {
@@ -302,8 +291,9 @@ void PostgresPool::Dispatch(MonoNanos now) {
 }
 
 void PostgresPool::Open(MonoNanos now) {
-  const MonoNanos deadline = MonoAfter(now, options_.connect_timeout);
-  opening_ = helpers_->TryPost([this, deadline] {
+  // To prepare the statements takes as long as one of them may.
+  const MonoNanos deadline = MonoAfter(now, options_.connect_timeout + options_.statement_timeout);
+  opening_ = opener_->TryPost([this, deadline] {
     auto session = OpenPostgresSession(options_, *plans_, deadline);
     // Not taken when the loop has ended: then the session ends here.
     [[maybe_unused]] const bool taken =
@@ -322,7 +312,6 @@ void PostgresPool::OnOpened(absl::StatusOr<PostgresSession> session) {
     SetState(refused);
     open_error_ = absl::OkStatus();
     Slot slot;
-    slot.id = next_id_++;
     slot.connection =
         std::make_unique<PostgresConnection>(*std::move(session), options_.clock->Mono());
     slots_.push_back(std::move(slot));

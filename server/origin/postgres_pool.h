@@ -16,6 +16,7 @@
 #include "base/executor.h"
 #include "base/mutex.h"
 #include "base/task.h"
+#include "origin/postgres_canceller.h"
 #include "origin/postgres_connection.h"
 #include "origin/postgres_origin.h"
 #include "origin/sql_plan.h"
@@ -58,13 +59,12 @@ class PostgresPool {
     Signal<Outcome> outcome;
   };
   struct Slot {
-    uint64_t id = 0;
     std::unique_ptr<PostgresConnection> connection;
     std::shared_ptr<Job> job;  // null when it is idle or gives a batch up
-    // While a batch is given up: until when it may take, and whether the cancellation is under way.
+    // While a batch is given up: until when it may take, and its cancellation.
     bool giving_up = false;
-    bool cancelling = false;
     MonoNanos give_up_at = 0;
+    std::shared_ptr<const PostgresCanceller::Ticket> cancel;
   };
 
   // Hands work to the loop. False once the loop has ended; the work is then dropped.
@@ -90,8 +90,9 @@ class PostgresPool {
   const PostgresOptions options_;
   const std::shared_ptr<const SqlPlans> plans_;
   const int wake_;
-  // Opens connections and cancels statements, which block.
-  const std::unique_ptr<ThreadPool> helpers_;
+  // Opens connections, which blocks.
+  const std::unique_ptr<ThreadPool> opener_;
+  std::unique_ptr<PostgresCanceller> canceller_;
 
   mutable Mutex mu_;
   std::vector<Work> posted_ ABSL_GUARDED_BY(mu_);
@@ -104,7 +105,6 @@ class PostgresPool {
   // Of the loop's thread.
   std::deque<std::shared_ptr<Job>> queue_;
   std::vector<Slot> slots_;
-  uint64_t next_id_ = 1;
   bool opening_ = false;
   int failures_ = 0;  // to open a connection, in a row
   MonoNanos open_again_ = 0;

@@ -230,17 +230,6 @@ void PostgresLoad::ReadBatch(PostgresRound round, const std::vector<size_t>& ite
 PostgresStore::PostgresStore(OriginStore store, const SqlPlans* plans)
     : store_(std::move(store)), plans_(plans), results_(store_.writes.size()) {}
 
-absl::Status PostgresStore::Check() const {
-  absl::Status last = absl::OkStatus();
-  for (const OriginStore::Write& write : store_.writes) {
-    const auto plan =
-        plans_->Find(store_.call.type, write.remove ? SqlUse::kDelete : SqlUse::kStore);
-    if (plan.ok()) return absl::OkStatus();
-    last = plan.status();
-  }
-  return last;
-}
-
 PostgresBatch PostgresStore::Ask(PostgresRound round, MonoNanos deadline) {
   PostgresBatch batch;
   batch.together = round == PostgresRound::kTogether;

@@ -64,8 +64,6 @@ class PostgresStore {
  public:
   PostgresStore(OriginStore store, const SqlPlans* plans);
 
-  // FailedPrecondition: no write of the call can be made here.
-  absl::Status Check() const;
   PostgresBatch Ask(PostgresRound round, MonoNanos deadline);
   // An error is that of the whole call. True: what was asked is to be asked again, alone.
   absl::StatusOr<bool> Take(PostgresRound round, std::vector<PostgresAnswer> answers);

@@ -28,10 +28,13 @@ namespace larder {
 namespace {
 
 constexpr std::streamsize kPasswordBytesMax = 4096;
+// How long a server may leave bytes of ours without a sign that they came. Bounds cancellations
+// too, which have no other limit.
+constexpr const char* kSilenceMaxMs = "5000";
 
 std::string OneLine(const char* text) {
   const absl::string_view all = absl::StripAsciiWhitespace(text == nullptr ? "" : text);
-  return absl::StrReplaceAll(all, {{"\n", " "}, {"\t", " "}, {"\r", ""}});
+  return absl::StrReplaceAll(all, {{"\n\t", " "}, {"\n", " "}, {"\t", " "}, {"\r", ""}});
 }
 
 // Waits until the socket is ready, false when the time is over first.
@@ -71,9 +74,10 @@ absl::StatusOr<std::string> ReadPassword(const std::string& path) {
 }
 
 absl::StatusOr<PostgresHandle> Connect(const PostgresOptions& options, MonoNanos deadline) {
-  // What comes later overrides what the URL says.
-  std::vector<const char*> words = {"fallback_application_name", "dbname", "client_encoding"};
-  std::vector<const char*> values = {"larder", options.url.c_str(), "UTF8"};
+  // The URL overrides what comes before it, and what comes after overrides the URL.
+  std::vector<const char*> words = {"fallback_application_name", "tcp_user_timeout", "dbname",
+                                    "client_encoding"};
+  std::vector<const char*> values = {"larder", kSilenceMaxMs, options.url.c_str(), "UTF8"};
   std::string password;
   if (!options.password_file.empty()) {
     ASSIGN_OR_RETURN(password, ReadPassword(options.password_file));
@@ -258,7 +262,8 @@ absl::Status CheckPostgresUrl(const std::string& url) {
 absl::StatusOr<PostgresSession> OpenPostgresSession(const PostgresOptions& options,
                                                     const SqlPlans& plans, MonoNanos deadline) {
   PostgresSession session;
-  ASSIGN_OR_RETURN(session.connection, Connect(options, deadline));
+  const MonoNanos connected = MonoAfter(options.clock->Mono(), options.connect_timeout);
+  ASSIGN_OR_RETURN(session.connection, Connect(options, std::min(connected, deadline)));
   PGconn* const connection = session.connection.get();
   if (PQsetnonblocking(connection, 1) != 0 || PQenterPipelineMode(connection) == 0) {
     return absl::UnavailableError(StrCat("PostgreSQL: ", PostgresMessage(connection)));

@@ -40,7 +40,8 @@ struct PostgresSession {
   std::vector<PostgresPrepared> prepared;  // as SqlPlans::statements
 };
 
-// Blocks until `deadline`, and as long as it takes to find the host. A statement that the server
+// Blocks until `deadline`, of that at most connect_timeout to connect, and as long as it takes to
+// find the host. A statement that the server
 // refuses is no error here. Unavailable: everything else.
 absl::StatusOr<PostgresSession> OpenPostgresSession(const PostgresOptions& options,
                                                     const SqlPlans& plans, MonoNanos deadline);

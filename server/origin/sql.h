@@ -17,6 +17,8 @@ enum class SqlDialect : uint8_t { kPostgres, kSqlite };
 
 enum class SqlUse : uint8_t { kLoad, kStore, kDelete, kScan };
 inline constexpr int kSqlUses = 4;
+inline constexpr SqlUse kAllSqlUses[kSqlUses] = {SqlUse::kLoad, SqlUse::kStore, SqlUse::kDelete,
+                                                 SqlUse::kScan};
 
 // `load`, `store`, `delete`, `scan`.
 std::string_view SqlUseName(SqlUse use);

@@ -13,9 +13,6 @@ namespace {
 using Kind = SqlParameter::Kind;
 using KeyCaptures = std::vector<std::pair<std::string, std::string_view>>;
 
-constexpr std::array<SqlUse, kSqlUses> kUses = {SqlUse::kLoad, SqlUse::kStore, SqlUse::kDelete,
-                                                SqlUse::kScan};
-
 // Every pattern has to have every capture: which pattern a key matches is not known before.
 absl::Status CheckCaptures(const SqlType& type, const SqlStatement& statement) {
   for (const SqlParameter& parameter : statement.parameters) {
@@ -109,24 +106,19 @@ absl::StatusOr<SqlStatement> PlanSqlStatement(const SqlType& type, SqlUse use, S
   return statement;
 }
 
-std::vector<SqlProblem> CheckSqlTypes(const std::vector<SqlType>& types, SqlDialect dialect) {
-  std::vector<SqlProblem> problems;
-  for (const SqlType& type : types) {
-    for (const SqlUse use : kUses) {
-      if (type.Statement(use).empty()) continue;
-      const auto statement = PlanSqlStatement(type, use, dialect);
-      if (statement.ok()) continue;
-      problems.push_back({type.name, use, std::string(ToStd(statement.status().message()))});
-    }
+absl::Status CheckSqlCall(size_t items, size_t most, MonoNanos deadline, const Clock& clock) {
+  if (items > most) {
+    return absl::InvalidArgumentError(StrCat(items, " items in one call; at most ", most));
   }
-  return problems;
+  if (deadline <= clock.Mono()) return absl::DeadlineExceededError("the deadline is past");
+  return absl::OkStatus();
 }
 
 absl::StatusOr<SqlPlans> SqlPlans::Make(const std::vector<SqlType>& types, SqlDialect dialect) {
   SqlPlans plans;
   for (const SqlType& type : types) {
     Plan plan{type.name, type.match, {}};
-    for (const SqlUse use : kUses) {
+    for (const SqlUse use : kAllSqlUses) {
       int& number = plan.statement[static_cast<size_t>(use)];
       number = -1;
       if (type.Statement(use).empty()) continue;
@@ -153,6 +145,16 @@ absl::StatusOr<const SqlPlans::Plan*> SqlPlans::Find(std::string_view type, SqlU
         StrCat("type ", type, " has no ", SqlUseName(use), " statement"));
   }
   return &found->second;
+}
+
+absl::Status SqlPlans::CheckWrites(const OriginStore& store) const {
+  absl::Status last = absl::OkStatus();
+  for (const OriginStore::Write& write : store.writes) {
+    const auto plan = Find(store.call.type, write.remove ? SqlUse::kDelete : SqlUse::kStore);
+    if (plan.ok()) return absl::OkStatus();
+    last = plan.status();
+  }
+  return last;
 }
 
 absl::StatusOr<KeyCaptures> SqlPlans::Captures(const Plan& plan, std::string_view key) {

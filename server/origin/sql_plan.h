@@ -65,6 +65,8 @@ class SqlPlans {
 
   // FailedPrecondition when there is no such type here, or it has no such statement.
   absl::StatusOr<const Plan*> Find(std::string_view type, SqlUse use) const;
+  // FailedPrecondition when no write of the call can be made here.
+  absl::Status CheckWrites(const OriginStore& store) const;
   // Number 0 first.
   const std::vector<Planned>& statements() const { return statements_; }
 
@@ -82,6 +84,9 @@ class SqlPlans {
   std::vector<Planned> statements_;
   absl::flat_hash_map<std::string, Plan> plans_;
 };
+
+// What is wrong with a call before any database is asked: InvalidArgument, DeadlineExceeded.
+absl::Status CheckSqlCall(size_t items, size_t most, MonoNanos deadline, const Clock& clock);
 
 // The statement of a type for a use, with all that CheckSqlTypes looks at.
 absl::StatusOr<SqlStatement> PlanSqlStatement(const SqlType& type, SqlUse use, SqlDialect dialect);

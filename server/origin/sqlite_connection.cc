@@ -16,12 +16,12 @@
 #include <algorithm>
 #include <chrono>
 #include <numeric>
-#include <optional>
 #include <thread>
 #include <utility>
 
 #include "base/status.h"
 #include "base/strings.h"
+#include "origin/sqlite_row.h"
 
 namespace larder {
 namespace {
@@ -30,56 +30,6 @@ namespace {
 constexpr int kStepsBetweenLooks = 2'000;
 // Between two tries to get a lock.
 constexpr auto kLockPause = std::chrono::milliseconds(2);
-
-SqlCell CellOf(sqlite3_stmt* statement, int column) {
-  if (sqlite3_column_type(statement, column) == SQLITE_NULL) return {};
-  // Numbers become text, and bytes and text are what they are.
-  const void* const data = sqlite3_column_blob(statement, column);
-  const auto size = static_cast<size_t>(sqlite3_column_bytes(statement, column));
-  return {.null = false, .text = {static_cast<const char*>(data), size}};
-}
-
-// The row that the statement stands at.
-class CurrentRow : public SqlRow {
- public:
-  explicit CurrentRow(sqlite3_stmt* statement) : statement_(statement) {}
-  SqlCell Cell(int column) const override { return CellOf(statement_, column); }
-
- private:
-  sqlite3_stmt* const statement_;
-};
-
-// A copy of one.
-class KeptRow : public SqlRow {
- public:
-  explicit KeptRow(sqlite3_stmt* statement) {
-    for (int i = 0; i < sqlite3_column_count(statement); ++i) {
-      const SqlCell cell = CellOf(statement, i);
-      cells_.push_back(cell.null ? std::nullopt : std::optional<std::string>(cell.text));
-    }
-  }
-  SqlCell Cell(int column) const override {
-    const std::optional<std::string>& cell = cells_[static_cast<size_t>(column)];
-    if (!cell.has_value()) return {};
-    return {.null = false, .text = *cell};
-  }
-  size_t bytes() const {
-    size_t sum = 0;
-    for (const auto& cell : cells_) sum += cell.has_value() ? cell->size() : 0;
-    return sum;
-  }
-
- private:
-  std::vector<std::optional<std::string>> cells_;
-};
-
-std::vector<std::string> ColumnNames(sqlite3_stmt* statement) {
-  std::vector<std::string> names;
-  for (int i = 0; i < sqlite3_column_count(statement); ++i) {
-    names.emplace_back(sqlite3_column_name(statement, i));
-  }
-  return names;
-}
 
 // Makes a statement ready for its next use, whatever came of this one.
 class Resetter {
@@ -246,7 +196,7 @@ absl::Status SqliteConnection::Check(size_t number) {
   if (sqlite3_stmt_readonly(statement) == 0) {
     return absl::FailedPreconditionError("it writes, which only store and delete statements may");
   }
-  return SqlColumns::Make(ColumnNames(statement), planned.use, planned.statement).status();
+  return SqlColumns::Make(SqliteColumnNames(statement), planned.use, planned.statement).status();
 }
 
 absl::Status SqliteConnection::Bind(sqlite3_stmt* statement,
@@ -324,8 +274,8 @@ absl::StatusOr<OriginLoaded> SqliteConnection::LoadItem(const OriginLoad& load,
     return FailedLoad(std::move(step.status));
   }
   ASSIGN_OR_RETURN(const SqlColumns columns,
-                   SqlColumns::Make(ColumnNames(statement), SqlUse::kLoad, planned));
-  OriginLoaded loaded = ReadSqlRow(columns, CurrentRow(statement), item.validator, true);
+                   SqlColumns::Make(SqliteColumnNames(statement), SqlUse::kLoad, planned));
+  OriginLoaded loaded = ReadSqlRow(columns, SqliteCurrentRow(statement), item.validator, true);
   // A second row for one key is ignored.
   if (Next(statement).code == SQLITE_ROW) ++counts_.bad_answers;
   return loaded;
@@ -410,7 +360,7 @@ absl::StatusOr<OriginPage> SqliteConnection::Scan(const OriginScan& scan,
   ASSIGN_OR_RETURN(sqlite3_stmt* const statement, Prepared(number));
   const Resetter resetter(statement);
   RETURN_IF_ERROR(Bind(statement, arguments));
-  std::vector<KeptRow> rows;
+  std::vector<SqliteKeptRow> rows;
   size_t bytes = 0;
   while (rows.size() < scan.limit) {
     const Step step = Next(statement);
@@ -421,9 +371,9 @@ absl::StatusOr<OriginPage> SqliteConnection::Scan(const OriginScan& scan,
     if (bytes > options_.answer_bytes_max) return TooLarge();
   }
   ASSIGN_OR_RETURN(const SqlColumns columns,
-                   SqlColumns::Make(ColumnNames(statement), SqlUse::kScan, planned));
+                   SqlColumns::Make(SqliteColumnNames(statement), SqlUse::kScan, planned));
   std::vector<const SqlRow*> pointers;
-  for (const KeptRow& row : rows) pointers.push_back(&row);
+  for (const SqliteKeptRow& row : rows) pointers.push_back(&row);
   uint64_t bad = 0;
   auto page = ReadSqlPage(columns, pointers, scan, &bad);
   counts_.bad_answers += bad;

@@ -27,16 +27,6 @@ struct Core {
         readers(&options, &plans, &counts, SqliteConnection::Use::kRead, options.readers),
         writer(&options, &plans, &counts, SqliteConnection::Use::kWrite, 1) {}
 
-  absl::Status CheckCall(size_t items, size_t most, MonoNanos deadline) const {
-    if (items > most) {
-      return absl::InvalidArgumentError(StrCat(items, " items in one call; at most ", most));
-    }
-    if (deadline <= options.clock->Mono()) {
-      return absl::DeadlineExceededError("the deadline is past");
-    }
-    return absl::OkStatus();
-  }
-
   const SqliteOptions options;
   const SqlPlans plans;
   SqlCounts counts;
@@ -98,7 +88,8 @@ Task<Loads> Load(std::shared_ptr<Core> core, OriginLoad load, MonoNanos deadline
   ++counts.load_calls;
   counts.load_items += load.items.size();
   if (load.items.empty()) co_return std::vector<OriginLoaded>();
-  absl::Status status = core->CheckCall(load.items.size(), kOriginItemsMax, deadline);
+  absl::Status status =
+      CheckSqlCall(load.items.size(), kOriginItemsMax, deadline, *core->options.clock);
   if (!status.ok()) co_return counts.Failed(std::move(status));
   const auto plan = core->plans.Find(load.call.type, SqlUse::kLoad);
   if (!plan.ok()) co_return counts.Failed(plan.status());
@@ -114,24 +105,14 @@ Task<Loads> Load(std::shared_ptr<Core> core, OriginLoad load, MonoNanos deadline
   co_return loaded;
 }
 
-// FailedPrecondition: no write of the call can be made here.
-absl::Status CheckWrites(const SqlPlans& plans, const OriginStore& store) {
-  absl::Status last = absl::OkStatus();
-  for (const OriginStore::Write& write : store.writes) {
-    const auto plan = plans.Find(store.call.type, write.remove ? SqlUse::kDelete : SqlUse::kStore);
-    if (plan.ok()) return absl::OkStatus();
-    last = plan.status();
-  }
-  return last;
-}
-
 Task<Stores> Store(std::shared_ptr<Core> core, OriginStore store, MonoNanos deadline) {
   SqlCounts& counts = core->counts;
   ++counts.store_calls;
   counts.store_items += store.writes.size();
   if (store.writes.empty()) co_return std::vector<OriginStored>();
-  absl::Status status = core->CheckCall(store.writes.size(), kOriginItemsMax, deadline);
-  if (status.ok()) status = CheckWrites(core->plans, store);
+  absl::Status status =
+      CheckSqlCall(store.writes.size(), kOriginItemsMax, deadline, *core->options.clock);
+  if (status.ok()) status = core->plans.CheckWrites(store);
   if (!status.ok()) co_return counts.Failed(std::move(status));
   const auto shared = std::make_shared<const OriginStore>(std::move(store));
   const auto call = [shared, deadline](SqliteConnection& connection) {
@@ -148,7 +129,7 @@ Task<Stores> Store(std::shared_ptr<Core> core, OriginStore store, MonoNanos dead
 Task<Page> Scan(std::shared_ptr<Core> core, OriginScan scan, MonoNanos deadline) {
   SqlCounts& counts = core->counts;
   ++counts.scan_calls;
-  absl::Status status = core->CheckCall(scan.limit, kOriginPageMax, deadline);
+  absl::Status status = CheckSqlCall(scan.limit, kOriginPageMax, deadline, *core->options.clock);
   if (scan.limit == 0) status = absl::InvalidArgumentError("a page of no entries");
   if (!status.ok()) co_return counts.Failed(std::move(status));
   const auto plan = core->plans.Find(scan.call.type, SqlUse::kScan);

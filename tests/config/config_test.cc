@@ -258,8 +258,8 @@ TEST(ConfigTest, EnvironmentReportsMisspeltSettingsOnly) {
   EXPECT_EQ(ErrorOf({.environment = {{"LARDER_LOG_LEVLE", "info"}}}),
             "LARDER_LOG_LEVLE: the variable names no setting; did you mean LARDER_LOG_LEVEL?");
   EXPECT_EQ(ErrorOf({.environment = {{"LARDER_TYPES_USER_TTL_BASE", "5m"}}}),
-            "LARDER_TYPES_USER_TTL_BASE: the variable names no setting; lists and data types "
-            "cannot be set from the "
+            "LARDER_TYPES_USER_TTL_BASE: the variable names no setting; lists, origins and data "
+            "types cannot be set from the "
             "environment");
   EXPECT_EQ(ErrorOf({.environment = {{"LARDER_LOG_LEVEL", "loud"}}}),
             "LARDER_LOG_LEVEL: log.level: \"loud\" is none of debug, info, warn, error");

@@ -38,7 +38,7 @@ TEST(ConfigErrorsTest, NamesOfFields) {
        "f:1:1: unknown field \"" + std::string(64, 'x') +
            "...\"; there is listen, node, data, memory, l2, bus, warm, limits, leases, "
            "connections, workers, log, "
-           "shutdown, types"},
+           "shutdown, origins, types"},
   });
 }
 

@@ -17,8 +17,8 @@ namespace {
 
 constexpr char kFile[] = "fuzz.yaml";
 
-std::string Example() {
-  std::ifstream in(std::string(LARDER_SOURCE_DIR) + "/examples/larder.yaml");
+std::string Example(const std::string& path) {
+  std::ifstream in(std::string(LARDER_SOURCE_DIR) + "/examples/" + path);
   std::stringstream text;
   text << in.rdbuf();
   return text.str();
@@ -67,6 +67,12 @@ const std::vector<std::string> kPieces = {":",
                                           "match",
                                           "default",
                                           "{id}",
+                                          "origins",
+                                          "sqlite",
+                                          "postgres: {",
+                                          "sql",
+                                          "$key",
+                                          "errors: [",
                                           "\xFF",
                                           "\xEF\xBB\xBF",
                                           "\r\n",
@@ -118,13 +124,14 @@ INSTANTIATE_TEST_SUITE_P(Seeds, ConfigFuzzTest, testing::Values(20261121, 1, 2, 
 TEST_P(ConfigFuzzTest, DamagedConfigurationLoadsOrSaysWhereItIsWrong) {
   const uint64_t seed = GetParam();
   std::mt19937_64 random(seed);
-  const std::string example = Example();
-  ASSERT_FALSE(example.empty());
+  const std::vector<std::string> examples = {Example("larder.yaml"), Example("demo/larder.yaml")};
+  for (const std::string& example : examples) ASSERT_FALSE(example.empty());
   const Machine machine{.hostname = "fuzz", .memory = MemoryOf(uint64_t{1} << 30), .cpus = 1};
   size_t loaded = 0;
-  std::string kept = example;
+  std::string kept;
   for (int round = 0; round < 5'000; ++round) {
-    // Damage grows for some rounds, so that texts far from the example are seen as well.
+    // Damage grows for some rounds, so that texts far from the examples are seen as well.
+    const std::string& example = examples[round / 8 % examples.size()];
     const std::string text = Mutate(round % 8 == 0 ? example : kept, random);
     kept = text;
     const auto config = LoadConfig({.file_name = kFile, .text = text}, machine);

@@ -236,17 +236,19 @@ TEST(SchemaTest, ExampleLoadsWithItsOptionalLinesSwitchedOn) {
   EXPECT_TRUE(config.ok()) << config.status().message() << "\n" << text;
 }
 
-// Every YAML block of the reference is a configuration that loads.
-TEST(SchemaTest, ExamplesInTheReferenceLoad) {
-  const std::string docs = ReadFile("docs/config.md");
-  size_t blocks = 0;
-  for (size_t at = 0; (at = docs.find("```yaml\n", at)) != std::string::npos; ++blocks) {
-    at += 8;
-    const std::string text = docs.substr(at, docs.find("```", at) - at);
-    const auto config = LoadConfig({.file_name = "docs/config.md", .text = text}, SomeMachine());
-    EXPECT_TRUE(config.ok()) << config.status().message() << "\n" << text;
+// Every YAML block of these pages is a configuration that loads.
+TEST(SchemaTest, ExamplesInTheDocumentsLoad) {
+  for (const std::string page : {"docs/config.md", "docs/origins.md", "docs/policies.md"}) {
+    const std::string docs = ReadFile(page);
+    size_t blocks = 0;
+    for (size_t at = 0; (at = docs.find("```yaml\n", at)) != std::string::npos; ++blocks) {
+      at += 8;
+      const std::string text = docs.substr(at, docs.find("```", at) - at);
+      const auto config = LoadConfig({.file_name = page, .text = text}, SomeMachine());
+      EXPECT_TRUE(config.ok()) << config.status().message() << "\n" << text;
+    }
+    EXPECT_GE(blocks, 2u);
   }
-  EXPECT_GE(blocks, 2u);
 }
 
 }  // namespace

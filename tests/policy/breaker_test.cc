@@ -61,6 +61,24 @@ class BreakerTest : public testing::Test {
   std::optional<Breaker> breaker_;
 };
 
+TEST_F(BreakerTest, TripsForWhatOthersSaw) {
+  const std::optional<Breaker::Pass> pass = breaker().TryEnter();
+  ASSERT_TRUE(pass);
+  EXPECT_FALSE(pass->probe);
+  breaker().Leave(*pass, Outcome::kFailure, absl::ZeroDuration());
+  EXPECT_EQ(breaker().Trip(*pass, "it smokes"), Change::kOpened);
+  EXPECT_EQ(breaker().Trip(*pass, "twice"), Change::kNone);
+  EXPECT_EQ(breaker().GetStatus().reason, "it smokes");
+  EXPECT_EQ(breaker().GetStatus().opened, 1u);
+  EXPECT_TRUE(Refuses());
+  clock_.Advance(options_.open_max);
+  const std::optional<Breaker::Pass> probe = breaker().TryEnter();
+  ASSERT_TRUE(probe);
+  EXPECT_TRUE(probe->probe);
+  breaker().Leave(*probe, Outcome::kSuccess, absl::ZeroDuration());
+  EXPECT_EQ(breaker().Trip(*pass, "of another turn"), Change::kNone);
+}
+
 TEST_F(BreakerTest, PassesCallsWhileAllIsWell) {
   for (int i = 0; i < 1000; ++i) EXPECT_EQ(Call(Outcome::kSuccess), Change::kNone);
   EXPECT_EQ(state(), State::kClosed);

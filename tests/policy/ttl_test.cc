@@ -263,6 +263,41 @@ TEST(TtlTest, HitsStartTheTtlAgainInSlidingTypes) {
   }
 }
 
+TEST(TtlTest, WhatWasLearnedOfChangesMultipliesWithinTheLimits) {
+  TtlPolicy policy = Limited(absl::Seconds(100), absl::Seconds(20), absl::Seconds(500));
+  EXPECT_EQ(ComputeTtl(policy, {.learned = 4}), absl::Seconds(100)) << "off by default";
+  policy.adapt_change = true;
+  EXPECT_EQ(ComputeTtl(policy, {}), absl::Seconds(100)) << "nothing is known yet";
+  EXPECT_EQ(ComputeTtl(policy, {.learned = 4}), absl::Seconds(400));
+  EXPECT_EQ(ComputeTtl(policy, {.learned = 16}), absl::Seconds(500));
+  EXPECT_EQ(ComputeTtl(policy, {.learned = 0.5}), absl::Seconds(50));
+  EXPECT_EQ(ComputeTtl(policy, {.learned = 0.0625}), absl::Seconds(20));
+  // What a caller says, what is absent and what never ends do not learn.
+  EXPECT_EQ(ComputeTtl(policy, {.learned = 4, .requested = absl::Seconds(50)}), absl::Seconds(50));
+  EXPECT_EQ(ComputeTtl(policy, {.learned = 4, .absent = true}), policy.absent);
+  policy.forever = true;
+  EXPECT_EQ(ComputeTtl(policy, {.learned = 0.5}), absl::InfiniteDuration());
+}
+
+TEST(TtlTest, ExplainsWhatWasLearned) {
+  TtlPolicy policy = WithSize();
+  policy.adapt_change = true;
+  policy.change_target = 0.1;
+  const std::vector<TtlStep> own =
+      ExplainTtl(policy, {.value_bytes = 1 << 20, .learned = 4, .learned_of_key = true});
+  ASSERT_GE(own.size(), 5u);
+  EXPECT_EQ(own[4].name, "change");
+  EXPECT_EQ(own[4].factor, 4);
+  EXPECT_EQ(own[4].ttl, absl::Seconds(240));
+  EXPECT_EQ(own[4].why,
+            "learned of this key; comes to rest where 10% of the loads find another value");
+  EXPECT_EQ(ExplainTtl(policy, {.learned = 2})[4].why,
+            "the mean of the type's keys, as this one is not known; comes to rest where 10% of the "
+            "loads find another value");
+  policy.adapt_change = false;
+  for (const TtlStep& step : ExplainTtl(policy, {.learned = 4})) EXPECT_NE(step.name, "change");
+}
+
 TEST(TtlTest, ExplanationEndsWithWhatIsComputed) {
   for (const Row& row : Table()) {
     EXPECT_EQ(ExplainTtl(row.policy, row.input).back().ttl, row.want) << row.name;
@@ -298,6 +333,8 @@ TEST(TtlTest, ExplanationEndsWithWhatIsComputedForRandomPolicies) {
     input.absent = random() % 5 == 0;
     if (coin()) input.requested = absl::Milliseconds(real(0, 1e10));
     input.jitter_draw = real(-1, 1);
+    policy.adapt_change = coin();
+    input.learned = real(0.0625, 16);
 
     const absl::Duration ttl = ComputeTtl(policy, input);
     ASSERT_EQ(ExplainTtl(policy, input).back().ttl, ttl) << "round " << round;

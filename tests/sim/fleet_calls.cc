@@ -3,7 +3,9 @@
 // The origin changes first, as it must, and then the cache is told: so a load brings the number of
 // the newest change that had begun when the load did.
 
+#include <algorithm>
 #include <charconv>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -73,7 +75,7 @@ void FleetWorld::Step() {
       Increment(node);
       break;
     case 15:
-      if (OneIn(6)) Evict(node);
+      OneIn(6) ? Evict(node) : BatchLoad(node);
       break;
     default:
       Misfortune(node);
@@ -87,6 +89,7 @@ void FleetWorld::Misfortune(const NodePtr& node) {
   if (Below(8) < weather_.tier_faults) TierFault(node);
   if (Below(8) < weather_.bus_faults) BusFault(node);
   if (Below(8) < weather_.lease_faults) LeaseFault(node);
+  if (Below(8) < weather_.origin_faults) OriginFault(node);
   if (Below(60) < weather_.deaths) {
     Note(node->id.replica, -1, "dies and starts again");
     ++tally_.restarts;
@@ -119,7 +122,7 @@ Reading FleetWorld::ReadingBy(const NodePtr& node) {
 }
 
 void FleetWorld::Saw(const NodePtr& node, size_t key, Reading reading, std::string_view value,
-                     const char* how) {
+                     const char* how, bool stale) {
   const int64_t number = NumberIn(value);
   ++tally_.hits;
   Note(reading.by.replica, static_cast<int>(key), how, number);
@@ -130,7 +133,12 @@ void FleetWorld::Saw(const NodePtr& node, size_t key, Reading reading, std::stri
                   (KindOf(key) == Kind::kLocal || node->tier_unwell_until >= reading.began_at) &&
                   weather_.serve_suspect;
   std::string why = history_.WhyOutdated(key, number, reading);
-  const absl::Duration slack = 2 * weather_.clocks_off + absl::Milliseconds(2);
+  absl::Duration slack = 2 * weather_.clocks_off + absl::Milliseconds(2);
+  if (stale) {
+    ++tally_.stale;
+    slack += kStaleMost;
+    if (KindOf(key) != Kind::kOwned) Fail("a value was served stale that must not be", -1);
+  }
   if (why.empty() && KindOf(key) != Kind::kSliding &&
       !history_.MayBeFresh(key, number, reading.began_at, slack))
     why = "its time to live was over";
@@ -199,7 +207,8 @@ void FleetWorld::Get(const NodePtr& node, size_t key) {
   Call(node, node->replica->engine->Get({"", kKeyNames[key], ""}),
        [this, node, key, reading](const absl::StatusOr<ReadResult>& read) {
          if (!read.ok()) return Fail(absl::StrCat("a Get failed: ", read.status().ToString()), -1);
-         if (read->entry.has_value()) Saw(node, key, reading, read->entry->stored(), "gets");
+         if (read->entry.has_value())
+           Saw(node, key, reading, read->entry->stored(), "gets", read->stale);
        });
 }
 
@@ -213,7 +222,7 @@ void FleetWorld::BatchGet(const NodePtr& node) {
          for (size_t i = 0; i < keys.size(); ++i) {
            const ReadResult& read = (*reads)[i];
            if (read.entry.has_value())
-             Saw(node, keys[i], reading, read.entry->stored(), "gets in a batch");
+             Saw(node, keys[i], reading, read.entry->stored(), "gets in a batch", read.stale);
          }
        });
 }
@@ -334,13 +343,76 @@ void FleetWorld::Load(const NodePtr& node, size_t key) {
   Call(node, node->replica->engine->GetOrLoad(request),
        [this, node, key, reading](const absl::StatusOr<LoadResult>& result) {
          if (!result.ok()) return;
-         if (result->lease.has_value()) return Granted(node, key, *result->lease);
+         if (result->lease.has_value()) return Granted(node, key, *result->lease, now());
          if (result->read.entry.has_value())
-           Saw(node, key, reading, result->read.entry->stored(), "gets or loads");
+           Saw(node, key, reading, result->read.entry->stored(), "gets or loads",
+               result->read.stale);
        });
 }
 
-void FleetWorld::Granted(const NodePtr& node, size_t key, const GrantedLease& lease) {
+void FleetWorld::BatchLoad(const NodePtr& node) {
+  BatchLoadRequest request;
+  request.lease_ttl = kLeaseTtl;
+  const std::vector<size_t> keys = SomeKeys();
+  for (const size_t key : keys) request.keys.emplace_back(kKeyNames[key]);
+  if (OneIn(3)) request.wait_until = MonoAfter(now(), absl::Milliseconds(Below(1000)));
+  // Of the leases of others some are never heard of again.
+  request.deadline = MonoAfter(now(), absl::Milliseconds(Below(2000)));
+  const Reading reading = ReadingBy(node);
+  Call(node, node->replica->engine->BatchGetOrLoad(std::move(request)),
+       [this, node, keys, reading](const std::vector<absl::StatusOr<LoadResult>>& results) {
+         for (size_t i = 0; i < keys.size(); ++i) {
+           if (!results[i].ok()) continue;
+           if (results[i]->lease.has_value()) {
+             // Some time in between.
+             Granted(node, keys[i], *results[i]->lease, reading.began_at);
+           } else if (results[i]->read.entry.has_value()) {
+             Saw(node, keys[i], reading, results[i]->read.entry->stored(), "loads in a batch",
+                 results[i]->read.stale);
+           }
+         }
+       });
+}
+
+// The origin as one start of a replica sees it.
+SimOrigin::Hooks FleetWorld::OriginOf(Instance id) {
+  const auto index = [](const std::string& name) {
+    return static_cast<size_t>(std::find(std::begin(kKeyNames), std::end(kKeyNames), name) -
+                               std::begin(kKeyNames));
+  };
+  SimOrigin::Hooks hooks;
+  hooks.begin = [this, id, index](const std::string& name, MonoNanos until) {
+    const size_t key = index(name);
+    ++tally_.flights;
+    Note(id.replica, static_cast<int>(key), "loads from the origin", history_.newest(key));
+    bool exact = weather_.lease_faults == 0 && weather_.deaths == 0;
+    for (const NodePtr& node : nodes_) {
+      const FleetLeaseStats leases = node->replica->leases->Stats();
+      exact = exact && leases.errors == 0 && leases.waited_out == 0;
+    }
+    for (const Flight& flight : flights_) {
+      if (flight.key != key || flight.until <= now()) continue;
+      if (flight.by == id || exact)
+        Fail(absl::StrCat("replicas ", id.replica, " and ", flight.by.replica, " both load ", name),
+             static_cast<int>(key));
+    }
+    flights_.push_back({id, key, until});
+    return absl::StrCat(history_.newest(key));
+  };
+  hooks.end = [this, id, index](const std::string& name, const std::string& value) {
+    const size_t key = index(name);
+    std::erase_if(flights_, [&](const Flight& flight) {
+      return flight.key == key && (flight.by == id || flight.until <= now());
+    });
+    const absl::Duration ttl = AnyTtl();
+    history_.ExtendFresh(key, NumberIn(value), MonoAfter(now(), ttl));
+    return ttl;
+  };
+  return hooks;
+}
+
+void FleetWorld::Granted(const NodePtr& node, size_t key, const GrantedLease& lease,
+                         MonoNanos since) {
   ++tally_.leases;
   const int64_t loaded = history_.newest(key);
   Note(node->id.replica, static_cast<int>(key), "begins to load", loaded);
@@ -357,7 +429,7 @@ void FleetWorld::Granted(const NodePtr& node, size_t key, const GrantedLease& le
   }
   // Who has just begun to follow hears of changes that came before.
   const bool valid = IsQuiet(key) && node->reliable_since != 0;
-  held_.push_back({node, key, lease.token, loaded, MonoAfter(now(), lease.ttl), valid,
+  held_.push_back({node, key, lease.token, loaded, MonoAfter(since, lease.ttl), valid,
                    node->replica->bus->Stats().gaps});
 }
 

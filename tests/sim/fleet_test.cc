@@ -62,14 +62,16 @@ TEST_P(FleetFaults, KeepsItsPromises) {
     sum.suspects += tally.suspects;
     sum.settled += tally.settled;
     sum.told += tally.told;
+    sum.flights += tally.flights;
+    sum.stale += tally.stale;
     if (world.failure().empty()) continue;
     ADD_FAILURE() << "LARDER_SIM_SEED=" << seed << ": " << world.failure() << "\n" << world.Story();
   }
   std::printf(
       "runs %lu: changes %lu (told %lu) reads %lu hits %lu leases %lu fills %lu fleet waits %lu "
-      "increments %lu restarts %lu suspect reads %lu settled %lu\n",
+      "increments %lu restarts %lu suspect reads %lu settled %lu flights %lu stale %lu\n",
       runs, sum.changes, sum.told, sum.reads, sum.hits, sum.leases, sum.fills, sum.fleet_waits,
-      sum.increments, sum.restarts, sum.suspects, sum.settled);
+      sum.increments, sum.restarts, sum.suspects, sum.settled, sum.flights, sum.stale);
   if (runs < 50) return;
   // The simulation is worth something only while all of it happens.
   EXPECT_GT(sum.told, 10 * runs);
@@ -80,6 +82,8 @@ TEST_P(FleetFaults, KeepsItsPromises) {
   EXPECT_GT(sum.restarts, runs / 4);
   EXPECT_GT(sum.suspects, runs);
   EXPECT_GT(sum.settled, runs);
+  EXPECT_GT(sum.flights, 10 * runs);
+  EXPECT_GT(sum.stale, runs / 4);
 }
 
 TEST(FleetSimulation, ASeedRepeatsItsRun) {

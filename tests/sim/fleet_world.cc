@@ -40,7 +40,15 @@ std::vector<TypePolicy> Types() {
   local.second_tier = false;
   TypePolicy slide = Type("slide");
   slide.ttl.sliding = true;
-  return {Type("default"), strict, local, slide};
+  TypePolicy owned = Type("owned");
+  owned.origin = "origin";
+  owned.freshness.refresh_ahead = 0.7;
+  owned.freshness.stale_while_revalidate = absl::Milliseconds(300);
+  owned.freshness.stale_if_error = FleetWorld::kStaleMost;
+  owned.freshness.soft_timeout = absl::Milliseconds(100);
+  owned.freshness.hard_timeout = FleetWorld::kLoadMost;
+  owned.freshness.error_pause = absl::Milliseconds(200);
+  return {Type("default"), strict, local, slide, owned};
 }
 
 }  // namespace
@@ -63,8 +71,10 @@ FleetWorld::FleetWorld(uint64_t seed)
   weather_.lease_faults = share();
   weather_.deaths = share();
   weather_.short_lives = OneIn(2);
+  weather_.origin_faults = share();
   if (weather_.calm) {
     weather_.tier_faults = weather_.bus_faults = weather_.lease_faults = weather_.deaths = 0;
+    weather_.origin_faults = 0;
   }
   for (int i = 0; i < kReplicas; ++i) nodes_.push_back(Start(i));
 }
@@ -128,6 +138,12 @@ FleetWorld::NodePtr FleetWorld::Start(int replica) {
   options.engine.memory_bytes = L1::kBudgetBytesMin;
   options.engine.serve_suspect = weather_.serve_suspect;
   options.engine.hash_seed = 1 + seed_;
+  node->origin =
+      std::make_unique<SimOrigin>(node->executor.get(), node->random.get(), OriginOf(node->id));
+  OriginLink link;
+  link.name = "origin";
+  link.origin = node->origin.get();
+  options.engine.origins = {link};
   node->replica = std::make_unique<Replica>(&fleet_, node->executor.get(), node->random.get(),
                                             std::move(options));
   node->replica->engine->Start();
@@ -321,6 +337,14 @@ void FleetWorld::LeaseFault(const NodePtr& node) {
   }
 }
 
+void FleetWorld::OriginFault(const NodePtr& node) {
+  SimOrigin::Faults faults;
+  faults.fails = OneIn(2);
+  // Past the time that loads have, at times.
+  faults.takes_most = OneIn(3) ? 2 * kLoadMost : absl::Milliseconds(Below(300));
+  node->origin->SetFaults(faults);
+}
+
 void FleetWorld::Heal() {
   log_faults_ = false;
   fleet_.log.SetFaults({});
@@ -331,6 +355,7 @@ void FleetWorld::Heal() {
     // Time goes on in larger steps now: what takes a while would look slow to the breakers.
     node->replica->tier->SetFaults({});
     node->replica->leases->SetFaults({});
+    node->origin->SetFaults({});
   }
   Note(-1, -1, "all is well");
 }
@@ -359,9 +384,13 @@ void FleetWorld::CheckAtTheEnd() {
     if (stats.coherence.suspect) Fail(who + " is suspect for ever", -1);
     if (stats.bus->state != "following") Fail(absl::StrCat(who, " is ", stats.bus->state), -1);
     if (stats.leases.held != 0 || stats.leases.waiting != 0) Fail(who + " has leases out", -1);
+    if (stats.flights != 0) Fail(who + " has flights that do not land", -1);
     if (stats.memory.fills != 0) Fail(who + " has fills out", -1);
     if (!node->replica->engine->memory().CheckInvariants()) Fail(who + " has wrong books", -1);
     for (size_t key = 0; key < kKeys; ++key) Get(node, key);
+    for (size_t key = 0; key < kKeys; ++key) {
+      if (KindOf(key) == Kind::kOwned) Load(node, key);
+    }
     tally_.settled += stats.lower.settled;
   }
   RunFor(absl::Seconds(1), absl::Milliseconds(5));

@@ -14,6 +14,7 @@
 
 #include "tests/engine/replica.h"
 #include "tests/sim/fleet_history.h"
+#include "tests/sim/sim_origin.h"
 
 namespace larder {
 
@@ -29,10 +30,13 @@ struct FleetTally {
   uint64_t restarts = 0;
   uint64_t suspects = 0;  // reads by a replica that was told nothing
   uint64_t settled = 0;
-  uint64_t told = 0;  // changes that took effect everywhere
+  uint64_t told = 0;     // changes that took effect everywhere
+  uint64_t flights = 0;  // loads by replicas from their origin
+  uint64_t stale = 0;    // stale values served
 };
 
-inline constexpr const char* kKeyNames[] = {"a", "b", "c", "strict:0", "local:0", "slide:0"};
+inline constexpr const char* kKeyNames[] = {"a",       "b",       "c",       "strict:0",
+                                            "local:0", "slide:0", "owned:0", "owned:1"};
 inline constexpr size_t kKeys = std::size(kKeyNames);
 
 class FleetWorld {
@@ -43,6 +47,11 @@ class FleetWorld {
   void Run();
 
   // What was seen that must not be; empty if nothing.
+  // Of the type that has an origin: how long past its time a value may be served, and how long a
+  // load may take.
+  static constexpr absl::Duration kStaleMost = absl::Seconds(2);
+  static constexpr absl::Duration kLoadMost = absl::Seconds(1);
+
   const std::string& failure() const { return failure_; }
   const FleetTally& tally() const { return tally_; }
   // Of everything that happened: equal for equal runs.
@@ -54,8 +63,13 @@ class FleetWorld {
   static constexpr int kReplicas = 3;
   // A replica that followed for less than this when it died may not have been known to all.
   static constexpr absl::Duration kKnown = absl::Milliseconds(3200);
-  enum class Kind { kPlain, kStrict, kLocal, kSliding };
-  static Kind KindOf(size_t key) { return key < 3 ? Kind::kPlain : static_cast<Kind>(key - 2); }
+  enum class Kind { kPlain, kStrict, kLocal, kSliding, kOwned };
+  static Kind KindOf(size_t key) {
+    constexpr Kind kKinds[] = {Kind::kPlain, Kind::kPlain,   Kind::kPlain, Kind::kStrict,
+                               Kind::kLocal, Kind::kSliding, Kind::kOwned, Kind::kOwned};
+    static_assert(std::size(kKinds) == kKeys);
+    return kKinds[key];
+  }
   // How a run goes wrong; drawn once.
   struct Weather {
     bool calm = false;  // nothing fails
@@ -63,6 +77,7 @@ class FleetWorld {
     bool guarded = true;
     bool serve_suspect = true;
     uint64_t tier_faults = 0, bus_faults = 0, lease_faults = 0, deaths = 0;  // weights
+    uint64_t origin_faults = 0;
     absl::Duration pace;       // between two steps, at most
     bool short_lives = false;  // values expire during the run
   };
@@ -71,6 +86,7 @@ class FleetWorld {
     bool dead = false;
     std::unique_ptr<ManualExecutor> executor;
     std::unique_ptr<SeededRandom> random;
+    std::unique_ptr<SimOrigin> origin;
     std::unique_ptr<Replica> replica;
     MonoNanos gone_at = 0;  // of a dead one: nothing of it is in the log any more
     int running = 0;        // calls
@@ -90,6 +106,12 @@ class FleetWorld {
     MonoNanos until;
     bool valid;     // nothing is known that could have taken it away
     uint64_t gaps;  // of its replica's bus, when it was granted
+  };
+  // A load of one replica from the origin.
+  struct Flight {
+    Instance by;
+    size_t key;
+    MonoNanos until;  // its replica gives it up then
   };
   struct Event {
     MonoNanos at;
@@ -131,7 +153,7 @@ class FleetWorld {
   // Whether it says that what is in its memory is true.
   bool Vouches(const NodePtr& node) const;
   void Saw(const NodePtr& node, size_t key, Reading reading, std::string_view value,
-           const char* how);
+           const char* how, bool stale = false);
   int64_t BeginChange(const NodePtr& node, size_t key, const char* what, absl::Duration ttl);
   void Answered(const NodePtr& node, size_t key, int64_t number, bool acknowledged);
   absl::Duration AnyTtl();
@@ -145,7 +167,10 @@ class FleetWorld {
   void Invalidate(const NodePtr& node, size_t key);
   void Touch(const NodePtr& node, size_t key);
   void Load(const NodePtr& node, size_t key);
-  void Granted(const NodePtr& node, size_t key, const GrantedLease& lease);
+  void BatchLoad(const NodePtr& node);
+  SimOrigin::Hooks OriginOf(Instance id);
+  void OriginFault(const NodePtr& node);
+  void Granted(const NodePtr& node, size_t key, const GrantedLease& lease, MonoNanos since);
   void EndLoad();
   void Fulfil(const Held& held);
   void Increment(const NodePtr& node);
@@ -163,6 +188,7 @@ class FleetWorld {
   std::vector<NodePtr> dead_;
   int instances_ = 0;
   std::vector<Held> held_;
+  std::vector<Flight> flights_;
   MonoNanos stirred_[kKeys] = {};
   // Touches under way, and how long what they find may live.
   int touching_[kKeys] = {};
