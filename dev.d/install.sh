@@ -22,7 +22,8 @@ needs_build() {
   command_from ninja-build ninja
   command_from ccache ccache
   packages g++ pkgconf protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libgrpc++-dev libabsl-dev \
-    libyaml-cpp-dev libcli11-dev libfmt-dev libjemalloc-dev libzstd-dev liblz4-dev librocksdb-dev libhiredis-dev
+    libyaml-cpp-dev libcli11-dev libfmt-dev libjemalloc-dev libzstd-dev liblz4-dev librocksdb-dev libhiredis-dev \
+    libpq-dev libsqlite3-dev
 }
 
 needs_python() {
@@ -38,6 +39,10 @@ needs_test() {
   packages libgtest-dev libgmock-dev ca-certificates
   command_from redis-server redis-server
   command_from redis-sentinel redis-sentinel
+  # Debian keeps the server's programs off the path.
+  compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command_from postgresql initdb
+  # Makes the certificates of the tests of TLS.
+  command_from openssl openssl
   command_from shellcheck shellcheck
   needs_python
   needs_node
@@ -55,6 +60,9 @@ needs_bench() {
   command_from curl curl
   command_from python3 python3
 }
+
+# The demo's database.
+needs_run() { command_from sqlite3 sqlite3; }
 
 needs_lint() {
   packages clang-19 clang-format-19 clang-tidy-19

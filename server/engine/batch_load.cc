@@ -48,6 +48,7 @@ Task<std::vector<absl::StatusOr<LoadResult>>> Engine::BatchGetOrLoad(BatchLoadRe
     if (!one.ok()) {
       co_return std::vector<absl::StatusOr<LoadResult>>(count, one.status());
     }
+    one->ahead = request.ahead;
     resolved.push_back(*one);
   }
   std::vector<Found> found =
@@ -98,11 +99,16 @@ Task<EngineWarmed> Engine::WarmKeys(std::string_view name_space,
   BatchLoadRequest load;
   load.name_space = name_space;
   load.type = type;
+  load.ahead = true;
   std::vector<std::string_view> others;
+  std::vector<Resolved> others_resolved;
   for (const std::string& key : *keys) {
     const absl::StatusOr<Resolved> resolved = ResolveForRead({name_space, key, type});
     const bool known = resolved.ok() && LoaderOf(*resolved->type) != nullptr;
-    (known ? load.keys : others).push_back(key);
+    if (resolved.ok() && !known) others_resolved.push_back(*resolved);
+    if (resolved.ok()) (known ? load.keys : others).push_back(key);
+    if (!resolved.ok()) ++warmed.failed;
+    if (!resolved.ok()) warmed.error = resolved.status();
   }
   const auto results = co_await BatchGetOrLoad(std::move(load));
   for (const absl::StatusOr<LoadResult>& result : results) {
@@ -115,12 +121,12 @@ Task<EngineWarmed> Engine::WarmKeys(std::string_view name_space,
     }
   }
   if (others.empty()) co_return warmed;
-  const absl::StatusOr<std::vector<ReadResult>> reads =
-      co_await BatchGet(name_space, others, type, /*want_value=*/false);
-  for (size_t i = 0; i < others.size(); ++i) {
-    const bool there = reads.ok() && (*reads)[i].entry.has_value();
-    ++(there ? warmed.loaded : warmed.failed);
-    if (!reads.ok()) warmed.error = reads.status();
+  const std::vector<Found> found = co_await FindMany(
+      name_space, std::move(others), std::move(others_resolved), /*want_value=*/false);
+  for (const Found& one : found) {
+    ++(one.present ? warmed.loaded : warmed.failed);
+    if (!one.present && one.why == MissReason::kTierFailed)
+      warmed.error = TierAway(absl::UnavailableError("it could not be read"));
   }
   co_return warmed;
 }

@@ -293,8 +293,11 @@ Task<absl::StatusOr<Explanation>> Engine::Explain(KeyRequest request, uint64_t v
     input.value_bytes = found.entry.value_bytes();
   }
   if (value_bytes > 0) input.value_bytes = value_bytes;
-  if (const ChangeLearner* const learner = learner_of_[match.type->id].get(); learner != nullptr)
-    input.learned = learner->Factor(learner_hash_(full_key.view()));
+  if (const ChangeLearner* const learner = learner_of_[match.type->id].get(); learner != nullptr) {
+    const std::optional<double> own = learner->OwnFactor(learner_hash_(full_key.view()));
+    input.learned_of_key = own.has_value();
+    input.learned = own.value_or(learner->MeanFactor());
+  }
   explanation.ttl = ExplainTtl(match.type->ttl, input);
   if (found.present) explanation.entry = std::move(found.entry);
   explanation.miss = found.why;

@@ -239,6 +239,8 @@ class Engine {
   struct Resolved {
     const TypePolicy* type;
     std::optional<uint16_t> name_space;
+    // No caller reads: it counts as neither hit nor miss.
+    bool ahead = false;
   };
   // What a lookup found: a value, a negative entry, or nothing.
   struct Found {

@@ -73,6 +73,7 @@ void Engine::CountHit(const FullKey& full_key, const Entry& entry) {
 }
 
 void Engine::CountMiss(const FullKey& full_key, const Resolved& resolved) {
+  if (resolved.ahead) return;
   usage_.Count(Usage::kMisses, resolved.type->id, resolved.name_space);
   const uint32_t weight = hot_keys_.Sampled();
   if (weight == 0) return;
@@ -157,6 +158,11 @@ Engine::Found Engine::ForReader(Found found, MonoNanos now) const {
 ReadResult Engine::Counted(const FullKey& full_key, Found found, const Resolved& resolved,
                            MonoNanos now) {
   ReadResult result;
+  if (found.live() && resolved.ahead) {
+    if (RefreshIsDue(found.entry, now)) RefreshBehind(full_key.view(), found.entry, now);
+    result.entry = std::move(found.entry);
+    return result;
+  }
   if (found.live()) {
     CountHit(full_key, found.entry);
     result.stale = now >= found.entry.fresh_until;
@@ -174,7 +180,7 @@ ReadResult Engine::Counted(const FullKey& full_key, Found found, const Resolved&
   }
   CountMiss(full_key, resolved);
   result.miss = found.present ? MissReason::kNegative : found.why;
-  if (!found.present) return result;
+  if (!found.present || resolved.ahead) return result;
   usage_.Count(Usage::kNegativeHits, resolved.type->id, resolved.name_space);
   result.miss_remaining = absl::Nanoseconds(std::max<MonoNanos>(found.entry.fresh_until - now, 0));
   return result;

@@ -105,6 +105,8 @@ struct BatchLoadRequest {
   Cancellation* cancellation = nullptr;
   std::string_view trace_parent = {};
   std::string_view trace_state = {};
+  // Nobody reads: it counts as neither hits nor misses.
+  bool ahead = false;
 };
 
 struct GrantedLease {

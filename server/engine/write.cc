@@ -154,6 +154,8 @@ Task<absl::StatusOr<InvalidateResult>> Engine::InvalidateKeys(InvalidateRequest 
       if (Peek(full_key, options_.clock->Mono()).present) ++result.entries;
       continue;
     }
+    // Why it is removed is that the origin has another value, which may be its first.
+    filters_->Note(*resolved.type, full_key.view());
     removing.full_keys.emplace_back(full_key.view());
     removing.types.push_back(resolved.type);
     usage_.Count(Usage::kRemovals, resolved.type->id, resolved.name_space);

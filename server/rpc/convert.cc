@@ -174,7 +174,7 @@ void FillHit(Entry&& entry, v1::Tier tier, MonoNanos now, bool metadata_only, Ca
 
 void FillMiss(const ReadResult& read, v1::Miss* miss) {
   miss->set_reason(ToProto(read.miss));
-  if (read.miss == MissReason::kNegative)
+  if (read.miss == MissReason::kNegative && read.miss_remaining > absl::ZeroDuration())
     ToProto(read.miss_remaining, miss->mutable_remaining_ttl());
 }
 
