@@ -278,7 +278,7 @@ absl::Duration Engine::SetExpiry(EntryFields* fields, const TypePolicy& type, Tt
 Task<absl::StatusOr<Explanation>> Engine::Explain(KeyRequest request, uint64_t value_bytes) {
   CO_ASSIGN_OR_RETURN(const TypeMatch match, options_.types->Resolve(request.key, request.type));
   const FullKey full_key(request.name_space, request.key);
-  Found found = Peek(full_key, options_.clock->Mono());
+  Found found = Peek(full_key.view());
 
   Explanation explanation;
   explanation.match = match;

@@ -279,7 +279,7 @@ class Engine {
   // read.cc: lookups.
   // `again`: this request has looked for the key before and was counted then.
   Found Find(const FullKey& full_key, MonoNanos now, bool want_value, bool again);
-  Found Peek(const FullKey& full_key, MonoNanos now) const;
+  Found Peek(std::string_view full_key) const;
   bool Trusts(const FullKey& full_key, const Found& found, MonoNanos now) const {
     return !found.present || coherence_.Trusts(full_key.view(), found.entry, now);
   }
@@ -422,7 +422,6 @@ class Engine {
   Task<bool> SettleFirst(std::string full_key);
   // The tier's condition failed: what memory has of the key is not what the fleet has.
   void DropRefuted(std::string_view full_key, const TierChange& change, Version most);
-  Found PeekAt(std::string_view full_key) const;
   Task<absl::StatusOr<Stored>> StoreWithoutTier(Storing storing, absl::Status why);
   // Stores in memory under a new version, which it leaves in `fields`; again under a newer one
   // where versions ran past it. The lower tier, where the type has it, then knows that the write of

@@ -248,7 +248,7 @@ Task<absl::StatusOr<WriteResult>> Engine::Fulfil(const WriteRequest* request,
   const std::string_view token = request->lease_token;
   ArmedLease lease;
   if (!leases_.Find(full_key->view(), token, &lease)) {
-    const Found found = Peek(*full_key, options_.clock->Mono());
+    const Found found = Peek(full_key->view());
     written.version = found.present ? found.entry.version : kNoVersion;
     co_return written;
   }

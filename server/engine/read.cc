@@ -40,9 +40,9 @@ Engine::Found Engine::Find(const FullKey& full_key, MonoNanos now, bool want_val
   return found;
 }
 
-Engine::Found Engine::Peek(const FullKey& full_key, MonoNanos now) const {
+Engine::Found Engine::Peek(std::string_view full_key) const {
   Found found;
-  found.present = memory_->Peek(full_key.view(), now, &found.entry, &found.why);
+  found.present = memory_->Peek(full_key, options_.clock->Mono(), &found.entry, &found.why);
   return found;
 }
 

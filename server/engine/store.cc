@@ -184,7 +184,7 @@ Task<absl::StatusOr<Engine::Stored>> Engine::StoreIfShared(Storing storing) {
   }
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
     const uint64_t round = coherence_.round();
-    const Found held = PeekAt(fields.full_key);
+    const Found held = Peek(fields.full_key);
     fields.version = versions_.Next();
     lower_.Begin(fields.full_key, fields.version);
     std::vector<TierPut> puts;
@@ -230,16 +230,10 @@ Task<bool> Engine::SettleFirst(std::string full_key) {
 // or what the fleet has of that version is a tombstone. Above `most` it is a change that came
 // since.
 void Engine::DropRefuted(std::string_view full_key, const TierChange& change, Version most) {
-  const Found held = PeekAt(full_key);
+  const Found held = Peek(full_key);
   if (!held.present || held.entry.version > most) return;
   if (held.entry.version != change.current || !change.existed)
     DropOlder(full_key, held.entry.version, LeaseTable::Change::kRemoved);
-}
-
-Engine::Found Engine::PeekAt(std::string_view full_key) const {
-  Found found;
-  found.present = memory_->Peek(full_key, options_.clock->Mono(), &found.entry, &found.why);
-  return found;
 }
 
 // An entry that gets other times stays the entry that it is. With a version of its own it would
@@ -345,9 +339,7 @@ void Engine::FollowBelow(Storing* storing, uint64_t round) {
 Task<absl::StatusOr<Engine::Stored>> Engine::StoreIfAlone(Storing storing) {
   const Expect expect = storing.expect;
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
-    Found found;
-    found.present =
-        memory_->Peek(storing.fields.full_key, options_.clock->Mono(), &found.entry, &found.why);
+    Found found = Peek(storing.fields.full_key);
     if (!found.present) {
       std::vector<std::string> keys(1, std::string(storing.fields.full_key));
       std::vector<const TypePolicy*> types(1, storing.type);

@@ -151,7 +151,7 @@ Task<absl::StatusOr<InvalidateResult>> Engine::InvalidateKeys(InvalidateRequest 
     CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead({request.name_space, key, ""}));
     const FullKey full_key(request.name_space, key);
     if (request.dry_run) {
-      if (Peek(full_key, options_.clock->Mono()).present) ++result.entries;
+      if (Peek(full_key.view()).present) ++result.entries;
       continue;
     }
     // Why it is removed is that the origin has another value, which may be its first.

@@ -1,0 +1,160 @@
+// Filters of types with an origin: what they answer, and when they must not.
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "tests/engine/engine_fixture.h"
+#include "tests/engine/fake_origin.h"
+
+namespace larder {
+namespace {
+
+class FilterTest : public EngineFixture {
+ protected:
+  // Once: what an engine has begun outlives no other.
+  void Begin(FilterPolicy filter) {
+    filter.bloom = true;
+    TypePolicy type = Type("user", "user:{id}", absl::Minutes(5));
+    type.origin = "shop";
+    type.filter = filter;
+    type.ttl.absent = absl::Milliseconds(1);
+    Engine::Options options;
+    OriginLink link;
+    link.name = "shop";
+    link.origin = &origin_;
+    options.origins = {link};
+    std::vector<TypePolicy> types;
+    types.push_back(std::move(type));
+    for (int i = 0; i < 100; ++i) origin_.values["user:" + std::to_string(i)] = {"v"};
+    Make(options, std::move(types));
+    engine_->Start();
+  }
+  std::string Loaded(const std::string& key) {
+    const auto loading = Load(key);
+    executor_.Advance(absl::Milliseconds(5));
+    return loading->Value();
+  }
+  KeyFilterStats Stats() const {
+    for (const UsageRow& row : engine_->Stats().types) {
+      if (row.name == "user") return row.filter;
+    }
+    return {};
+  }
+  uint64_t Count(Usage what) const {
+    return engine_->Stats().total.counts[static_cast<size_t>(what)];
+  }
+
+  FakeOrigin origin_{&executor_};
+};
+
+TEST_F(FilterTest, AnswersForKeysThatTheOriginDoesNotHave) {
+  Begin({});
+  executor_.Advance(absl::Seconds(1));
+  EXPECT_TRUE(Stats().ready);
+  EXPECT_EQ(Stats().keys, 100u);
+  const auto absent = Load("user:nobody");
+  executor_.RunReady();
+  ASSERT_EQ(absent->Value(), "(miss)");
+  EXPECT_EQ((*absent->result)->read.miss, MissReason::kNegative);
+  EXPECT_EQ(origin_.loads, 0);
+  EXPECT_EQ(Loaded("user:7"), "v");
+  EXPECT_EQ(origin_.loads, 1);
+  EXPECT_EQ(Count(Usage::kFiltered), 1u);
+}
+
+TEST_F(FilterTest, UntilItIsBuiltTheOriginIsAsked) {
+  Begin({});
+  origin_.takes = absl::Seconds(1);
+  const auto early = Load("user:nobody");
+  executor_.Advance(absl::Seconds(1.5));
+  EXPECT_EQ(early->Value(), "(miss)");
+  EXPECT_EQ(origin_.loads, 1);
+}
+
+TEST_F(FilterTest, KnowsWhatIsStoredWhileItIsBuiltAndAfterwards) {
+  Begin({});
+  origin_.takes = absl::Milliseconds(100);
+  executor_.Advance(absl::Milliseconds(50));
+  Set("user:during", "v");
+  executor_.Advance(absl::Seconds(1));
+  Set("user:after", "v");
+  std::vector<std::string_view> announced = {"user:announced"};
+  ASSERT_TRUE(Now(engine_->InvalidateKeys({"", announced})).ok());
+  ASSERT_TRUE(Now(engine_->BatchDelete("", {"user:during", "user:after"}, "")).ok());
+  origin_.takes = absl::ZeroDuration();
+  for (const char* key : {"user:during", "user:after", "user:announced"}) {
+    origin_.values[key] = {"there"};
+    EXPECT_EQ(Loaded(key), "there");
+  }
+}
+
+TEST_F(FilterTest, IsBuiltAgainAndLearnsWhatCameBehindItsBack) {
+  FilterPolicy filter;
+  filter.rebuild = absl::Minutes(10);
+  Begin(filter);
+  executor_.Advance(absl::Seconds(1));
+  origin_.values["user:new"] = {"v"};
+  EXPECT_EQ(Loaded("user:new"), "(miss)");
+  executor_.Advance(absl::Minutes(11));
+  EXPECT_EQ(Loaded("user:new"), "v");
+  EXPECT_GE(Stats().builds, 2u);
+}
+
+TEST_F(FilterTest, StopsAnsweringWhenItCannotBeBuiltForTooLong) {
+  FilterPolicy filter;
+  filter.rebuild = absl::Minutes(10);
+  Begin(filter);
+  executor_.Advance(absl::Seconds(1));
+  origin_.failure = absl::UnavailableError("away");
+  executor_.Advance(absl::Minutes(20));
+  EXPECT_TRUE(Stats().ready);
+  executor_.Advance(absl::Minutes(11));
+  EXPECT_FALSE(Stats().ready);
+  EXPECT_GT(Stats().builds_failed, 0u);
+  EXPECT_EQ(Loaded("user:nobody"), "ORIGIN_UNAVAILABLE");
+}
+
+TEST_F(FilterTest, WithMoreKeysThanItMayHoldItAnswersNothing) {
+  FilterPolicy filter;
+  filter.keys_max = 50;
+  Begin(filter);
+  executor_.Advance(absl::Seconds(1));
+  EXPECT_FALSE(Stats().ready);
+  EXPECT_EQ(Loaded("user:nobody"), "(miss)");
+  EXPECT_EQ(origin_.loads, 1);
+}
+
+TEST_F(FilterTest, CountsTheLoadsThatItLetThroughInVain) {
+  FilterPolicy filter;
+  filter.error = 0.3;
+  for (int i = 0; i < 20'000; ++i) origin_.values["user:m" + std::to_string(i)] = {"v"};
+  Begin(filter);
+  executor_.Advance(absl::Seconds(1));
+  for (int i = 0; i < 1000; ++i) Load("user:none" + std::to_string(i));
+  executor_.Advance(absl::Seconds(1));
+  EXPECT_EQ(Count(Usage::kFiltered) + Count(Usage::kFilterFalse), 1000u);
+  EXPECT_GT(Count(Usage::kFilterFalse), 50u);
+  EXPECT_LT(Count(Usage::kFilterFalse), 350u);
+}
+
+TEST_F(FilterTest, EachNamespaceHasItsOwn) {
+  Begin({});
+  executor_.Advance(absl::Seconds(1));
+  LoadRequest request;
+  request.key = {"tenant", "user:7", ""};
+  const auto load = [&] {
+    std::string value;
+    Spawn(engine_->GetOrLoad(request), [&](const absl::StatusOr<LoadResult>& result) {
+      value = result.ok() && result->read.entry ? std::string(result->read.entry->stored()) : "";
+    });
+    executor_.Advance(absl::Seconds(1));
+    return value;
+  };
+  EXPECT_EQ(load(), "v");
+  EXPECT_EQ(Stats().builds, 2u);
+}
+
+}  // namespace
+}  // namespace larder
