@@ -41,6 +41,12 @@ Version VersionClock::Next() {
   return next << kNodeIdBits | node_id_;
 }
 
+Version VersionClock::OfLoad(Version seen) const {
+  const uint64_t now = TicksAt(clock_->Now());
+  const uint64_t before = now == 0 ? 0 : now - 1;
+  return std::max(before, (seen >> kNodeIdBits) + 1) << kNodeIdBits | node_id_;
+}
+
 void VersionClock::Observe(Version version) {
   const uint64_t seen = version >> kNodeIdBits;
   uint64_t last = last_.load(std::memory_order_relaxed);

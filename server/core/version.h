@@ -2,8 +2,8 @@
 //
 //   | 42 bits: milliseconds since 1970 | 12 bits: counter | 10 bits: node id |
 //
-// Two versions of one VersionClock are never equal, and two nodes with different ids never make the
-// same one. Versions keep growing when the wall clock goes back, and grow past every version that
+// Two versions that Next made are never equal, and two nodes with different ids never make the same
+// one. Versions keep growing when the wall clock goes back, and grow past every version that
 // was Observed.
 
 #ifndef LARDER_CORE_VERSION_H_
@@ -41,6 +41,12 @@ class VersionClock {
 
   // A version above all that this clock made or observed.
   Version Next();
+
+  // A version for what a load brings that begins now: above `seen`, the newest that is known of its
+  // key, and otherwise below all changes of this very millisecond, on whichever node, since nobody
+  // can tell any more which of the two came first. Not above what this clock has made; two loads
+  // may get the same one.
+  Version OfLoad(Version seen) const;
 
   // Takes note of a version made elsewhere.
   void Observe(Version version);

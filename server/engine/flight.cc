@@ -278,6 +278,7 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
   lease.round = coherence_.round();
   flights_.OnLook(*full_key);
   Found held = Find(key, lease.since, /*want_value=*/true, /*again=*/true);
+  Version seen = held.present ? held.entry.version : kNoVersion;
   if (!Trusts(key, held, lease.since)) held = Found();
   if (!IsCurrent(held, lease.since) && below) {
     std::vector<std::string> keys(1, *full_key);
@@ -301,7 +302,8 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
   // What was near its end and was kept under our ticket has ended it.
   if (!memory_->HasFill(*full_key, lease.ticket)) lease.ticket = memory_->BeginFill(*full_key);
 
-  lease.version = versions_.Next();
+  if (held.present) seen = std::max(seen, held.entry.version);
+  lease.version = versions_.OfLoad(std::max(seen, lease.seen_below));
   usage_.Count(Usage::kLoads, type->id, namespaces_.Find(call->name_space));
   OriginLoad::Item item{std::string(key.key()), held.live() ? held.entry.validator : ""};
   const bool conditional = !item.validator.empty();

@@ -202,7 +202,9 @@ Task<absl::StatusOr<std::optional<LoadResult>>> Engine::TakeLease(const FullKey*
     there = co_await FindOneBelow(full_key, resolved.type, /*want_value=*/true);
     below.seen_below = there.seen_below;
   }
-  lease.version = versions_.Next();
+  const Found held = Peek(full_key->view());
+  const Version seen = held.present ? held.entry.version : kNoVersion;
+  lease.version = versions_.OfLoad(std::max(seen, below.seen_below));
   lease.since = since;
   lease.round = round;
   lease.seen_below = below.seen_below;

@@ -76,5 +76,26 @@ TEST(VersionTest, ThreadsNeverGetTheSameVersion) {
   EXPECT_EQ(std::adjacent_find(all.begin(), all.end()), all.end());
 }
 
+TEST(VersionTest, ALoadIsOlderThanTheChangesOfItsMillisecondOnAnyNode) {
+  ManualClock clock;
+  VersionClock loads(&clock, 9), changes(&clock, 0);
+  clock.Advance(absl::Milliseconds(7));
+  const Version before = changes.Next();
+  clock.Advance(absl::Milliseconds(1));
+  const Version load = loads.OfLoad(kNoVersion);
+  EXPECT_LT(load, changes.Next());
+  EXPECT_GT(load, before);
+  EXPECT_LE(absl::FromUnixMillis(0) + absl::Milliseconds(VersionMs(load)), clock.Now());
+}
+
+TEST(VersionTest, ALoadIsNewerThanWhatIsKnownOfItsKey) {
+  ManualClock clock;
+  VersionClock loads(&clock, 9);
+  const Version ahead = VersionAt(clock.Now() + absl::Seconds(3)) | 5;
+  EXPECT_GT(loads.OfLoad(ahead), ahead);
+  const Version own = loads.Next();
+  EXPECT_GT(loads.OfLoad(own), own);
+}
+
 }  // namespace
 }  // namespace larder

@@ -223,9 +223,9 @@ TEST_F(BadInputTest, MalformedMessagesAndUnknownMethods) {
 }
 
 TEST_F(BadInputTest, MethodsOfLaterVersionsSaySo) {
-  for (const char* method :
-       {"/larder.v1.Cache/Watch", "/larder.v1.Cache/BatchGetOrLoad", "/larder.v1.Admin/Warm",
-        "/larder.v1.Admin/FlushJournal", "/larder.v1.Admin/Drain"}) {
+  for (const char* method : {"/larder.v1.Cache/Watch", "/larder.v1.Admin/ReloadConfig",
+                             "/larder.v1.Admin/ListDeadLetters", "/larder.v1.Admin/FlushJournal",
+                             "/larder.v1.Admin/Drain"}) {
     const auto context = Within(5);
     const grpc::Status status = SendRaw(method, "", context.get());
     EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED) << method;

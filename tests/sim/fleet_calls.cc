@@ -139,7 +139,7 @@ void FleetWorld::Saw(const NodePtr& node, size_t key, Reading reading, std::stri
     slack += kStaleMost;
     if (KindOf(key) != Kind::kOwned) Fail("a value was served stale that must not be", -1);
   }
-  if (why.empty() && KindOf(key) != Kind::kSliding &&
+  if (why.empty() && KindOf(key) != Kind::kSliding && touching_[key] == 0 &&
       !history_.MayBeFresh(key, number, reading.began_at, slack))
     why = "its time to live was over";
   if (!why.empty())
@@ -326,9 +326,12 @@ void FleetWorld::Touch(const NodePtr& node, size_t key) {
   for (const Change& change : history_.changes(key))
     history_.ExtendFresh(key, change.number, until);
   Call(node, node->replica->engine->Touch({{"", kKeyNames[key], ""}, ttl, TouchMode::kSet}),
-       [this, key](const absl::StatusOr<TouchResult>&) {
+       [this, key, ttl](const absl::StatusOr<TouchResult>&) {
          Stir(key);
          --touching_[key];
+         // Its time began when the value had been found.
+         for (const Change& change : history_.changes(key))
+           history_.ExtendFresh(key, change.number, MonoAfter(now(), ttl));
        });
 }
 
