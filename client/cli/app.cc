@@ -29,7 +29,9 @@ void AddGlobalFlags(CLI::App* app, Session* session, std::optional<absl::Duratio
 
 ExitCode RunChosen(Session* session) {
   if (!session->offline) {
-    ClientOptions options(session->server, session->deadline);
+    // A deadline for what goes on may be longer than any other call's.
+    ClientOptions options(session->server,
+                          session->goes_on ? Session().deadline : session->deadline);
     options.ns = session->ns;
     options.user_agent = "larder-cli/" LARDER_VERSION;
     absl::StatusOr<std::unique_ptr<Client>> client = Connect(options);
@@ -51,7 +53,7 @@ int RunApp(int argc, char** argv) {
   AddGlobalFlags(&app, &session, &deadline);
   for (const auto add :
        {AddGet, AddSet, AddDelete, AddInvalidate, AddLoad, AddRelease, AddTouch, AddIncrement,
-        AddStats, AddHotKeys, AddExplain, AddPing, AddInfo, AddCompletion}) {
+        AddWarm, AddStats, AddHotKeys, AddExplain, AddPing, AddInfo, AddCompletion}) {
     add(&app, &session);
   }
   try {
@@ -60,6 +62,7 @@ int RunApp(int argc, char** argv) {
     // CLI11 prints help or the mistake; its exit codes are its own, ours are documented.
     return app.exit(error) == 0 ? kOk : kUsage;
   }
+  session.given_deadline = deadline;
   session.deadline = deadline.value_or(session.deadline);
   return RunChosen(&session);
 }

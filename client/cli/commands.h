@@ -23,6 +23,7 @@ void AddHotKeys(CLI::App* app, Session* session);
 void AddExplain(CLI::App* app, Session* session);
 void AddPing(CLI::App* app, Session* session);
 void AddInfo(CLI::App* app, Session* session);
+void AddWarm(CLI::App* app, Session* session);
 void AddCompletion(CLI::App* app, Session* session);
 
 }  // namespace larder::cli

@@ -12,14 +12,15 @@ namespace larder::cli {
 
 enum ExitCode : int {
   kOk = 0,
-  kError = 1,         // anything that has no code of its own
-  kUsage = 2,         // a wrong command line, or INVALID_ARGUMENT
-  kMiss = 3,          // no value, or not stored
-  kDenied = 4,        // PERMISSION_DENIED, UNAUTHENTICATED
-  kUnavailable = 5,   // UNAVAILABLE, DEADLINE_EXCEEDED, or the server does not serve
-  kExhausted = 6,     // RESOURCE_EXHAUSTED
-  kUnsupported = 7,   // UNIMPLEMENTED
-  kLoaderFailed = 8,  // the command of `load --exec` failed
+  kError = 1,          // anything that has no code of its own
+  kUsage = 2,          // a wrong command line, or INVALID_ARGUMENT
+  kMiss = 3,           // no value, or not stored
+  kDenied = 4,         // PERMISSION_DENIED, UNAUTHENTICATED
+  kUnavailable = 5,    // UNAVAILABLE, DEADLINE_EXCEEDED, or the server does not serve
+  kExhausted = 6,      // RESOURCE_EXHAUSTED
+  kUnsupported = 7,    // UNIMPLEMENTED
+  kLoaderFailed = 8,   // the command of `load --exec` failed
+  kInterrupted = 130,  // `warm` was ended by Ctrl-C; what shells say of it, too
 };
 
 inline constexpr std::string_view kExitCodeHelp =
@@ -27,7 +28,7 @@ inline constexpr std::string_view kExitCodeHelp =
     "denied;\n"
     "5 unavailable, not serving or deadline over; 6 a limit of the server; 7 not in the server's "
     "version;\n"
-    "8 the loader of load --exec failed.";
+    "8 the loader of load --exec failed; 130 warm was ended by Ctrl-C.";
 
 ExitCode CodeFor(const absl::Status& status);
 

@@ -1,6 +1,6 @@
 // `load` with --exec is a whole GetOrLoad in the shell: however many of them run for one key,
 // wherever, the command runs once. Without --exec it only asks, and prints a lease for a script to
-// fulfil by itself.
+// fulfil by itself. Several keys go in one call, and their outcomes come in a table.
 
 #include <fmt/format.h>
 #include <sys/wait.h>
@@ -11,9 +11,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/commands.h"
+#include "larder/error.h"
 
 namespace larder::cli {
 namespace {
@@ -23,16 +25,24 @@ namespace {
 constexpr int kLoaderSaysAbsent = 3;
 
 struct Flags {
-  std::string key;
+  std::vector<std::string> keys;
   std::string exec;
   std::optional<absl::Duration> ttl;
   std::vector<std::string> tags;
   LoadOptions options;
 };
 
+void AddLease(const Lease& lease, Json* answer) {
+  Json object;
+  object.Field("token", HexOfToken(lease.token));
+  object.Field("ttl_seconds", lease.ttl);
+  answer->Field("hit", false);
+  answer->Object("lease", object);
+}
+
 // Runs the command in a shell; its stdout is the value.
-absl::StatusOr<Loaded> RunLoader(const Flags& flags) {
-  setenv("LARDER_KEY", flags.key.c_str(), 1);
+absl::StatusOr<Loaded> RunLoader(const Flags& flags, const std::string& key) {
+  setenv("LARDER_KEY", key.c_str(), 1);
   std::FILE* const pipe = popen(flags.exec.c_str(), "r");
   if (pipe == nullptr)
     return absl::InternalError(absl::StrCat("cannot start the loader: ", std::strerror(errno)));
@@ -53,12 +63,12 @@ absl::StatusOr<Loaded> RunLoader(const Flags& flags) {
 ExitCode RunWithLoader(Session* session, const Flags& flags) {
   bool loader_failed = false;
   const auto loader = [&](const LoadCall&) {
-    absl::StatusOr<Loaded> loaded = RunLoader(flags);
+    absl::StatusOr<Loaded> loaded = RunLoader(flags, flags.keys[0]);
     loader_failed = !loaded.ok();
     return loaded;
   };
   const absl::StatusOr<LoadResult> result =
-      session->client->GetOrLoad(flags.key, loader, flags.options);
+      session->client->GetOrLoad(flags.keys[0], loader, flags.options);
   if (!result.ok()) {
     const ExitCode code = session->Fail(result.status());
     return loader_failed ? kLoaderFailed : code;
@@ -77,18 +87,15 @@ ExitCode RunWithLoader(Session* session, const Flags& flags) {
 }
 
 ExitCode RunWithoutLoader(Session* session, const Flags& flags) {
-  const absl::StatusOr<LeaseResult> result = session->client->GetOrLease(flags.key, flags.options);
+  const absl::StatusOr<LeaseResult> result =
+      session->client->GetOrLease(flags.keys[0], flags.options);
   if (!result.ok()) return session->Fail(result.status());
   if (result->hit()) return session->ReportEntry(*result->entry, nullptr);
   if (!result->lease.has_value()) return session->ReportMiss(result->miss);
   const std::string token = HexOfToken(result->lease->token);
   if (session->json) {
-    Json lease;
-    lease.Field("token", token);
-    lease.Field("ttl_seconds", result->lease->ttl);
     Json answer;
-    answer.Field("hit", false);
-    answer.Object("lease", lease);
+    AddLease(*result->lease, &answer);
     session->out.Print(answer);
   } else {
     const std::string text = fmt::format("lease: {}, for {}", token, Shown(result->lease->ttl));
@@ -101,17 +108,172 @@ ExitCode RunWithoutLoader(Session* session, const Flags& flags) {
   return kMiss;
 }
 
+// The outcome of one key of several, with or without --exec.
+struct Outcome {
+  std::string key;
+  absl::Status error;  // then nothing else says anything
+  LoadResult result;
+  std::optional<Lease> lease;
+};
+
+// What a table's cell can hold of a value.
+std::string Cell(const std::string& value) {
+  constexpr size_t kMost = 60;
+  std::string cell;
+  for (const char c : Shown(value))
+    cell += c == '\n' ? "\\n" : c == '\t' ? "\\t" : std::string(1, c);
+  if (cell.size() <= kMost) return cell;
+  size_t end = kMost;
+  while (end > 0 && (static_cast<unsigned char>(cell[end]) & 0xC0) == 0x80) --end;
+  return cell.substr(0, end) + "...";
+}
+
+std::string OutcomeInWords(const Outcome& outcome) {
+  const LoadResult& result = outcome.result;
+  if (!outcome.error.ok()) {
+    const std::string reason = ErrorReason(outcome.error);
+    return absl::StrCat(
+        "error: ", reason.empty() ? absl::StatusCodeToString(outcome.error.code()) : reason, ": ",
+        Shown(std::string(outcome.error.message())));
+  }
+  if (outcome.lease.has_value()) {
+    return fmt::format("lease: {}, for {}", HexOfToken(outcome.lease->token),
+                       Shown(outcome.lease->ttl));
+  }
+  std::string words = result.loaded ? "loaded" : result.hit() ? "hit" : "miss";
+  if (!result.hit()) words += fmt::format(": {}", Name(result.miss.reason));
+  if (result.hit() && result.entry->stale) words += " (stale)";
+  if (result.not_stored != NotStoredReason::kUnspecified)
+    words += fmt::format(", not stored: {}", Name(result.not_stored));
+  return words;
+}
+
+void PrintOutcomes(const std::vector<Outcome>& outcomes, Output* out) {
+  std::vector<Row> rows;
+  for (const Outcome& outcome : outcomes) {
+    Row row = {Shown(outcome.key), OutcomeInWords(outcome)};
+    if (outcome.error.ok() && outcome.result.hit()) {
+      const Entry& entry = *outcome.result.entry;
+      row.insert(row.end(),
+                 {std::string(Name(entry.tier)), Shown(entry.age), Shown(entry.remaining_ttl),
+                  absl::StrCat(entry.value_bytes), Cell(entry.value)});
+    } else {
+      row.resize(7, "-");
+    }
+    rows.push_back(std::move(row));
+  }
+  out->Table({"KEY", "OUTCOME", "TIER", ">AGE", ">TTL LEFT", ">BYTES", "VALUE"}, rows);
+}
+
+Json OutcomesJson(const std::vector<Outcome>& outcomes, bool with_loader) {
+  Json answer;
+  answer.Array("results", outcomes, [with_loader](const Outcome& outcome, Json* item) {
+    item->Field("key", outcome.key);
+    const LoadResult& result = outcome.result;
+    if (!outcome.error.ok()) {
+      Json error;
+      error.Field("code", absl::StatusCodeToString(outcome.error.code()));
+      error.Field("reason", ErrorReason(outcome.error));
+      error.Field("message", std::string(outcome.error.message()));
+      item->Field("hit", false);
+      item->Object("error", error);
+    } else if (outcome.lease.has_value()) {
+      AddLease(*outcome.lease, item);
+    } else if (result.hit()) {
+      AddEntry(*result.entry, item);
+    } else {
+      AddMiss(result.miss, item);
+    }
+    if (!with_loader || !outcome.error.ok()) return;
+    item->Field("loaded", result.loaded);
+    item->Field("stored", result.stored);
+  });
+  return answer;
+}
+
+absl::StatusOr<std::vector<Outcome>> LookUpAll(Session* session, const Flags& flags) {
+  absl::StatusOr<BatchLeaseResult> results =
+      session->client->BatchGetOrLease(flags.keys, flags.options);
+  if (!results.ok()) return results.status();
+  std::vector<Outcome> outcomes;
+  for (size_t i = 0; i < flags.keys.size(); ++i) {
+    absl::StatusOr<LeaseResult>& result = (*results)[i];
+    Outcome& outcome = outcomes.emplace_back();
+    outcome.key = flags.keys[i];
+    outcome.error = result.status();
+    if (!result.ok()) continue;
+    outcome.result.entry = std::move(result->entry);
+    outcome.result.miss = result->miss;
+    outcome.lease = std::move(result->lease);
+  }
+  return outcomes;
+}
+
+absl::StatusOr<std::vector<Outcome>> LoadAll(Session* session, const Flags& flags,
+                                             std::set<std::string>* failed) {
+  const auto loader = [&](const std::vector<LoadCall>& calls) {
+    std::vector<absl::StatusOr<Loaded>> loaded;
+    for (const LoadCall& call : calls) {
+      loaded.push_back(RunLoader(flags, call.key));
+      if (!loaded.back().ok()) failed->insert(call.key);
+    }
+    return loaded;
+  };
+  absl::StatusOr<BatchLoadResult> results =
+      session->client->BatchGetOrLoad(flags.keys, loader, flags.options);
+  if (!results.ok()) return results.status();
+  std::vector<Outcome> outcomes;
+  for (size_t i = 0; i < flags.keys.size(); ++i) {
+    absl::StatusOr<LoadResult>& result = (*results)[i];
+    Outcome& outcome = outcomes.emplace_back();
+    outcome.key = flags.keys[i];
+    outcome.error = result.status();
+    if (result.ok()) outcome.result = *std::move(result);
+  }
+  return outcomes;
+}
+
+ExitCode RunBatch(Session* session, const Flags& flags) {
+  std::set<std::string> failed;
+  const bool with_loader = !flags.exec.empty();
+  const absl::StatusOr<std::vector<Outcome>> outcomes =
+      with_loader ? LoadAll(session, flags, &failed) : LookUpAll(session, flags);
+  if (!outcomes.ok()) return session->Fail(outcomes.status());
+  if (session->json) {
+    session->out.Print(OutcomesJson(*outcomes, with_loader));
+  } else {
+    PrintOutcomes(*outcomes, &session->out);
+  }
+  ExitCode code = kOk;
+  absl::Status warning;
+  for (const Outcome& outcome : *outcomes) {
+    warning.Update(outcome.result.cache_status);
+    // The first error counts; it weighs more than any number of misses.
+    if (code != kOk && code != kMiss) continue;
+    if (!outcome.error.ok()) {
+      code = failed.count(outcome.key) > 0 ? kLoaderFailed : CodeFor(outcome.error);
+    } else if (!outcome.result.hit()) {
+      code = kMiss;
+    }
+  }
+  if (!warning.ok()) Report(warning, session->json);
+  return code;
+}
+
 }  // namespace
 
 void AddLoad(CLI::App* app, Session* session) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command =
-      AddCommand(app, session, "load", "Read a key; on a miss run a loader once for all who ask",
+      AddCommand(app, session, "load", "Read keys; what is missing is loaded once for all who ask",
                  [session, flags] {
+                   if (flags->keys.size() > 1) return RunBatch(session, *flags);
                    return flags->exec.empty() ? RunWithoutLoader(session, *flags)
                                               : RunWithLoader(session, *flags);
                  });
-  AddKey(command, &flags->key);
+  command->add_option("KEYS", flags->keys, "The key, or several; at most 1,000")
+      ->required()
+      ->type_name("");
   CLI::Option* exec =
       command
           ->add_option(

@@ -11,13 +11,29 @@
 
 namespace larder::cli {
 
+void AddEntry(const Entry& entry, Json* answer) {
+  answer->Field("hit", true);
+  answer->Value(entry.value);
+  answer->Version("version", entry.version);
+  answer->Field("value_bytes", entry.value_bytes);
+  answer->Field("age_seconds", entry.age);
+  answer->Field("remaining_ttl_seconds", entry.remaining_ttl);
+  answer->Field("tier", Name(entry.tier));
+  answer->Field("stale", entry.stale);
+  answer->Field("tags", entry.tags);
+}
+
+void AddMiss(const Miss& miss, Json* answer) {
+  answer->Field("hit", false);
+  answer->Field("miss", Name(miss.reason));
+  if (miss.reason == MissReason::kNegative)
+    answer->Field("remaining_ttl_seconds", miss.remaining_ttl);
+}
+
 ExitCode Session::ReportMiss(const Miss& miss) {
   if (json) {
     Json answer;
-    answer.Field("hit", false);
-    answer.Field("miss", Name(miss.reason));
-    if (miss.reason == MissReason::kNegative)
-      answer.Field("remaining_ttl_seconds", miss.remaining_ttl);
+    AddMiss(miss, &answer);
     out.Print(answer);
     return kMiss;
   }
@@ -36,15 +52,7 @@ ExitCode Session::ReportMiss(const Miss& miss) {
 ExitCode Session::ReportEntry(const Entry& entry, const std::function<void(Json*)>& more) {
   if (json) {
     Json answer;
-    answer.Field("hit", true);
-    answer.Value(entry.value);
-    answer.Version("version", entry.version);
-    answer.Field("value_bytes", entry.value_bytes);
-    answer.Field("age_seconds", entry.age);
-    answer.Field("remaining_ttl_seconds", entry.remaining_ttl);
-    answer.Field("tier", Name(entry.tier));
-    answer.Field("stale", entry.stale);
-    answer.Field("tags", entry.tags);
+    AddEntry(entry, &answer);
     if (more) more(&answer);
     out.Print(answer);
   } else if (raw()) {

@@ -22,6 +22,8 @@ struct Session {
   std::string server = "127.0.0.1:50051";
   std::string ns;
   absl::Duration deadline = absl::Seconds(5);
+  // What the flag said, if it was there.
+  std::optional<absl::Duration> given_deadline;
   bool json = false;
   Output out;
   std::unique_ptr<Client> client;
@@ -29,6 +31,8 @@ struct Session {
   // unless `offline`.
   std::function<ExitCode()> run;
   bool offline = false;
+  // The command goes on for as long as it takes: only a deadline that was given ends it.
+  bool goes_on = false;
 
   // Raw bytes of a value are for pipes; people and --json get more.
   bool raw() const { return !json && !out.terminal(); }
@@ -41,6 +45,10 @@ struct Session {
   // What a Set answered.
   ExitCode ReportSet(const SetResult& result);
 };
+
+// What --json says of a value that was found, and of a miss.
+void AddEntry(const Entry& entry, Json* answer);
+void AddMiss(const Miss& miss, Json* answer);
 
 // A subcommand that runs `run`, which returns the exit code.
 CLI::App* AddCommand(CLI::App* app, Session* session, const std::string& name,

@@ -38,6 +38,11 @@ void AddUsage(const UsageStats& usage, Json* object) {
   eviction.Field("bytes", usage.eviction.bytes);
   eviction.Field("mean_age_seconds", usage.eviction.mean_age);
   object->Object("eviction", eviction);
+  object->Field("refreshes", usage.refreshes);
+  object->Field("loads_unchanged", usage.loads_unchanged);
+  object->Field("stale_on_error", usage.stale_on_error);
+  object->Field("filtered", usage.filtered);
+  object->Field("filter_false", usage.filter_false);
 }
 
 void AddNamed(const NamedUsage& named, Json* object) {
@@ -78,6 +83,15 @@ void AddType(const TypeStats& stats, Json* object) {
   object->Field("share_min", stats.share_min);
   object->Field("share_max", stats.share_max);
   object->Object("compression", CompressionJson(stats.compression));
+  if (!stats.filter.has_value()) return;
+  Json filter;
+  filter.Field("ready", stats.filter->ready);
+  filter.Field("keys", stats.filter->keys);
+  filter.Field("bytes", stats.filter->bytes);
+  filter.Field("builds", stats.filter->builds);
+  filter.Field("builds_failed", stats.filter->builds_failed);
+  if (stats.filter->built != absl::InfinitePast()) filter.Field("built", stats.filter->built);
+  object->Object("filter", filter);
 }
 
 Json MemoryJson(const MemoryStats& memory) {
@@ -145,6 +159,34 @@ void AddTier(const TierStats& tier, Json* object) {
   object->Field("outdated_reads", tier.outdated_reads);
   object->Field("dropped_damaged", tier.dropped_damaged);
   object->Field("dropped_power_loss", tier.dropped_power_loss);
+}
+
+void AddOrigin(const OriginStats& origin, Json* object) {
+  object->Field("name", origin.name);
+  object->Field("kind", origin.kind);
+  object->Field("state", origin.state);
+  object->Field("load_calls", origin.load_calls);
+  object->Field("load_items", origin.load_items);
+  object->Field("store_calls", origin.store_calls);
+  object->Field("store_items", origin.store_items);
+  object->Field("scan_calls", origin.scan_calls);
+  object->Field("errors", origin.errors);
+  object->Field("item_errors", origin.item_errors);
+  object->Field("bad_answers", origin.bad_answers);
+  object->Field("connections", origin.connections);
+  object->Field("under_way", origin.under_way);
+  object->Field("queued", origin.queued);
+  object->Field("timeouts", origin.timeouts);
+  object->Field("retries", origin.retries);
+  object->Field("refused", origin.refused);
+}
+
+void AddOriginWarm(const OriginWarmStats& warm, Json* object) {
+  object->Field("type", warm.type);
+  object->Field("state", warm.state);
+  object->Field("loaded", warm.loaded);
+  object->Field("failed", warm.failed);
+  object->Field("took_seconds", warm.took);
 }
 
 Json FleetJson(const FleetStats& fleet) {
@@ -233,6 +275,12 @@ Json StatsJson(const StatsResult& stats) {
   if (stats.fleet.has_value()) answer.Object("fleet", FleetJson(*stats.fleet));
   if (stats.warm.has_value()) answer.Object("warm", WarmJson(*stats.warm));
   answer.Array("hot_keys", stats.hot_keys, AddHotKey);
+  answer.Array("origins", stats.origins, AddOrigin);
+  Json flights;
+  flights.Field("under_way", stats.flights.under_way);
+  flights.Field("waiting", stats.flights.waiting);
+  answer.Object("flights", flights);
+  answer.Array("origin_warm", stats.origin_warm, AddOriginWarm);
   return answer;
 }
 

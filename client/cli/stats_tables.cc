@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "client/cli/origin_tables.h"
 
 namespace larder::cli {
 namespace {
@@ -268,7 +269,9 @@ void PrintStats(const StatsResult& stats, Output* out) {
   PrintEvictions(stats, out);
   PrintCompression(stats, out);
   PrintUsage(stats, out);
+  PrintLoads(stats, out);
   PrintTiers(stats, out);
+  PrintOrigins(stats, out);
   PrintLatencies(stats, out);
   const LeaseStats& leases = stats.leases;
   out->Line("");
@@ -284,6 +287,7 @@ void PrintStats(const StatsResult& stats, Output* out) {
   for (const BreakerStats& breaker : stats.breakers) PrintBreaker(breaker, out);
   if (stats.fleet.has_value()) PrintFleet(*stats.fleet, out);
   if (stats.warm.has_value()) PrintWarm(*stats.warm, out);
+  PrintOriginWarm(stats, out);
   if (stats.hot_keys.empty()) return;
   out->Line("");
   PrintKeys(stats.hot_keys, out);

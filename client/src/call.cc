@@ -5,8 +5,9 @@
 // callback finish the call.
 //
 // Failover. With several targets one is current for all calls, and an UNAVAILABLE attempt makes the
-// next one current. Spreading calls over the targets instead would let a caller read from a replica
-// that has not heard of its write yet.
+// next one current, unless it is an origin that is unavailable and not the server. Spreading calls
+// over the targets instead would let a caller read from a replica that has not heard of its write
+// yet.
 
 #include "client/src/call.h"
 
@@ -117,8 +118,9 @@ class CallRunner::Call : public std::enable_shared_from_this<CallRunner::Call> {
     // last channel and join itself, which gRPC 1.51 survives for a moment only. So the context goes
     // before Finish, while the client still waits for this call.
     context = nullptr;
-    if (status.code() == absl::StatusCode::kUnavailable) runner_->TargetFailed(target);
-    if (status.ok() || !spec_.repeatable) {
+    if (status.code() == absl::StatusCode::kUnavailable && !IsOriginsFault(status))
+      runner_->TargetFailed(target);
+    if (status.ok() || !spec_.repeatable()) {
       Finish(std::move(status));
       return;
     }

@@ -27,8 +27,8 @@ namespace larder::internal {
 struct CallSpec {
   // For all attempts together.
   absl::Duration deadline;
-  // Whether an attempt of which nobody knows what it did may be repeated.
-  bool repeatable = false;
+  // Whether an attempt of which nobody knows what it did may be repeated; asked after it.
+  std::function<bool()> repeatable;
   // Begins one attempt at target number `target`; `remaining` is what is left of the deadline. The
   // context outlives the call of `done`.
   std::function<void(size_t target, absl::Duration remaining, grpc::ClientContext* context,

@@ -46,12 +46,12 @@ absl::Status CheckUtf8(absl::string_view reason, absl::string_view field,
   return absl::OkStatus();
 }
 
-absl::Status CheckDeadline(absl::string_view field, absl::Duration deadline) {
-  if (deadline >= kDeadlineMin && deadline <= kDeadlineMax) return absl::OkStatus();
+absl::Status CheckDeadline(absl::string_view field, absl::Duration deadline, absl::Duration max) {
+  if (deadline >= kDeadlineMin && deadline <= max) return absl::OkStatus();
   return FieldError(
       "REQUEST_INVALID", field,
       absl::StrCat(field, " is ", absl::FormatDuration(deadline), "; it must be ",
-                   absl::FormatDuration(kDeadlineMin), " to ", absl::FormatDuration(kDeadlineMax)));
+                   absl::FormatDuration(kDeadlineMin), " to ", absl::FormatDuration(max)));
 }
 
 absl::Status CheckNamespace(absl::string_view field, std::string_view ns) {

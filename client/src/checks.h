@@ -19,6 +19,7 @@ namespace larder::internal {
 
 inline constexpr absl::Duration kDeadlineMin = absl::Milliseconds(1);
 inline constexpr absl::Duration kDeadlineMax = absl::Hours(1);
+inline constexpr absl::Duration kWarmDeadlineMax = absl::Hours(24);
 
 bool IsUtf8(std::string_view text);
 
@@ -27,7 +28,8 @@ absl::Status CheckUtf8(absl::string_view reason, absl::string_view field, std::s
 absl::Status CheckUtf8(absl::string_view reason, absl::string_view field,
                        const std::vector<std::string>& texts);
 
-absl::Status CheckDeadline(absl::string_view field, absl::Duration deadline);
+absl::Status CheckDeadline(absl::string_view field, absl::Duration deadline,
+                           absl::Duration max = kDeadlineMax);
 
 // Empty is fine and means `default`.
 absl::Status CheckNamespace(absl::string_view field, std::string_view ns);

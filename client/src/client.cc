@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "client/src/batch_load.h"
 #include "client/src/callback.h"
 #include "client/src/load.h"
 
@@ -73,6 +74,18 @@ absl::StatusOr<LeaseResult> Client::GetOrLease(std::string_view key, const LoadO
   return Block<LeaseResult>([&](auto done) { GetOrLeaseAsync(key, options, std::move(done)); });
 }
 
+absl::StatusOr<BatchLoadResult> Client::BatchGetOrLoad(const std::vector<std::string>& keys,
+                                                       BatchLoader loader,
+                                                       const LoadOptions& options) {
+  return internal::BatchLoadBlocking(this, keys, loader, options);
+}
+
+absl::StatusOr<BatchLeaseResult> Client::BatchGetOrLease(const std::vector<std::string>& keys,
+                                                         const LoadOptions& options) {
+  return Block<BatchLeaseResult>(
+      [&](auto done) { BatchGetOrLeaseAsync(keys, options, std::move(done)); });
+}
+
 absl::StatusOr<ReleaseLeaseResult> Client::ReleaseLease(std::string_view key,
                                                         std::string_view lease_token,
                                                         const CallOptions& options) {
@@ -92,6 +105,11 @@ absl::StatusOr<IncrementResult> Client::Increment(std::string_view key, int64_t 
 
 absl::StatusOr<StatsResult> Client::Stats(const StatsOptions& options) {
   return Block<StatsResult>([&](auto done) { StatsAsync(options, std::move(done)); });
+}
+
+absl::StatusOr<WarmProgress> Client::Warm(const WarmOptions& options, WarmCallback progress) {
+  return Block<WarmProgress>(
+      [&](auto done) { WarmAsync(options, std::move(progress), std::move(done)); });
 }
 
 absl::StatusOr<HotKeysResult> Client::HotKeys(const HotKeysOptions& options) {

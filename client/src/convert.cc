@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/src/checks.h"
+#include "client/src/status.h"
 #include "client/src/time.h"
 
 namespace larder::internal {
@@ -72,6 +73,14 @@ NotStoredReason From(v1::NotStoredReason reason) {
       return NotStoredReason::kLeaseLost;
     case v1::NOT_STORED_REASON_NEWER_EXISTS:
       return NotStoredReason::kNewerExists;
+    case v1::NOT_STORED_REASON_MEMORY_FULL:
+      return NotStoredReason::kMemoryFull;
+    case v1::NOT_STORED_REASON_NAMESPACE_LIMIT:
+      return NotStoredReason::kNamespaceLimit;
+    case v1::NOT_STORED_REASON_CONTENTION:
+      return NotStoredReason::kContention;
+    case v1::NOT_STORED_REASON_TIER_UNAVAILABLE:
+      return NotStoredReason::kTierUnavailable;
     default:
       return NotStoredReason::kUnspecified;
   }
@@ -89,6 +98,28 @@ absl::StatusOr<GetResult> FromGet(Message* message) {
     return EmptyAnswerError();
   }
   return result;
+}
+
+// For GetOrLoadResponse and GetOrLoadResult.
+template <typename Message>
+absl::StatusOr<LeaseResult> FromLoad(Message* message) {
+  LeaseResult result;
+  if (message->has_hit()) {
+    result.entry = From(message->mutable_hit());
+  } else if (message->has_lease()) {
+    result.lease = Lease{message->lease().token(), FromProto(message->lease().ttl())};
+  } else if (message->has_miss()) {
+    result.miss = From(message->miss());
+  } else {
+    return EmptyAnswerError();
+  }
+  return result;
+}
+
+absl::Status From(const v1::LoadError& error) {
+  const bool known = error.code() > 0 && error.code() <= 16;
+  const int code = known ? error.code() : static_cast<int>(absl::StatusCode::kUnknown);
+  return MakeError(static_cast<absl::StatusCode>(code), error.reason(), "", error.message());
 }
 
 // For SetResponse and SetResult.
@@ -211,18 +242,20 @@ absl::StatusOr<InvalidateResult> From(v1::InvalidateResponse* response) {
                           response->replicas_total(), response->estimated_entries()};
 }
 
-absl::StatusOr<LeaseResult> From(v1::GetOrLoadResponse* response) {
-  LeaseResult result;
-  if (response->has_hit()) {
-    result.entry = From(response->mutable_hit());
-  } else if (response->has_lease()) {
-    result.lease = Lease{response->lease().token(), FromProto(response->lease().ttl())};
-  } else if (response->has_miss()) {
-    result.miss = From(response->miss());
-  } else {
-    return EmptyAnswerError();
+absl::StatusOr<LeaseResult> From(v1::GetOrLoadResponse* response) { return FromLoad(response); }
+
+absl::StatusOr<BatchLeaseResult> From(v1::BatchGetOrLoadResponse* response) {
+  BatchLeaseResult results;
+  results.reserve(response->results_size());
+  for (auto& message : *response->mutable_results()) {
+    results.push_back(message.has_error() ? From(message.error()) : FromLoad(&message));
   }
-  return result;
+  return results;
+}
+
+WarmProgress From(const v1::WarmResponse& response) {
+  return {response.loaded(), response.failed(), response.total(), FromProto(response.elapsed()),
+          response.done(),   response.full()};
 }
 
 absl::StatusOr<ReleaseLeaseResult> From(v1::ReleaseLeaseResponse* response) {

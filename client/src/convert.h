@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "larder/client.h"
 #include "larder/options.h"
 #include "larder/result.h"
 #include "larder/stats.h"
@@ -27,6 +28,8 @@ absl::StatusOr<DeleteResult> From(v1::DeleteResponse* response);
 absl::StatusOr<std::vector<DeleteResult>> From(v1::BatchDeleteResponse* response);
 absl::StatusOr<InvalidateResult> From(v1::InvalidateResponse* response);
 absl::StatusOr<LeaseResult> From(v1::GetOrLoadResponse* response);
+absl::StatusOr<BatchLeaseResult> From(v1::BatchGetOrLoadResponse* response);
+WarmProgress From(const v1::WarmResponse& response);
 absl::StatusOr<ReleaseLeaseResult> From(v1::ReleaseLeaseResponse* response);
 absl::StatusOr<TouchResult> From(v1::TouchResponse* response);
 absl::StatusOr<IncrementResult> From(v1::IncrementResponse* response);

@@ -34,6 +34,11 @@ UsageStats From(const v1::UsageStats& proto) {
   const v1::EvictionStats& eviction = proto.eviction();
   usage.eviction = {eviction.unread(), eviction.cold(),  eviction.type_full(),
                     eviction.shrink(), eviction.bytes(), FromProto(eviction.mean_age())};
+  usage.refreshes = proto.refreshes();
+  usage.loads_unchanged = proto.loads_unchanged();
+  usage.stale_on_error = proto.stale_on_error();
+  usage.filtered = proto.filtered();
+  usage.filter_false = proto.filter_false();
   return usage;
 }
 
@@ -65,6 +70,13 @@ CompressionStats From(const v1::CompressionStats& proto) {
   return stats;
 }
 
+FilterStats From(const v1::FilterStats& proto) {
+  return {
+      proto.ready(),         proto.keys(),
+      proto.bytes(),         proto.builds(),
+      proto.builds_failed(), proto.has_built() ? FromProto(proto.built()) : absl::InfinitePast()};
+}
+
 TypeStats From(const v1::TypeStats& proto) {
   TypeStats stats;
   stats.name = proto.type();
@@ -72,6 +84,7 @@ TypeStats From(const v1::TypeStats& proto) {
   stats.share_min = proto.share_min();
   stats.share_max = proto.share_max();
   stats.compression = From(proto.compression());
+  if (proto.has_filter()) stats.filter = From(proto.filter());
   return stats;
 }
 
@@ -168,6 +181,32 @@ WarmStats From(const v1::WarmStats& proto) {
           FromProto(proto.took()), proto.saves(),    proto.saves_failed(), proto.saved_keys()};
 }
 
+OriginStats From(const v1::OriginStats& proto) {
+  OriginStats stats;
+  stats.name = proto.name();
+  stats.kind = proto.kind();
+  stats.state = proto.state();
+  stats.load_calls = proto.load_calls();
+  stats.load_items = proto.load_items();
+  stats.store_calls = proto.store_calls();
+  stats.store_items = proto.store_items();
+  stats.scan_calls = proto.scan_calls();
+  stats.errors = proto.errors();
+  stats.item_errors = proto.item_errors();
+  stats.bad_answers = proto.bad_answers();
+  stats.connections = proto.connections();
+  stats.under_way = proto.under_way();
+  stats.queued = proto.queued();
+  stats.timeouts = proto.timeouts();
+  stats.retries = proto.retries();
+  stats.refused = proto.refused();
+  return stats;
+}
+
+OriginWarmStats From(const v1::OriginWarmStats& proto) {
+  return {proto.type(), proto.state(), proto.loaded(), proto.failed(), FromProto(proto.took())};
+}
+
 LatencyStats From(const v1::LatencyStats& proto) {
   return {proto.rpc(),
           proto.count(),
@@ -249,6 +288,9 @@ absl::StatusOr<StatsResult> From(v1::StatsResponse* response) {
   if (response->has_fleet()) stats.fleet = From(response->fleet());
   if (response->has_warm()) stats.warm = From(response->warm());
   for (const auto& proto : response->hot_keys()) stats.hot_keys.push_back(From(proto));
+  for (const auto& proto : response->origins()) stats.origins.push_back(From(proto));
+  stats.flights = {response->flights().under_way(), response->flights().waiting()};
+  for (const auto& proto : response->origin_warm()) stats.origin_warm.push_back(From(proto));
   return stats;
 }
 

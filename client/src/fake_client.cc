@@ -6,41 +6,28 @@
 #include <type_traits>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "client/src/callback.h"
-#include "client/src/checks.h"
+#include "client/src/fake_base.h"
 #include "client/src/fake_checks.h"
+#include "client/src/fake_loads.h"
 #include "client/src/fake_state.h"
 #include "client/src/fake_store.h"
-#include "client/src/load.h"
 #include "client/src/status.h"
 #include "larder/fake.h"
 
 namespace larder {
 namespace {
 
+using internal::Checked;
 using internal::FakeState;
 using internal::FakeStore;
 using internal::Fingerprint;
 using internal::MutexLock;
 
-constexpr absl::Duration kLeaseTtl = absl::Seconds(10);
 absl::Time Start() { return absl::FromUnixSeconds(1'700'000'000); }
 
-// body(), unless one of `checks` failed.
-template <typename Result, typename Body>
-absl::StatusOr<Result> Checked(std::initializer_list<absl::Status> checks, Body body) {
-  for (const absl::Status& check : checks) {
-    if (!check.ok()) return check;
-  }
-  return body();
-}
-
-class FakeClientImpl : public FakeClient {
+class FakeClientImpl : public internal::FakeLoads {
  public:
-  explicit FakeClientImpl(FakeOptions options)
-      : options_(std::move(options)),
-        state_(options_.types, options_.now ? options_.now() : Start()) {}
+  explicit FakeClientImpl(FakeOptions options) : FakeLoads(std::move(options), Start()) {}
 
   ~FakeClientImpl() override {
     CancelLoads();
@@ -191,30 +178,6 @@ class FakeClientImpl : public FakeClient {
         });
   }
 
-  void GetOrLeaseAsync(std::string_view key, const LoadOptions& options,
-                       Callback<LeaseResult> done) override {
-    std::vector<FakeStore::Ready> ready;
-    {
-      MutexLock lock(&mu_);
-      std::string ns;
-      absl::Status valid = Begin(options.call, &ns);
-      valid.Update(internal::CheckKey("key", key));
-      valid.Update(state_.KnownType(options.type));
-      valid.Update(internal::CheckLoadOptions(options));
-      if (valid.ok()) {
-        const absl::Duration deadline = options.call.deadline.value_or(options_.default_deadline);
-        const absl::Duration wait =
-            std::min(options.wait.value_or(absl::InfiniteDuration()), internal::WaitFor(deadline));
-        const absl::Time now = Now();
-        state_.store.GetOrLease({ns, std::string(key)}, options.lease_ttl.value_or(kLeaseTtl),
-                                now + wait, std::move(done), now);
-      }
-      ready = state_.store.TakeReady();
-      if (!valid.ok()) ready.emplace_back(std::move(done), std::move(valid));
-    }
-    Tell(std::move(ready));
-  }
-
   void ReleaseLeaseAsync(std::string_view key, std::string_view lease_token,
                          const CallOptions& options, Callback<ReleaseLeaseResult> done) override {
     Run<ReleaseLeaseResult>(options, std::move(done),
@@ -300,7 +263,7 @@ class FakeClientImpl : public FakeClient {
           info.node = "fake";
           info.limits = {1024, options_.value_bytes_max, internal::kBatchKeysMax, 0, 0, 16};
           info.types = state.store.Types();
-          info.features = {"leases"};
+          info.features = {"leases", "batch-loads", "warming"};
           return info;
         });
   }
@@ -317,48 +280,6 @@ class FakeClientImpl : public FakeClient {
   }
 
  private:
-  absl::Time Now() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    return options_.now ? options_.now() : state_.own_now;
-  }
-
-  // What comes first in every call.
-  absl::Status Begin(const CallOptions& call, std::string* ns) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    ++state_.calls;
-    if (!state_.failure.ok()) return state_.failure;
-    absl::Status status =
-        internal::CheckDeadline("deadline", call.deadline.value_or(options_.default_deadline));
-    *ns = call.ns.value_or(options_.ns);
-    status.Update(internal::CheckNamespace("namespace", *ns));
-    if (ns->empty()) *ns = "default";
-    state_.store.Tick(Now());
-    return status;
-  }
-
-  // Runs body(namespace, now) under the lock; its answer and those of the waiters that it woke go
-  // out without it.
-  template <typename Result, typename Body>
-  void Run(const CallOptions& call, Callback<Result> done, Body body) {
-    absl::StatusOr<Result> result;
-    std::vector<FakeStore::Ready> ready;
-    {
-      MutexLock lock(&mu_);
-      std::string ns;
-      const absl::Status valid = Begin(call, &ns);
-      if (valid.ok()) {
-        result = body(state_, ns, Now());
-      } else {
-        result = valid;
-      }
-      ready = state_.store.TakeReady();
-    }
-    {
-      internal::CallbackScope scope(this);
-      done(std::move(result));
-      done = nullptr;
-    }
-    Tell(std::move(ready));
-  }
-
   void SetOne(const SetItem& item, const SetOptions& options, Callback<SetResult> done) {
     Run<SetResult>(options.call, std::move(done),
                    [&](FakeState& state, const std::string& ns, absl::Time now) {
@@ -371,16 +292,6 @@ class FakeClientImpl : public FakeClient {
                          });
                    });
   }
-
-  void Tell(std::vector<FakeStore::Ready> ready) {
-    internal::CallbackScope scope(this);
-    for (auto& [done, result] : ready) done(std::move(result));
-    ready.clear();
-  }
-
-  const FakeOptions options_;
-  mutable internal::Mutex mu_;
-  internal::FakeState state_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace

@@ -30,7 +30,7 @@ ExplainResult FakeStore::Explain(const Key& key, const FakeType& type, bool type
     result.miss_reason = records_.count(key) > 0 ? MissReason::kExpired : WhyMissing(key);
   }
   if (const auto lease = leases_.find(key); lease != leases_.end()) {
-    result.lease_held = true;
+    result.lease_held = !lease->second.origin;
     result.lease_waiters = static_cast<uint32_t>(lease->second.line.size());
   }
   return result;
@@ -97,8 +97,15 @@ StatsResult FakeStore::Stats(const StatsOptions& options) const {
   memory.state = "ok";
   stats.tiers = {memory};
   stats.leases = lease_stats_;
-  stats.leases.held = leases_.size();
-  for (const auto& [key, lease] : leases_) stats.leases.waiting += lease.line.size();
+  for (const auto& [key, lease] : leases_) {
+    if (lease.origin) {
+      ++stats.flights.under_way;
+      stats.flights.waiting += lease.line.size();
+    } else {
+      ++stats.leases.held;
+      stats.leases.waiting += lease.line.size();
+    }
+  }
   return stats;
 }
 
@@ -136,7 +143,8 @@ HotKeysResult FakeStore::HotKeys(const std::string& ns, const HotKeysOptions& op
 
 std::vector<TypeInfo> FakeStore::Types() const {
   std::vector<TypeInfo> types;
-  for (const auto& [name, type] : types_) types.push_back({name, {}, type.ttl, ""});
+  for (const auto& [name, type] : types_)
+    types.push_back({name, {}, type.ttl, type.origin ? "fake" : ""});
   return types;
 }
 

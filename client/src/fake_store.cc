@@ -89,7 +89,21 @@ GetResult FakeStore::Get(const Key& key, bool metadata_only, absl::Time now) {
   return result;
 }
 
-void FakeStore::Put(const Key& key, Record record, absl::Time now) {
+FakeStore::Record FakeStore::NewRecord(const SetItem& item, const FakeType& type, uint64_t version,
+                                       absl::Time now) const {
+  Record record;
+  if (!item.absent) record.value = item.value;
+  record.negative = item.absent;
+  record.version = version;
+  record.written = now;
+  record.expires = now + TtlFor(type, item.ttl, item.absent);
+  record.type = type.name;
+  record.tags = item.tags;
+  record.depends_on = item.depends_on;
+  return record;
+}
+
+void FakeStore::Put(const Key& key, Record record, absl::Time now, Tier tier) {
   ++Usage(key).sets;
   gone_.erase(key);
   Record& stored = records_[key] = std::move(record);
@@ -101,6 +115,7 @@ void FakeStore::Put(const Key& key, Record record, absl::Time now) {
     GetResult found = Answer(key, &stored, false, now);
     LeaseResult result;
     result.entry = std::move(found.entry);
+    if (result.hit()) result.entry->tier = tier;
     result.miss = found.miss;
     ready_.emplace_back(std::move(waiter.done), std::move(result));
   }
@@ -114,7 +129,7 @@ SetResult FakeStore::Set(const Key& key, const SetItem& item, const FakeType& ty
   const bool lease_out = lease != leases_.end();
   uint64_t version = 0;
   if (!item.lease_token.empty()) {
-    if (!lease_out || lease->second.token != item.lease_token) {
+    if (!lease_out || lease->second.origin || lease->second.token != item.lease_token) {
       result.reason = NotStoredReason::kLeaseLost;
     } else {
       version = lease->second.version;
@@ -130,7 +145,7 @@ SetResult FakeStore::Set(const Key& key, const SetItem& item, const FakeType& ty
         (wanted.kind == Condition::Kind::kVersion && live && present->version == wanted.version);
     if (holds) {
       version = NextVersion(now);
-      if (lease_out) ++lease_stats_.revoked;
+      if (lease_out && !lease->second.origin) ++lease_stats_.revoked;
     } else {
       result.reason = NotStoredReason::kCondition;
     }
@@ -143,16 +158,7 @@ SetResult FakeStore::Set(const Key& key, const SetItem& item, const FakeType& ty
   result.stored = true;
   result.version = version;
   result.ttl = TtlFor(type, item.ttl, item.absent);
-  Record record;
-  if (!item.absent) record.value = item.value;
-  record.negative = item.absent;
-  record.version = version;
-  record.written = now;
-  record.expires = now + result.ttl;
-  record.type = type.name;
-  record.tags = item.tags;
-  record.depends_on = item.depends_on;
-  Put(key, std::move(record), now);
+  Put(key, NewRecord(item, type, version, now), now);
   return result;
 }
 
@@ -162,8 +168,8 @@ bool FakeStore::Erase(const Key& key, absl::Time now) {
   const bool existed = present != nullptr && !present->negative;
   records_.erase(key);
   gone_[key] = MissReason::kInvalidated;
-  if (leases_.count(key) > 0) {
-    ++lease_stats_.revoked;
+  if (const auto lease = leases_.find(key); lease != leases_.end()) {
+    if (!lease->second.origin) ++lease_stats_.revoked;
     PassOn(key, now);
   }
   return existed;
@@ -201,6 +207,10 @@ LeaseResult FakeStore::Grant(LeaseRecord* lease, absl::Duration ttl, absl::Time 
 void FakeStore::PassOn(const Key& key, absl::Time now) {
   const auto found = leases_.find(key);
   LeaseRecord& lease = found->second;
+  if (lease.origin) {
+    lease.version = 0;
+    return;
+  }
   ++Usage(key).loads_failed;
   if (lease.line.empty()) {
     leases_.erase(found);
@@ -235,9 +245,54 @@ void FakeStore::GetOrLease(const Key& key, absl::Duration lease_ttl, absl::Time 
   ready_.emplace_back(std::move(done), std::move(result));
 }
 
+std::string FakeStore::JoinLoad(const Key& key, absl::Time until, Callback<LeaseResult> done,
+                                absl::Time now) {
+  const bool opens = Find(key, now) == nullptr && leases_.count(key) == 0;
+  if (!opens) {
+    GetOrLease(key, absl::ZeroDuration(), until, std::move(done), now);
+    return "";
+  }
+  ++Usage(key).misses;
+  ++Usage(key).loads;
+  LeaseRecord& load = leases_[key];
+  load.origin = true;
+  load.token = absl::StrCat("fake-load-", ++tokens_);
+  load.version = NextVersion(now);
+  load.expires = absl::InfiniteFuture();
+  // Whoever loads does not leave before it is loaded.
+  load.line.push_back({std::move(done), absl::ZeroDuration(), absl::InfiniteFuture()});
+  return load.token;
+}
+
+void FakeStore::EndLoad(const Key& key, const std::string& ticket, const FakeType& type,
+                        const absl::StatusOr<Loaded>& loaded, absl::Time now) {
+  const auto load = leases_.find(key);
+  if (load == leases_.end() || load->second.token != ticket) return;  // a Set has answered them
+  if (!loaded.ok()) {
+    ++Usage(key).loads_failed;
+    for (Waiter& waiter : load->second.line)
+      ready_.emplace_back(std::move(waiter.done), loaded.status());
+    leases_.erase(load);
+    return;
+  }
+  SetItem item;
+  item.value = loaded->value;
+  item.absent = loaded->absent;
+  item.ttl = loaded->ttl;
+  item.tags = loaded->tags;
+  item.depends_on = loaded->depends_on;
+  const bool changed = load->second.version == 0;
+  const uint64_t version = changed ? NextVersion(now) : load->second.version;
+  Put(key, NewRecord(item, type, version, now), now, Tier::kOrigin);
+  --Usage(key).sets;  // nobody has set it
+  if (!changed) return;
+  records_.erase(key);
+  gone_[key] = MissReason::kInvalidated;
+}
+
 bool FakeStore::ReleaseLease(const Key& key, const std::string& token, absl::Time now) {
   const auto lease = leases_.find(key);
-  if (lease == leases_.end() || lease->second.token != token) return false;
+  if (lease == leases_.end() || lease->second.origin || lease->second.token != token) return false;
   ++lease_stats_.released;
   PassOn(key, now);
   return true;
@@ -296,7 +351,8 @@ absl::StatusOr<IncrementResult> FakeStore::Increment(const Key& key, int64_t del
   if (!exists) record.type = type.name;
   if (!exists || options.extend) record.expires = now + TtlFor(type, options.ttl, false);
   const IncrementResult result{value, record.version, record.expires - now, !exists};
-  if (leases_.count(key) > 0) ++lease_stats_.revoked;
+  if (const auto lease = leases_.find(key); lease != leases_.end() && !lease->second.origin)
+    ++lease_stats_.revoked;
   Put(key, std::move(record), now);
   return result;
 }

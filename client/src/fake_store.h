@@ -41,6 +41,14 @@ class FakeStore {
   // `until`.
   void GetOrLease(const Key& key, absl::Duration lease_ttl, absl::Time until,
                   Callback<LeaseResult> done, absl::Time now);
+  // The same for a type with an origin. Not empty: a ticket; the caller runs the origin and then
+  // calls EndLoad with it, by which `done` and all who come meanwhile are answered.
+  std::string JoinLoad(const Key& key, absl::Time until, Callback<LeaseResult> done,
+                       absl::Time now);
+  void EndLoad(const Key& key, const std::string& ticket, const FakeType& type,
+               const absl::StatusOr<Loaded>& loaded, absl::Time now);
+  // Whether there is a live value or negative entry.
+  bool Holds(const Key& key, absl::Time now) const { return Peek(key, now) != nullptr; }
   bool ReleaseLease(const Key& key, const std::string& token, absl::Time now);
   TouchResult Touch(const Key& key, const TouchOptions& options, absl::Time now);
   // NOT_A_COUNTER, COUNTER_OVERFLOW.
@@ -84,6 +92,9 @@ class FakeStore {
     uint64_t version = 0;  // of the moment when the load began
     absl::Time expires;
     std::list<Waiter> line;
+    // A load from an origin: nobody has the lease, and it does not pass on. 0 as its version means
+    // that the key has changed since.
+    bool origin = false;
   };
 
   // The live record, negative ones too; null when there is none.
@@ -96,7 +107,9 @@ class FakeStore {
                         bool absent) const;
 
   // Puts `record` in the key's place and gives it to all waiters.
-  void Put(const Key& key, Record record, absl::Time now);
+  void Put(const Key& key, Record record, absl::Time now, Tier tier = Tier::kL1);
+  Record NewRecord(const SetItem& item, const FakeType& type, uint64_t version,
+                   absl::Time now) const;
   // The lease's holder is out: the first waiter becomes the holder.
   void PassOn(const Key& key, absl::Time now);
   LeaseResult Grant(LeaseRecord* lease, absl::Duration ttl, absl::Time now);

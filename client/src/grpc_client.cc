@@ -7,7 +7,8 @@
 // repeat could give a newer entry the TTL that was meant for the one before it. GetOrLease is: an
 // attempt whose answer was lost may have taken a lease, which the server takes back when the
 // connection breaks or the lease runs out, while without a repeat each blip would let two callers
-// load.
+// load. Warm is as long as nothing was heard of it: afterwards its counts would begin anew under
+// the caller's eyes.
 
 #include <algorithm>
 #include <chrono>
@@ -29,6 +30,7 @@
 #include "client/src/status.h"
 #include "client/src/targets.h"
 #include "client/src/time.h"
+#include "client/src/warm_call.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/security/credentials.h"
@@ -170,13 +172,22 @@ class GrpcClient : public Client {
     request.set_type(options.type);
     if (options.lease_ttl.has_value())
       internal::ToProto(*options.lease_ttl, request.mutable_lease_ttl());
-    auto set_wait = [wait = options.wait](absl::Duration remaining, v1::GetOrLoadRequest* attempt) {
-      internal::ToProto(
-          std::min(wait.value_or(absl::InfiniteDuration()), internal::WaitFor(remaining)),
-          attempt->mutable_wait());
-    };
     Start(Checked(CheckKey(key), CheckType(options.type)), options.call, Repeat::kAlways,
-          std::move(request), &CacheAsync::GetOrLoad, std::move(done), std::move(set_wait));
+          std::move(request), &CacheAsync::GetOrLoad, std::move(done),
+          WaitSetter<v1::GetOrLoadRequest>(options));
+  }
+
+  void BatchGetOrLeaseAsync(const std::vector<std::string>& keys, const LoadOptions& options,
+                            Callback<BatchLeaseResult> done) override {
+    v1::BatchGetOrLoadRequest request;
+    request.mutable_keys()->Assign(keys.begin(), keys.end());
+    request.set_type(options.type);
+    if (options.lease_ttl.has_value())
+      internal::ToProto(*options.lease_ttl, request.mutable_lease_ttl());
+    Start(Checked(CheckKeys("keys", keys), CheckType(options.type)), options.call, Repeat::kAlways,
+          std::move(request), &CacheAsync::BatchGetOrLoad,
+          CountChecked(keys.size(), std::move(done)),
+          WaitSetter<v1::BatchGetOrLoadRequest>(options));
   }
 
   void ReleaseLeaseAsync(std::string_view key, std::string_view lease_token,
@@ -221,6 +232,9 @@ class GrpcClient : public Client {
                   internal::CheckUtf8("TYPE_UNKNOWN", "types", options.types)),
           options.call, Repeat::kAlways, std::move(request), &CacheAsync::Stats, std::move(done));
   }
+
+  void WarmAsync(const WarmOptions& options, WarmCallback progress,
+                 Callback<WarmProgress> done) override;
 
   void HotKeysAsync(const HotKeysOptions& options, Callback<HotKeysResult> done) override {
     v1::HotKeysRequest request;
@@ -282,6 +296,17 @@ class GrpcClient : public Client {
     };
   }
 
+  // Lets the server make a caller wait for others as long as asked, and no longer than the deadline
+  // allows.
+  template <typename Request>
+  static std::function<void(absl::Duration, Request*)> WaitSetter(const LoadOptions& options) {
+    return [wait = options.wait](absl::Duration remaining, Request* attempt) {
+      internal::ToProto(
+          std::min(wait.value_or(absl::InfiniteDuration()), internal::WaitFor(remaining)),
+          attempt->mutable_wait());
+    };
+  }
+
   std::string RequestId(const std::string& chosen) {
     return chosen.empty() && options_.request_ids ? request_ids_.Next() : chosen;
   }
@@ -340,7 +365,8 @@ class GrpcClient : public Client {
         done(std::move(status));
       }
     };
-    runner_->Start({deadline, repeat == Repeat::kAlways, std::move(send), std::move(finish)});
+    runner_->Start({deadline, [repeat] { return repeat == Repeat::kAlways; }, std::move(send),
+                    std::move(finish)});
   }
 
   const ClientOptions options_;
@@ -392,7 +418,39 @@ void GrpcClient::PingAsync(const PingOptions& options, Callback<PingResult> done
       done(serving.status());
     }
   };
-  runner_->Start({deadline, true, std::move(send), std::move(finish)});
+  runner_->Start({deadline, [] { return true; }, std::move(send), std::move(finish)});
+}
+
+void GrpcClient::WarmAsync(const WarmOptions& options, WarmCallback progress,
+                           Callback<WarmProgress> done) {
+  const absl::Duration deadline = options.call.deadline.value_or(internal::kWarmDeadlineMax);
+  const std::string& ns = options.call.ns.has_value() ? *options.call.ns : options_.ns;
+  absl::Status valid =
+      Checked(internal::CheckDeadline("deadline", deadline, internal::kWarmDeadlineMax),
+              internal::CheckNamespace("namespace", ns), CheckKeys("keys", options.keys),
+              CheckType(options.type));
+  if (!valid.ok()) {
+    internal::CallbackScope scope(this);
+    done(std::move(valid));
+    return;
+  }
+  auto state = std::make_shared<internal::WarmState>();
+  state->request.set_namespace_(ns);
+  state->request.set_type(options.type);
+  state->request.mutable_keys()->Assign(options.keys.begin(), options.keys.end());
+  state->request.set_limit(options.limit);
+  state->request.set_rate(options.rate);
+  state->progress = std::move(progress);
+  auto send = [this, state](size_t target, absl::Duration, grpc::ClientContext* context,
+                            std::function<void(grpc::Status)> attempt_done) {
+    internal::StartWarm(targets_[target]->admin->async(), context, state, this,
+                        std::move(attempt_done));
+  };
+  auto finish = [state, done = std::move(done)](const absl::Status& status) mutable {
+    state->progress = nullptr;  // what it holds goes before the client may
+    done(internal::WarmOutcome(*state, status));
+  };
+  runner_->Start({deadline, [state] { return !state->heard; }, std::move(send), std::move(finish)});
 }
 
 }  // namespace

@@ -8,6 +8,8 @@
 // and LoadResult says so. A store that fails after a successful load costs nothing but the next
 // caller's hit.
 //
+// To an origin that the server loads from: no second way to it while it is in trouble.
+//
 // To the truth: a value whose lease was lost may be older than the change that revoked it. It is
 // not stored; the caller gets it with the flag, because its read may well have begun before that
 // change.
@@ -19,6 +21,7 @@
 #include <utility>
 
 #include "client/src/callback.h"
+#include "client/src/status.h"
 
 namespace larder::internal {
 namespace {
@@ -33,50 +36,6 @@ SetOptions StoreOptions(const Loaded& loaded, const std::string& lease_token,
   set.lease_token = lease_token;
   set.call = options.call;
   return set;
-}
-
-LoadResult FromLookup(LeaseResult lookup) {
-  LoadResult result;
-  result.entry = std::move(lookup.entry);
-  result.miss = lookup.miss;
-  return result;
-}
-
-LoadResult FromLoaded(Loaded loaded, const absl::StatusOr<SetResult>& set) {
-  LoadResult result;
-  result.loaded = true;
-  result.stored = set.ok() && set->stored;
-  if (!set.ok()) result.cache_status = set.status();
-  if (set.ok() && !set->stored) result.not_stored = set->reason;
-  const absl::Duration ttl = result.stored ? set->ttl : absl::ZeroDuration();
-  if (loaded.absent) {
-    result.miss = {MissReason::kNegative, ttl};
-    return result;
-  }
-  Entry entry;
-  entry.value_bytes = loaded.value.size();
-  entry.value = std::move(loaded.value);
-  entry.version = result.stored ? set->version : 0;
-  entry.remaining_ttl = ttl;
-  entry.tier = Tier::kOrigin;
-  entry.tags = std::move(loaded.tags);
-  result.entry = std::move(entry);
-  return result;
-}
-
-// Whether a store that failed left the lease with us for nothing: the server refused the value, one
-// over its limit for example. After silence there is no telling, and asking again would only make
-// the caller wait longer.
-bool ShouldReleaseAfter(const absl::Status& store) {
-  switch (store.code()) {
-    case absl::StatusCode::kOk:
-    case absl::StatusCode::kUnavailable:
-    case absl::StatusCode::kDeadlineExceeded:
-    case absl::StatusCode::kCancelled:
-      return false;
-    default:
-      return true;
-  }
 }
 
 // Gives a lease back unless told that it was used: also when the loader throws.
@@ -111,6 +70,9 @@ absl::Duration WaitFor(absl::Duration remaining) {
 }
 
 bool MayLoadWithoutCache(const absl::Status& status) {
+  // The server answers and its origin does not. The origin's breaker keeps the fleet off it; a
+  // loader that goes to the same place would let all callers in by the back door.
+  if (IsOriginsFault(status)) return false;
   switch (status.code()) {
     case absl::StatusCode::kInvalidArgument:  // the caller's mistake would go unnoticed
     case absl::StatusCode::kFailedPrecondition:
@@ -120,6 +82,63 @@ bool MayLoadWithoutCache(const absl::Status& status) {
       return false;
     default:
       return !status.ok();
+  }
+}
+
+SetItem ItemToStore(std::string_view key, const Loaded& loaded, const std::string& lease_token,
+                    const std::string& type) {
+  SetItem item;
+  item.key = std::string(key);
+  item.value = loaded.value;
+  item.absent = loaded.absent;
+  item.ttl = loaded.ttl;
+  item.type = type;
+  item.tags = loaded.tags;
+  item.depends_on = loaded.depends_on;
+  item.lease_token = lease_token;
+  return item;
+}
+
+LoadResult FromLookup(LeaseResult lookup) {
+  LoadResult result;
+  result.entry = std::move(lookup.entry);
+  result.miss = lookup.miss;
+  return result;
+}
+
+LoadResult FromLoaded(Loaded loaded, const absl::StatusOr<SetResult>& set) {
+  LoadResult result;
+  result.loaded = true;
+  result.stored = set.ok() && set->stored;
+  if (!set.ok()) result.cache_status = set.status();
+  if (set.ok() && !set->stored) result.not_stored = set->reason;
+  const absl::Duration ttl = result.stored ? set->ttl : absl::ZeroDuration();
+  if (loaded.absent) {
+    result.miss = {MissReason::kNegative, ttl};
+    return result;
+  }
+  Entry entry;
+  entry.value_bytes = loaded.value.size();
+  entry.value = std::move(loaded.value);
+  entry.version = result.stored ? set->version : 0;
+  entry.remaining_ttl = ttl;
+  entry.tier = Tier::kOrigin;
+  entry.tags = std::move(loaded.tags);
+  result.entry = std::move(entry);
+  return result;
+}
+
+bool ShouldReleaseAfter(const absl::Status& store) {
+  // Yes, when the server refused the value, one over its limit for example. After silence there is
+  // no telling, and asking again would only make the caller wait longer.
+  switch (store.code()) {
+    case absl::StatusCode::kOk:
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kDeadlineExceeded:
+    case absl::StatusCode::kCancelled:
+      return false;
+    default:
+      return true;
   }
 }
 

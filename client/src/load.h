@@ -5,6 +5,7 @@
 #define LARDER_CLIENT_SRC_LOAD_H_
 
 #include <memory>
+#include <string>
 #include <string_view>
 #include <unordered_set>
 
@@ -54,6 +55,15 @@ absl::Duration WaitFor(absl::Duration remaining);
 
 // Whether a loader should run without the cache after such an error of the lookup.
 bool MayLoadWithoutCache(const absl::Status& status);
+
+// What becomes of a load's parts. A store that failed (`set` not OK) is said in cache_status.
+SetItem ItemToStore(std::string_view key, const Loaded& loaded, const std::string& lease_token,
+                    const std::string& type);
+LoadResult FromLookup(LeaseResult lookup);
+LoadResult FromLoaded(Loaded loaded, const absl::StatusOr<SetResult>& set);
+
+// Whether a store that failed left the lease with its holder for nothing.
+bool ShouldReleaseAfter(const absl::Status& store);
 
 absl::StatusOr<LoadResult> LoadBlocking(Client* client, std::string_view key, Loader loader,
                                         const LoadOptions& options);

@@ -45,6 +45,14 @@ std::string_view Name(NotStoredReason reason) {
       return "LEASE_LOST";
     case NotStoredReason::kNewerExists:
       return "NEWER_EXISTS";
+    case NotStoredReason::kMemoryFull:
+      return "MEMORY_FULL";
+    case NotStoredReason::kNamespaceLimit:
+      return "NAMESPACE_LIMIT";
+    case NotStoredReason::kContention:
+      return "CONTENTION";
+    case NotStoredReason::kTierUnavailable:
+      return "TIER_UNAVAILABLE";
     case NotStoredReason::kUnspecified:
       break;
   }

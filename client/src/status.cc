@@ -84,5 +84,10 @@ absl::Status FromWire(int code, const std::string& message, const std::string& d
   return status;
 }
 
+bool IsOriginsFault(const absl::Status& status) {
+  const std::string reason = ErrorReason(status);
+  return reason == "ORIGIN_UNAVAILABLE" || reason == "ORIGIN_TIMEOUT";
+}
+
 }  // namespace internal
 }  // namespace larder

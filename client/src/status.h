@@ -24,6 +24,9 @@ absl::Status FieldError(absl::string_view reason, absl::string_view field,
 // be empty or garbage).
 absl::Status FromWire(int code, const std::string& message, const std::string& details);
 
+// Whether the server works and the origin behind it does not.
+bool IsOriginsFault(const absl::Status& status);
+
 }  // namespace larder::internal
 
 #endif  // LARDER_CLIENT_SRC_STATUS_H_

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -33,28 +34,46 @@ class Backend {
 // The fake, at a time that stands still between calls of Elapse.
 class FakeBackend : public Backend {
  public:
-  explicit FakeBackend(const std::string& ns) : fake_(NewFakeClient(Options(ns))) {}
+  FakeBackend(const std::string& ns, bool with_origin)
+      : fake_(NewFakeClient(Options(ns, with_origin))) {}
 
   Client* client() override { return fake_.get(); }
   void Elapse(absl::Duration by) override { fake_->Advance(by); }
 
  private:
-  static FakeOptions Options(const std::string& ns) {
+  static FakeOptions Options(const std::string& ns, bool with_origin) {
     FakeOptions options;
     options.ns = ns;
     options.default_deadline = absl::Seconds(10);
+    if (with_origin) options.types = {ItemType()};
     return options;
+  }
+
+  // As Larderd::StartWithOrigin has it.
+  static FakeType ItemType() {
+    FakeType item;
+    item.name = "item";
+    item.scan = [] {
+      std::vector<std::string> keys = {"bad"};
+      for (int n = 1000; n < 1300; ++n) keys.push_back("i" + std::to_string(n).substr(1));
+      return keys;
+    };
+    item.origin = [keys = item.scan()](const LoadCall& call) -> absl::StatusOr<Loaded> {
+      if (call.key == "bad") return absl::InvalidArgumentError("malformed JSON");
+      if (std::find(keys.begin(), keys.end(), call.key) == keys.end()) return Loaded::Absent();
+      return Loaded{"value of " + call.key};
+    };
+    return item;
   }
 
   std::unique_ptr<FakeClient> fake_;
 };
 
-// A client of the one larderd of this process.
+// A client of the one larderd of this process, or of the one that has an origin.
 class ServerBackend : public Backend {
  public:
-  explicit ServerBackend(const std::string& ns) {
-    static const std::unique_ptr<Larderd> server = Larderd::Start();
-    ClientOptions options(server->address(), absl::Seconds(10));
+  ServerBackend(const std::string& ns, bool with_origin) {
+    ClientOptions options(Address(with_origin), absl::Seconds(10));
     options.ns = ns;
     absl::StatusOr<std::unique_ptr<Client>> client = Connect(options);
     EXPECT_TRUE(client.ok()) << client.status();
@@ -68,6 +87,15 @@ class ServerBackend : public Backend {
   }
 
  private:
+  static std::string Address(bool with_origin) {
+    if (with_origin) {
+      static const std::unique_ptr<Larderd> server = Larderd::StartWithOrigin();
+      return server->address();
+    }
+    static const std::unique_ptr<Larderd> server = Larderd::Start();
+    return server->address();
+  }
+
   std::unique_ptr<Client> client_;
 };
 
@@ -114,13 +142,13 @@ class Answer {
 
 class Conformance : public ::testing::TestWithParam<std::string> {
  protected:
-  Conformance() {
+  explicit Conformance(bool with_origin = false) {
     static int tests = 0;
     ns_ = absl::StrCat("test-", ++tests, "-", getpid());
     if (GetParam() == "Fake") {
-      backend_ = std::make_unique<FakeBackend>(ns_);
+      backend_ = std::make_unique<FakeBackend>(ns_, with_origin);
     } else {
-      backend_ = std::make_unique<ServerBackend>(ns_);
+      backend_ = std::make_unique<ServerBackend>(ns_, with_origin);
     }
   }
 

@@ -5,6 +5,9 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
 #include <stdexcept>
 #include <thread>
 
@@ -132,6 +135,118 @@ TEST(Fake, BlockingCallInACallbackIsRefusedAsByARealClient) {
   fake->GetAsync("k", {},
                  [&](const absl::StatusOr<GetResult>&) { status = fake->Get("k").status(); });
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+}
+
+// A fake with one type `user`, loaded from `origin`.
+std::unique_ptr<FakeClient> WithOrigin(
+    std::function<absl::StatusOr<Loaded>(const LoadCall&)> origin) {
+  FakeOptions options;
+  FakeType user;
+  user.name = "user";
+  user.origin = std::move(origin);
+  options.types = {user};
+  return NewFakeClient(options);
+}
+
+LoadOptions Users() {
+  LoadOptions options;
+  options.type = "user";
+  return options;
+}
+
+TEST(FakeOrigin, IsAskedOnceForAllWhoWait) {
+  std::mutex mu;
+  std::condition_variable changed;
+  bool go = false;
+  std::atomic<int> loads = 0;
+  const auto fake = WithOrigin([&](const LoadCall& call) -> absl::StatusOr<Loaded> {
+    ++loads;
+    std::unique_lock lock(mu);
+    changed.wait(lock, [&] { return go; });
+    return Value("value of " + call.key);
+  });
+  std::atomic<int> right = 0;
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 8; ++i) {
+    callers.emplace_back([&] {
+      const absl::StatusOr<LeaseResult> result = fake->GetOrLease("k", Users());
+      right += result.ok() && result->hit() && result->entry->value == "value of k" &&
+               result->entry->tier == Tier::kOrigin;
+    });
+  }
+  while (fake->Stats()->flights.waiting < 8) std::this_thread::yield();
+  EXPECT_EQ(fake->Stats()->flights.under_way, 1u);
+  {
+    std::lock_guard lock(mu);
+    go = true;
+    changed.notify_all();
+  }
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_EQ(loads, 1);
+  EXPECT_EQ(right, 8);
+}
+
+TEST(FakeOrigin, ErrorsReachTheCallerAsAServersWould) {
+  absl::Status error;
+  const auto fake = WithOrigin([&](const LoadCall&) { return absl::StatusOr<Loaded>(error); });
+  const std::pair<absl::StatusCode, std::string> expected[] = {
+      {absl::StatusCode::kUnavailable, "ORIGIN_UNAVAILABLE"},
+      {absl::StatusCode::kDeadlineExceeded, "ORIGIN_TIMEOUT"},
+      {absl::StatusCode::kDataLoss, "ORIGIN_REFUSED"}};
+  for (const auto& [code, reason] : expected) {
+    error = absl::Status(code, "gone");
+    EXPECT_EQ(ErrorReason(fake->GetOrLease("k", Users()).status()), reason);
+  }
+}
+
+// 1: the origin is read.  2: the key changes.  3: what was read is older than the change.
+TEST(FakeOrigin, ValueThatWasReadBeforeAChangeIsNotKept) {
+  FakeClient* client = nullptr;
+  const auto fake = WithOrigin([&](const LoadCall& call) -> absl::StatusOr<Loaded> {
+    client->DeleteAsync(call.key, {}, [](const absl::StatusOr<DeleteResult>&) {});
+    return Value("old");
+  });
+  client = fake.get();
+  EXPECT_EQ(fake->GetOrLease("k", Users())->entry->value, "old");
+  EXPECT_EQ(fake->Get("k")->miss.reason, MissReason::kInvalidated);
+  EXPECT_EQ(fake->Stats()->flights.under_way, 0u);
+}
+
+TEST(FakeOrigin, SetDuringALoadAnswersWhoWaits) {
+  FakeClient* client = nullptr;
+  const auto fake = WithOrigin([&](const LoadCall& call) -> absl::StatusOr<Loaded> {
+    client->SetAsync(call.key, "new", {}, [](const absl::StatusOr<SetResult>&) {});
+    return Value("old");
+  });
+  client = fake.get();
+  EXPECT_EQ(fake->GetOrLease("k", Users())->entry->value, "new");
+  EXPECT_EQ(fake->Get("k")->entry->value, "new");
+}
+
+TEST(FakeOrigin, KeepsTtlAndTagsAndLoadsAgainAfterThem) {
+  int loads = 0;
+  const auto fake = WithOrigin([&](const LoadCall&) -> absl::StatusOr<Loaded> {
+    Loaded loaded = Value(absl::StrCat("v", ++loads));
+    loaded.ttl = absl::Seconds(7);
+    loaded.tags = {"t"};
+    return loaded;
+  });
+  const absl::StatusOr<LeaseResult> first = fake->GetOrLease("k", Users());
+  EXPECT_EQ(first->entry->remaining_ttl, absl::Seconds(7));
+  EXPECT_EQ(first->entry->tags, std::vector<std::string>{"t"});
+  fake->Advance(absl::Seconds(7));
+  EXPECT_EQ(fake->GetOrLease("k", Users())->entry->value, "v2");
+  EXPECT_EQ(fake->Stats()->total.loads, 2u);
+  EXPECT_EQ(fake->Stats()->leases.granted, 0u);
+  EXPECT_EQ(fake->ServerInfo()->types.at(1).origin, "fake");
+}
+
+TEST(FakeOrigin, WarmFailsAsEveryCallDoes) {
+  const auto fake = WithOrigin([](const LoadCall&) { return Value("v"); });
+  fake->FailCalls(absl::UnavailableError("down"));
+  WarmOptions options;
+  options.type = "user";
+  EXPECT_EQ(fake->Warm(options).status(), absl::UnavailableError("down"));
 }
 
 TEST(GetOrLoad, LoaderRunsWithoutTheCacheOnlyWhenTheCacheDoesNotWork) {

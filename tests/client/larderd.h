@@ -18,6 +18,9 @@ class Larderd {
   static bool IsBuilt();
   // A server that does not come up fails the test. REQUIRES: IsBuilt().
   static std::unique_ptr<Larderd> Start();
+  // The same with a type `item` whose origin is an SQLite database: keys i000 to i299, each with
+  // the value `value of KEY`. The origin fails for the key `bad`.
+  static std::unique_ptr<Larderd> StartWithOrigin();
   ~Larderd();
   Larderd(const Larderd&) = delete;
   Larderd& operator=(const Larderd&) = delete;
@@ -26,12 +29,14 @@ class Larderd {
   const std::string& address() const { return address_; }
 
  private:
-  Larderd(pid_t pid, int log_fd, std::string address);
+  Larderd(pid_t pid, int log_fd, std::string address, std::string directory);
+  static std::unique_ptr<Larderd> Start(std::string directory);
 
   const pid_t pid_;
   const int log_fd_;
   const std::string address_;
-  std::thread log_reader_;  // so that the server never waits for a full pipe
+  const std::string directory_;  // of the origin; empty = there is none
+  std::thread log_reader_;       // so that the server never waits for a full pipe
 };
 
 }  // namespace larder::testing

@@ -7,6 +7,8 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -16,6 +18,7 @@
 #include <vector>
 
 #include "larder/rpc/v1/status.pb.h"
+#include "larder/v1/admin.grpc.pb.h"
 #include "larder/v1/cache.grpc.pb.h"
 
 namespace larder::testing {
@@ -41,6 +44,72 @@ inline grpc::Status Refusal(grpc::StatusCode code, const std::string& reason,
   return grpc::Status(code, "scripted", status.SerializeAsString());
 }
 
+// How a Warm goes: these messages, then `end`; or nothing more until the client gives up.
+struct ScriptedWarm {
+  std::vector<v1::WarmResponse> messages;
+  grpc::Status end;
+  bool hang = false;
+};
+
+// Answers the attempts of Warm one script after the other; the last one goes on being answered.
+class ScriptedAdmin : public v1::Admin::CallbackService {
+ public:
+  void Next(ScriptedWarm warm) {
+    std::lock_guard lock(mu_);
+    warms_.push_back(std::move(warm));
+  }
+  std::vector<v1::WarmRequest> requests() const {
+    std::lock_guard lock(mu_);
+    return requests_;
+  }
+
+  grpc::ServerWriteReactor<v1::WarmResponse>* Warm(grpc::CallbackServerContext*,
+                                                   const v1::WarmRequest* request) override {
+    std::lock_guard lock(mu_);
+    requests_.push_back(*request);
+    auto* const writer = new Writer(warms_.at(std::min(next_++, warms_.size() - 1)));
+    return writer;
+  }
+
+ private:
+  class Writer : public grpc::ServerWriteReactor<v1::WarmResponse> {
+   public:
+    explicit Writer(ScriptedWarm warm) : warm_(std::move(warm)) { Step(); }
+    void OnWriteDone(bool ok) override {
+      if (ok) {
+        Step();
+      } else {
+        End(grpc::Status::CANCELLED);
+      }
+    }
+    void OnCancel() override {
+      if (warm_.hang) End(grpc::Status::CANCELLED);
+    }
+    void OnDone() override { delete this; }
+
+   private:
+    void Step() {
+      if (at_ < warm_.messages.size()) {
+        StartWrite(&warm_.messages[at_++]);
+      } else if (!warm_.hang) {
+        End(warm_.end);
+      }
+    }
+    // A cancellation may come at any moment.
+    void End(const grpc::Status& status) {
+      if (!ended_.exchange(true)) Finish(status);
+    }
+    ScriptedWarm warm_;
+    size_t at_ = 0;
+    std::atomic<bool> ended_{false};
+  };
+
+  mutable std::mutex mu_;
+  std::vector<ScriptedWarm> warms_;
+  size_t next_ = 0;
+  std::vector<v1::WarmRequest> requests_;
+};
+
 class ScriptedServer : public v1::Cache::CallbackService {
  public:
   ScriptedServer() {
@@ -48,6 +117,7 @@ class ScriptedServer : public v1::Cache::CallbackService {
     int port = 0;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
     builder.RegisterService(this);
+    builder.RegisterService(&admin_);
     server_ = builder.BuildAndStart();
     address_ = "127.0.0.1:" + std::to_string(port);
   }
@@ -74,6 +144,20 @@ class ScriptedServer : public v1::Cache::CallbackService {
   void AnswerNothing() {
     std::lock_guard lock(mu_);
     empty_ = true;
+  }
+
+  ScriptedAdmin& admin() { return admin_; }
+
+  // What BatchGetOrLoad answers.
+  void SetLoads(v1::BatchGetOrLoadResponse loads) {
+    std::lock_guard lock(mu_);
+    loads_ = std::move(loads);
+  }
+
+  // What BatchSet answers.
+  void SetStored(v1::BatchSetResponse stored) {
+    std::lock_guard lock(mu_);
+    stored_ = std::move(stored);
   }
 
   // What Stats answers.
@@ -133,6 +217,29 @@ class ScriptedServer : public v1::Cache::CallbackService {
     response->mutable_lease()->set_token("lease");
     return Answer(context, *request, response);
   }
+  grpc::ServerUnaryReactor* BatchGetOrLoad(grpc::CallbackServerContext* context,
+                                           const v1::BatchGetOrLoadRequest* request,
+                                           v1::BatchGetOrLoadResponse* response) override {
+    {
+      std::lock_guard lock(mu_);
+      *response = loads_;
+    }
+    return Answer(context, *request, response);
+  }
+  grpc::ServerUnaryReactor* BatchSet(grpc::CallbackServerContext* context,
+                                     const v1::BatchSetRequest* request,
+                                     v1::BatchSetResponse* response) override {
+    {
+      std::lock_guard lock(mu_);
+      *response = stored_;
+    }
+    return Answer(context, *request, response);
+  }
+  grpc::ServerUnaryReactor* ReleaseLease(grpc::CallbackServerContext* context,
+                                         const v1::ReleaseLeaseRequest* request,
+                                         v1::ReleaseLeaseResponse* response) override {
+    return Answer(context, *request, response);
+  }
   grpc::ServerUnaryReactor* Stats(grpc::CallbackServerContext* context,
                                   const v1::StatsRequest* request,
                                   v1::StatsResponse* response) override {
@@ -180,6 +287,9 @@ class ScriptedServer : public v1::Cache::CallbackService {
   bool hang_ = false;
   bool empty_ = false;
   v1::StatsResponse stats_;
+  v1::BatchGetOrLoadResponse loads_;
+  v1::BatchSetResponse stored_;
+  ScriptedAdmin admin_;
   std::vector<std::string> calls_;
   std::string user_agent_;
   std::string address_;

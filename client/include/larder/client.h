@@ -50,6 +50,14 @@ class LoadRegistry;
 template <typename T>
 using Callback = absl::AnyInvocable<void(absl::StatusOr<T>)>;
 
+// One result per key, in the order of the keys. A key that could not be loaded has an error of its
+// own, with a reason (larder/error.h) such as ORIGIN_UNAVAILABLE.
+using BatchLeaseResult = std::vector<absl::StatusOr<LeaseResult>>;
+using BatchLoadResult = std::vector<absl::StatusOr<LoadResult>>;
+
+// Hears how a Warm goes, some five times a second at most. False ends it.
+using WarmCallback = absl::AnyInvocable<bool(const WarmProgress&)>;
+
 class Client {
  public:
   virtual ~Client();
@@ -105,11 +113,12 @@ class Client {
 
   // Reads one key and, when it is missing, runs `loader` in one of all the callers that ask for it,
   // wherever they are, and stores what it brings; the others wait for that. See Loader and
-  // LoadResult. The deadline limits each of the calls to larder (lookup, then store or release),
-  // not the loader. When the cache does not work, the loader runs without it
-  // (LoadOptions::fail_open): callers are then not held together, and nothing is stored.
-  // Errors: the loader's; INVALID_ARGUMENT, FAILED_PRECONDITION, PERMISSION_DENIED and
-  // UNAUTHENTICATED from the lookup.
+  // LoadResult. A type with an origin is loaded by the server, and the loader does not run. The
+  // deadline limits each of the calls to larder (lookup, then store or release), not the loader.
+  // When the cache does not work, the loader runs without it (LoadOptions::fail_open): callers are
+  // then not held together, and nothing is stored. An origin that does not work is no such case:
+  // the loader would go round the server's care for it. Errors: the loader's; the origin's;
+  // INVALID_ARGUMENT, FAILED_PRECONDITION, PERMISSION_DENIED and UNAUTHENTICATED from the lookup.
   absl::StatusOr<LoadResult> GetOrLoad(std::string_view key, Loader loader,
                                        const LoadOptions& options = {});
   void GetOrLoadAsync(std::string_view key, AsyncLoader loader, const LoadOptions& options,
@@ -121,6 +130,25 @@ class Client {
   absl::StatusOr<LeaseResult> GetOrLease(std::string_view key, const LoadOptions& options = {});
   virtual void GetOrLeaseAsync(std::string_view key, const LoadOptions& options,
                                Callback<LeaseResult> done) = 0;
+
+  // GetOrLoad for up to 1,000 keys: one lookup, one run of `loader` for the keys that this caller
+  // is to load, one call that stores them. What other callers are loading it waits for afterwards,
+  // so that nobody waits for somebody who waits for him; what they fail to load, it loads then, in
+  // a further run. A key that occurs twice is loaded once. The error of the whole is that of the
+  // lookup, where GetOrLoad would return it; errors of the loader and of origins are their keys'.
+  // Has no async form: a loader of many keys is BatchGetOrLeaseAsync, then BatchSetAsync.
+  absl::StatusOr<BatchLoadResult> BatchGetOrLoad(const std::vector<std::string>& keys,
+                                                 BatchLoader loader,
+                                                 const LoadOptions& options = {});
+
+  // GetOrLease for up to 1,000 keys: the rpc BatchGetOrLoad. Who is given a lease does not wait for
+  // the other keys: what others are loading is then a miss with reason kLoading. A key that occurs
+  // twice has the same lease twice.
+  absl::StatusOr<BatchLeaseResult> BatchGetOrLease(const std::vector<std::string>& keys,
+                                                   const LoadOptions& options = {});
+  virtual void BatchGetOrLeaseAsync(const std::vector<std::string>& keys,
+                                    const LoadOptions& options,
+                                    Callback<BatchLeaseResult> done) = 0;
 
   // Gives a lease back, so that the next waiter gets it.
   absl::StatusOr<ReleaseLeaseResult> ReleaseLease(std::string_view key,
@@ -143,6 +171,16 @@ class Client {
   // What the replica that answers did and holds.
   absl::StatusOr<StatsResult> Stats(const StatsOptions& options = {});
   virtual void StatsAsync(const StatsOptions& options, Callback<StatsResult> done) = 0;
+
+  // Has the server load keys before anybody asks for them: what a type's origin lists, or a list of
+  // keys. Goes on until it is done, memory is full, `progress` (may be null) says false, or the
+  // deadline is over; what was loaded by then stays. `progress` is a callback like `done` and may
+  // be called until `done` is. An attempt is repeated only as long as nothing was heard of it.
+  // Errors: TYPE_WITHOUT_ORIGIN; the origin's when it cannot be listed, or when nothing could be
+  // loaded several times in a row.
+  absl::StatusOr<WarmProgress> Warm(const WarmOptions& options, WarmCallback progress = nullptr);
+  virtual void WarmAsync(const WarmOptions& options, WarmCallback progress,
+                         Callback<WarmProgress> done) = 0;
 
   // The keys that are hit most, missed most, or have the largest values.
   absl::StatusOr<HotKeysResult> HotKeys(const HotKeysOptions& options = {});

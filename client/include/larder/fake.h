@@ -5,9 +5,11 @@
 // Thread safety: any method, any thread. Callbacks run before FooAsync returns, on the same thread;
 // the callback of a GetOrLeaseAsync that has to wait runs on the thread whose Set, Delete,
 // Invalidate, ReleaseLease or Advance ends the wait. GetOrLease blocks while another caller holds
-// the lease, so a test that wants that needs a second thread. What it leaves out: patterns (a key's
+// the lease, so a test that wants that needs a second thread. A FakeType's origin and scan run on
+// the thread whose call needs them, outside of the fake's lock; they may call the fake's FooAsync
+// methods, and must not throw. What it leaves out: patterns (a key's
 // type is what the call says, else `default`), TTL arithmetic other than the type's TTL, eviction,
-// latency figures and hot keys.
+// latency figures, hot keys, stale values, refreshing ahead, filters, and the rate of Warm.
 
 #ifndef LARDER_FAKE_H_
 #define LARDER_FAKE_H_
@@ -33,6 +35,13 @@ struct FakeType {
   absl::Duration ttl_absent = absl::Seconds(10);
   // Longer TTLs are cut to this.
   absl::Duration ttl_max = absl::Hours(24 * 30);
+  // Where missing keys are loaded from, one at a time and once for all who wait; unset = the type
+  // has no origin and gives leases. An error reaches every caller as the server's would:
+  // UNAVAILABLE with reason ORIGIN_UNAVAILABLE, DEADLINE_EXCEEDED with ORIGIN_TIMEOUT, all else as
+  // ORIGIN_REFUSED.
+  std::function<absl::StatusOr<Loaded>(const LoadCall& call)> origin = {};
+  // The keys that Warm loads of this type; unset = none.
+  std::function<std::vector<std::string>()> scan = {};
 };
 
 struct FakeOptions {

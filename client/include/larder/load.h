@@ -49,6 +49,11 @@ struct Loaded {
 // gives the lease to the next waiter; so does an exception, which then goes on to the caller.
 using Loader = absl::FunctionRef<absl::StatusOr<Loaded>(const LoadCall& call)>;
 
+// Runs on the thread that called BatchGetOrLoad, with the keys that this caller is to load. Answers
+// one result per call, in their order; another number of results fails them all.
+using BatchLoader =
+    absl::FunctionRef<std::vector<absl::StatusOr<Loaded>>(const std::vector<LoadCall>& calls)>;
+
 // Call it once, from any thread, with what the load brought. Destroying it uncalled counts as a
 // load that failed.
 using LoadDone = absl::AnyInvocable<void(absl::StatusOr<Loaded>)>;
@@ -61,13 +66,14 @@ using AsyncLoader = absl::AnyInvocable<void(const LoadCall& call, LoadDone done)
 struct LoadResult {
   bool hit() const { return entry.has_value(); }
 
-  // The value, from the cache or from the loader. A value that this call loaded has tier kOrigin,
-  // and version 0 when it was not stored.
+  // The value, from the cache or from the loader. A value that the loader brought has tier kOrigin,
+  // and version 0 when it was not stored; one that the server loaded from the type's origin for
+  // this call has tier kOrigin, too. `stale` says that it is past its TTL.
   std::optional<Entry> entry = {};
   // Says something without an entry only. kNegative: the key does not exist. kLoading: another
   // caller is loading it and the allowed wait is over.
   Miss miss = {};
-  // True when this call ran the loader.
+  // True when this call ran the loader. Never for a type with an origin that the server reaches.
   bool loaded = false;
   // True when what it loaded is in the cache now.
   bool stored = false;

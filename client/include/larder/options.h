@@ -161,7 +161,7 @@ struct InvalidateOptions {
   CallOptions call = {};
 };
 
-// For GetOrLease and GetOrLoad.
+// For GetOrLease, GetOrLoad and their batches. The lease is for types without an origin.
 struct LoadOptions {
   // Data type; empty = by pattern.
   std::string type = {};
@@ -174,6 +174,20 @@ struct LoadOptions {
   // For GetOrLoad: true runs the loader without the cache when the cache does not work. False
   // returns its error.
   bool fail_open = true;
+  CallOptions call = {};
+};
+
+struct WarmOptions {
+  // Loads what the origin of this type lists. With `keys`: the type that they have; empty = by
+  // pattern.
+  std::string type = {};
+  // Loads these; at most 100,000. Those of types without an origin come from the second tier.
+  std::vector<std::string> keys = {};
+  // At most so many; 0 = all of `keys`, or the type's `warm.limit`.
+  uint64_t limit = 0;
+  // Entries a second at most; 0 = not limited.
+  uint32_t rate = 0;
+  // The deadline is 1 ms to 24 h; unset = 24 h, and not the client's default.
   CallOptions call = {};
 };
 

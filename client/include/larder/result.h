@@ -36,6 +36,11 @@ enum class NotStoredReason {
   kLeaseLost,    // the lease ran out, was released or passed on, or the key changed after it was
                  // given
   kNewerExists,  // a newer version is known
+  // Of BatchSet alone; what a single Set answers as an error.
+  kMemoryFull,       // too large for the memory budget
+  kNamespaceLimit,   // the server holds as many namespaces as it may
+  kContention,       // the key changes faster than the call can
+  kTierUnavailable,  // the second tier did not confirm the change, which may have happened
 };
 
 // As in the API: "L1", "ABSENT", "LEASE_LOST". The text lives for ever.
@@ -109,6 +114,8 @@ struct Lease {
   absl::Duration ttl = absl::ZeroDuration();
 };
 
+// A type with an origin is loaded by the server: there is a hit then, of tier kOrigin when it was
+// loaded for this call, or a miss when the origin has no such key, and never a lease.
 struct LeaseResult {
   bool hit() const { return entry.has_value(); }
 
@@ -117,6 +124,21 @@ struct LeaseResult {
   std::optional<Lease> lease = {};
   // Says something on a miss only: kNegative or kLoading.
   Miss miss = {};
+};
+
+// How far a Warm has come.
+struct WarmProgress {
+  // Keys that are in the cache now, those included that were before.
+  uint64_t loaded = 0;
+  uint64_t failed = 0;
+  // Keys in all; 0 = not known, because an origin does not say how many it will list.
+  uint64_t total = 0;
+  // The server's time for it so far.
+  absl::Duration elapsed = absl::ZeroDuration();
+  // False until the end; false there, too, when the callback has ended it.
+  bool done = false;
+  // True when it ended before its time because memory is full.
+  bool full = false;
 };
 
 struct ReleaseLeaseResult {

@@ -50,6 +50,15 @@ struct UsageStats {
   uint64_t compressed_bytes = 0;  // the part of value_bytes that is compressed
   uint64_t plain_bytes = 0;       // values as callers see them
   EvictionStats eviction = {};
+  // Parts of `loads`: those behind a value that was still served; those that the origin answered
+  // with `unchanged`.
+  uint64_t refreshes = 0;
+  uint64_t loads_unchanged = 0;
+  // The part of stale_hits that stood in for a value that could not be loaded, or not in time.
+  uint64_t stale_on_error = 0;
+  // Misses that the type's filter answered, and loads that it let through in vain.
+  uint64_t filtered = 0;
+  uint64_t filter_false = 0;
 };
 
 // Compression of one data type's values.
@@ -81,6 +90,16 @@ struct CompressionStats {
   double dictionary_ratio = 0;
 };
 
+// The filter by which reads of keys that an origin does not have are answered without it.
+struct FilterStats {
+  bool ready = false;  // it answers: it is built, and not too old
+  uint64_t keys = 0;
+  uint64_t bytes = 0;
+  uint64_t builds = 0;
+  uint64_t builds_failed = 0;
+  absl::Time built = absl::InfinitePast();  // last
+};
+
 struct NamedUsage {
   std::string name = {};
   UsageStats usage = {};
@@ -91,6 +110,8 @@ struct TypeStats : NamedUsage {
   double share_min = 0;
   double share_max = 1;
   CompressionStats compression = {};
+  // Unset for a type without a filter.
+  std::optional<FilterStats> filter = {};
 };
 
 // All in bytes, except newcomer_share (0 to 1).
@@ -232,6 +253,43 @@ struct BreakerStats {
   std::string reason = {};
 };
 
+struct OriginStats {
+  std::string name = {};
+  std::string kind = {};   // `grpc`, `postgres`, `sqlite`
+  std::string state = {};  // `ok`, or what is wrong with it, in a few words
+  // Calls, and keys or writes in them. Calls that were repeated count each time.
+  uint64_t load_calls = 0;
+  uint64_t load_items = 0;
+  uint64_t store_calls = 0;
+  uint64_t store_items = 0;
+  uint64_t scan_calls = 0;
+  uint64_t errors = 0;       // calls that failed as a whole
+  uint64_t item_errors = 0;  // keys and writes that failed in calls that did not
+  uint64_t bad_answers = 0;  // that made no sense
+  // Now.
+  uint64_t connections = 0;
+  uint64_t under_way = 0;
+  uint64_t queued = 0;
+  uint64_t timeouts = 0;
+  uint64_t retries = 0;
+  uint64_t refused = 0;  // at once: the breaker was open, or too many were waiting
+};
+
+// Loads from origins, now.
+struct FlightStats {
+  uint64_t under_way = 0;  // keys
+  uint64_t waiting = 0;    // callers who wait for them
+};
+
+// How one type is, or was, loaded from its origin at the start.
+struct OriginWarmStats {
+  std::string type = {};
+  std::string state = {};  // `waiting`, `warming`, `done`, `full`, or why it failed
+  uint64_t loaded = 0;
+  uint64_t failed = 0;
+  absl::Duration took = {};
+};
+
 struct HotKey {
   std::string ns = {};
   std::string key = {};
@@ -272,6 +330,10 @@ struct StatsResult {
   // Unset where nothing comes back after a restart.
   std::optional<WarmStats> warm = {};
   std::vector<HotKey> hot_keys = {};
+  std::vector<OriginStats> origins = {};
+  FlightStats flights = {};
+  // Types that are loaded from their origins at the start.
+  std::vector<OriginWarmStats> origin_warm = {};
 };
 
 // How a key got its data type.
