@@ -287,15 +287,19 @@ absl::Status Serve(const Config& config, const std::string& version) {
   warmer.Start();
   origin_warmer.Start();
   LogInfo("lane_listening", {{"lane", "reference"}, {"address", lane->address()}});
-  warmer.WaitUntilReady();
-  origin_warmer.WaitUntilReady();
-  lane->SetReady(true);
-  LogInfo("ready", {{"memory_bytes", memory.Status().budget_bytes},
-                    {"types", static_cast<uint64_t>(config.types->size())},
-                    {"after", absl::Nanoseconds(Clock::System()->Mono() - begun)}});
-
+  // Whoever wants it to end need not wait until it is ready.
   int received = 0;
-  sigwait(&signals, &received);
+  for (bool ready = false; received <= 0;) {
+    if (!ready && warmer.ready() && origin_warmer.ready()) {
+      ready = true;
+      lane->SetReady(true);
+      LogInfo("ready", {{"memory_bytes", memory.Status().budget_bytes},
+                        {"types", static_cast<uint64_t>(config.types->size())},
+                        {"after", absl::Nanoseconds(Clock::System()->Mono() - begun)}});
+    }
+    const timespec look_again{.tv_sec = ready ? 3600 : 0, .tv_nsec = ready ? 0 : 10'000'000};
+    received = sigtimedwait(&signals, nullptr, &look_again);
+  }
   // From here on a second signal has its usual effect.
   pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
   LogInfo("draining", {{"signal", received == SIGTERM ? "SIGTERM" : "SIGINT"}});

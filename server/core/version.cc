@@ -41,10 +41,14 @@ Version VersionClock::Next() {
   return next << kNodeIdBits | node_id_;
 }
 
-Version VersionClock::OfLoad(Version seen) const {
+Version VersionClock::OfLoad(Version seen) {
   const uint64_t now = TicksAt(clock_->Now());
-  const uint64_t before = now == 0 ? 0 : now - 1;
-  return std::max(before, (seen >> kNodeIdBits) + 1) << kNodeIdBits | node_id_;
+  // Nothing that is one more than `seen`: Next may make the same for a change.
+  if (now == 0 || now - 1 <= seen >> kNodeIdBits) return Next();
+  const Version load = (now - 1) << kNodeIdBits | node_id_;
+  // Whatever comes next is above, also when the wall clock goes back.
+  Observe(load);
+  return load;
 }
 
 void VersionClock::Observe(Version version) {

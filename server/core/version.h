@@ -43,10 +43,10 @@ class VersionClock {
   Version Next();
 
   // A version for what a load brings that begins now: above `seen`, the newest that is known of its
-  // key, and otherwise below all changes of this very millisecond, on whichever node, since nobody
-  // can tell any more which of the two came first. Not above what this clock has made; two loads
-  // may get the same one.
-  Version OfLoad(Version seen) const;
+  // key; and, where that is older, below all changes of this very millisecond, on whichever node,
+  // since nobody can tell any more which of the two came first. Two loads may get the same one.
+  // REQUIRES: `seen` was observed.
+  Version OfLoad(Version seen);
 
   // Takes note of a version made elsewhere.
   void Observe(Version version);

@@ -59,6 +59,13 @@ Task<std::vector<absl::StatusOr<LoadResult>>> Engine::BatchGetOrLoad(BatchLoadRe
   load.deadline = request.deadline;
   load.trace_parent = request.trace_parent;
   load.trace_state = request.trace_state;
+  // One for each, since one wakes one.
+  const std::shared_ptr<Cancellation[]> cancellations(new Cancellation[count]);
+  if (request.cancellation != nullptr) {
+    request.cancellation->OnCancel([cancellations, count] {
+      for (size_t i = 0; i < count; ++i) cancellations[i].Cancel();
+    });
+  }
   // Leases last, because they run from when they are given; and first those that are to be had at
   // once.
   for (const bool leased : {false, true}) {
@@ -70,6 +77,7 @@ Task<std::vector<absl::StatusOr<LoadResult>>> Engine::BatchGetOrLoad(BatchLoadRe
     const auto wave = std::make_shared<Wave>(options_.executor, chosen.size());
     for (const size_t i : chosen) {
       load.key = {request.name_space, request.keys[i], request.type};
+      load.cancellation = &cancellations[i];
       Spawn(LoadOne(load, resolved[i], std::move(found[i])),
             [wave, result = &results[i]](absl::StatusOr<LoadResult> loaded) {
               *result = std::move(loaded);
@@ -78,6 +86,8 @@ Task<std::vector<absl::StatusOr<LoadResult>>> Engine::BatchGetOrLoad(BatchLoadRe
     }
     if (!chosen.empty()) co_await wave->done;
   }
+
+  if (request.cancellation != nullptr) request.cancellation->OnCancel(nullptr);
 
   bool holds = false;
   for (const absl::StatusOr<LoadResult>& result : results)

@@ -32,6 +32,7 @@ void Coherence::Start() {
   if (alone()) return;
   // Memory is empty, so there is nothing to suspect; what comes before the bus is followed is.
   suspect_before_.store(kAllVersions, std::memory_order_release);
+  if (options_.on_bus) options_.on_bus(false);
   options_.bus->Start(this);
 }
 
@@ -118,6 +119,7 @@ void Coherence::OnFollowing() {
   following_since_.store(options_.clock->Mono(), std::memory_order_release);
   // Everything that is written from now on is heard of, so only what is older can be out of date.
   suspect_before_.store(options_.versions->Next(), std::memory_order_release);
+  if (options_.on_bus) options_.on_bus(true);
   LogInfo("coherence_following", {});
   auto check = std::make_shared<Check>();
   check->round = round;

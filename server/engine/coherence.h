@@ -61,6 +61,8 @@ class Coherence : public BusListener {
     InFlight* background = nullptr;
     // Hears of keys that other replicas changed; may be null. Does not block.
     std::function<void(std::string_view full_key)> on_changed = nullptr;
+    // Hears that changes may have been missed (false), and that from now on none is (true).
+    std::function<void(bool following)> on_bus = nullptr;
     // Confirmations that are remembered; when there are more, they are forgotten together.
     size_t confirmed_max = 1'000'000;
     // Suspect copies are gone through in steps of so many, with so long a pause between them.

@@ -83,7 +83,8 @@ LeaseTable::Options LeaseOptions(const Engine::Options& options) {
 
 Coherence::Options CoherenceOptions(const Engine::Options& options, L1* memory, LeaseTable* leases,
                                     LowerTier* lower, VersionClock* versions, InFlight* background,
-                                    std::function<void(std::string_view)> on_changed) {
+                                    std::function<void(std::string_view)> on_changed,
+                                    std::function<void(bool)> on_bus) {
   Coherence::Options coherence;
   coherence.bus = options.bus;
   coherence.memory = memory;
@@ -95,6 +96,7 @@ Coherence::Options CoherenceOptions(const Engine::Options& options, L1* memory, 
   coherence.executor = options.executor;
   coherence.background = background;
   coherence.on_changed = std::move(on_changed);
+  coherence.on_bus = std::move(on_bus);
   return coherence;
 }
 
@@ -118,9 +120,10 @@ Engine::Engine(const Options& options)
       failures_(kFailuresMax),
       learner_hash_(options.random->Next(), options.random->Next()),
       lower_({options.tier, options.clock, options.owed_max}),
-      coherence_(CoherenceOptions(options, memory_.get(), &leases_, &lower_, &versions_,
-                                  &background_,
-                                  [this](std::string_view key) { filters_->NoteChanged(key); })),
+      coherence_(CoherenceOptions(
+          options, memory_.get(), &leases_, &lower_, &versions_, &background_,
+          [this](std::string_view key) { filters_->NoteChanged(key); },
+          [this](bool following) { filters_->OnBus(following); })),
       since_(options.clock->Now()),
       budget_bytes_(options.memory_bytes) {
   loader_of_.resize(options.types->size());
@@ -145,6 +148,8 @@ Engine::Engine(const Options& options)
   filters.executor = options.executor;
   filters.random = options.random;
   filters.background = &background_;
+  filters.hears_changes = options.bus != nullptr;
+  filters.bytes_max = std::max(options.memory_bytes, options.memory_bytes_max) / 8;
   for (const TypePolicy& type : options.types->types()) {
     filters.origins.push_back(OriginOf(type));
     if (OriginOf(type) == nullptr || !type.ttl.adapt_change) continue;
@@ -210,7 +215,10 @@ void Engine::SweepAndReschedule() {
                            [this] { SweepAndReschedule(); });
 }
 
-bool Engine::Stop(absl::Duration most) { return background_.Close(most); }
+bool Engine::Stop(absl::Duration most) {
+  filters_->Stop();
+  return background_.Close(most);
+}
 
 void Engine::Drain() {
   leases_.Drain();
@@ -324,11 +332,20 @@ EngineStats Engine::Stats() const {
   stats.lower = lower_.Stats();
   if (options_.bus != nullptr) stats.bus = options_.bus->Stats();
   stats.coherence = coherence_.Stats();
-  if (options_.fleet_leases != nullptr) stats.fleet_leases = options_.fleet_leases->Stats();
+  if (options_.fleet_leases != nullptr) {
+    stats.fleet_leases = options_.fleet_leases->Stats();
+    stats.fleet_leases->waited_out += loads_without_lease_.load(std::memory_order_relaxed);
+  }
   stats.fleet_waits_short = fleet_waits_short_.load(std::memory_order_relaxed);
   for (const OriginLink& link : options_.origins) stats.origins.push_back(link.origin->Stats());
   stats.flights = flights_.flights();
   stats.flights_waiting = flights_.waiting();
+  stats.flights_refused = flights_refused_.load(std::memory_order_relaxed);
+  stats.flights_again = flights_again_.load(std::memory_order_relaxed);
+  for (const auto& loader : loaders_) {
+    stats.flights_queued += loader->queued();
+    stats.flights_refused += loader->refused();
+  }
   const std::vector<CompressionStats> compression = compressor_->Stats();
   const auto tally = [](const std::vector<L1Tally>& tallies, size_t id) {
     return id < tallies.size() ? tallies[id] : L1Tally();

@@ -118,6 +118,12 @@ struct EngineStats {
   // Keys that are being loaded from origins, and callers who wait for them, now.
   size_t flights = 0;
   size_t flights_waiting = 0;
+  // Keys that wait to be asked for, now.
+  size_t flights_queued = 0;
+  // Since the start: callers and keys for which there was no room, and flights that had to begin
+  // again because the key was changed.
+  uint64_t flights_refused = 0;
+  uint64_t flights_again = 0;
 };
 
 // The key changes faster than a call can.
@@ -200,8 +206,8 @@ class Engine {
   // A hit; or what the type's origin has; or, for a type without one, the lease to load the key.
   // `again`: FindHit was asked for the key just before.
   Task<absl::StatusOr<LoadResult>> GetOrLoad(LoadRequest request, bool again = false);
-  // One answer each, in order; the lower tier is asked once, and origins by full calls. Who is
-  // given a lease for one of the keys does not wait for others to load the rest.
+  // One answer each, in order; the lower tier is asked once for what memory has not, and origins by
+  // full calls. Who is given a lease for one of the keys does not wait for others to load the rest.
   Task<std::vector<absl::StatusOr<LoadResult>>> BatchGetOrLoad(BatchLoadRequest request);
   // False when the token is not the holder's.
   bool ReleaseLease(const KeyRequest& request, std::string_view token);
@@ -382,7 +388,7 @@ class Engine {
   // Starts the load behind a value that was served stale or is near its end, unless it is under
   // way.
   void RefreshBehind(std::string_view full_key, const Entry& entry, MonoNanos now);
-  bool RefreshIsDue(const Entry& entry, MonoNanos now) const;
+  bool RefreshIsDue(const Entry& entry, bool below, MonoNanos now) const;
   // REQUIRES: the flight is open. It lands in any case.
   void StartFlight(std::string full_key, const TypePolicy* type, OriginCall call);
   Task<bool> Fly(std::string full_key, const TypePolicy* type, OriginCall call);
@@ -483,6 +489,9 @@ class Engine {
   // Suspect hits are served without a question, because the tier is known to be away.
   std::atomic<bool> serve_unchecked_{false};
   std::atomic<uint64_t> fleet_waits_short_{0};
+  std::atomic<uint64_t> flights_refused_{0};
+  std::atomic<uint64_t> flights_again_{0};
+  std::atomic<uint64_t> loads_without_lease_{0};
   LowerTier lower_;
   Coherence coherence_;
   const absl::Time since_;

@@ -27,6 +27,7 @@
 #include "base/strings.h"
 #include "core/error.h"
 #include "engine/engine.h"
+#include "origin/origin_guard.h"
 
 namespace larder {
 namespace {
@@ -49,14 +50,18 @@ Landing OriginFailed(std::string_view origin, const absl::Status& cause) {
       StrCat("the origin `", origin, "`: ", absl::StatusCodeToString(cause.code()), ": ",
              ToStd(cause.message()));
   const absl::StatusCode code = cause.code();
-  if (code == absl::StatusCode::kDeadlineExceeded)
-    return Failed(Error(Reason::kORIGIN_TIMEOUT, message), code);
-  if (code == absl::StatusCode::kDataLoss)
-    return Failed(Error(Reason::kORIGIN_BAD_ANSWER, message), code);
-  if (ErrorSet::OfUnwell().Has(code)) {
-    return Failed(RetryableError(Reason::kORIGIN_UNAVAILABLE, absl::Seconds(1), message), code);
+  Landing landing;
+  if (code == absl::StatusCode::kDeadlineExceeded) {
+    landing = Failed(Error(Reason::kORIGIN_TIMEOUT, message), code);
+  } else if (code == absl::StatusCode::kDataLoss) {
+    landing = Failed(Error(Reason::kORIGIN_BAD_ANSWER, message), code);
+  } else if (ErrorSet::OfUnwell().Has(code)) {
+    landing = Failed(RetryableError(Reason::kORIGIN_UNAVAILABLE, absl::Seconds(1), message), code);
+  } else {
+    landing = Failed(Error(Reason::kORIGIN_REFUSED, message), code);
   }
-  return Failed(Error(Reason::kORIGIN_REFUSED, message), code);
+  landing.asked = !WasNotAsked(cause);
+  return landing;
 }
 
 // A number in [0, 1) that is an entry's own, for as long as it is there.
@@ -84,7 +89,9 @@ Task<absl::StatusOr<LoadResult>> Engine::LoadThrough(const FullKey* full_key, Lo
     const Worth worth = found.present ? WorthOf(found.entry, now) : Worth::kFresh;
     if (found.present && worth != Worth::kStaleOnError)
       co_return LoadResult{Counted(*full_key, std::move(found), resolved, now), std::nullopt};
-    if (!found.present && filters_->IsAbsent(type, full_key->view())) {
+    // Not for namespaces that nobody has stored to: whoever makes names up must not make filters.
+    if (!found.present && resolved.name_space.has_value() &&
+        filters_->IsAbsent(type, full_key->view())) {
       usage_.Count(Usage::kFiltered, type.id, resolved.name_space);
       found.present = found.entry.negative = true;
       found.entry.fresh_until = now;
@@ -95,7 +102,14 @@ Task<absl::StatusOr<LoadResult>> Engine::LoadThrough(const FullKey* full_key, Lo
       if (instead.has_value()) co_return *std::move(instead);
     }
     const MonoNanos wake = found.present ? SoonEnough(until, now, type) : until;
-    CO_ASSIGN_OR_RETURN(FlightTable::Place place, flights_.Join(full_key->view(), wake > now));
+    absl::StatusOr<FlightTable::Place> joined = flights_.Join(full_key->view(), wake > now);
+    if (!joined.ok()) {
+      flights_refused_.fetch_add(1, std::memory_order_relaxed);
+      std::optional<LoadResult> instead = StaleInstead(*full_key, &found, resolved);
+      if (instead.has_value()) co_return *std::move(instead);
+      co_return joined.status();
+    }
+    FlightTable::Place place = *std::move(joined);
     if (place.opened) {
       OriginCall call{std::string(full_key->name_space()), type.name,
                       std::string(request.trace_parent), std::string(request.trace_state)};
@@ -137,9 +151,12 @@ Task<absl::StatusOr<LoadResult>> Engine::LoadThrough(const FullKey* full_key, Lo
       }
       case Landing::Kind::kCancelled:
         co_return Error(Reason::kCALL_CANCELLED, "the caller cancelled the call");
-      case Landing::Kind::kDraining:
+      case Landing::Kind::kDraining: {
+        std::optional<LoadResult> instead = StaleInstead(*full_key, &found, resolved);
+        if (instead.has_value()) co_return *std::move(instead);
         co_return RetryableError(Reason::kDRAINING, absl::Milliseconds(100),
                                  "the server is shutting down");
+      }
     }
     found = co_await FindAnywhere(full_key, resolved, /*want_value=*/true, /*again=*/true);
   }
@@ -190,11 +207,13 @@ Task<Landing> Engine::WaitForLanding(std::shared_ptr<FlightWaiter> waiter, MonoN
   co_return landing;
 }
 
-bool Engine::RefreshIsDue(const Entry& entry, MonoNanos now) const {
+bool Engine::RefreshIsDue(const Entry& entry, bool below, MonoNanos now) const {
   if (loader_of_[entry.type_id] == nullptr || entry.negative) return false;
-  return now >= entry.fresh_until ||
-         RefreshDue(options_.types->Get(entry.type_id).freshness, entry.written, entry.fresh_until,
-                    now, DrawOf(entry.version));
+  if (now >= entry.fresh_until) return true;
+  const TypePolicy& type = options_.types->Get(entry.type_id);
+  // A copy that memory keeps for a part of its time says nothing of the whole.
+  if (!below && type.l1_ttl_max != absl::InfiniteDuration() && lower_.Has(type)) return false;
+  return RefreshDue(type.freshness, entry.written, entry.fresh_until, now, DrawOf(entry.version));
 }
 
 void Engine::RefreshBehind(std::string_view full_key, const Entry& entry, MonoNanos now) {
@@ -223,6 +242,7 @@ Task<bool> Engine::Fly(std::string full_key, const TypePolicy* type, OriginCall 
   for (int attempt = 1;; ++attempt) {
     landing = co_await FlyOnce(&full_key, type, &call, deadline);
     if (landing.kind != Landing::Kind::kLookAgain) break;
+    flights_again_.fetch_add(1, std::memory_order_relaxed);
     if (attempt < kAttemptsMax && options_.clock->Mono() < deadline) continue;
     landing = Failed(Contention(), absl::StatusCode::kAborted);
     break;
@@ -230,7 +250,8 @@ Task<bool> Engine::Fly(std::string full_key, const TypePolicy* type, OriginCall 
   if (landing.kind == Landing::Kind::kFailed) {
     usage_.Count(Usage::kLoadsFailed, type->id, namespaces_.Find(call.name_space));
     const MonoNanos now = options_.clock->Mono();
-    if (type->freshness.errors.Has(landing.cause))
+    // A breaker paces the tries by itself.
+    if (landing.asked && type->freshness.errors.Has(landing.cause))
       failures_.Note(full_key, now, MonoAfter(now, type->freshness.error_pause));
   } else {
     failures_.Forget(full_key);
@@ -245,12 +266,15 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
   const bool below = lower_.Has(*type);
   ArmedLease lease;
   if (options_.fleet_leases != nullptr && below) {
+    // Half of the time there is, so that a holder who hangs costs the others no failure.
+    const MonoNanos began = options_.clock->Mono();
+    const MonoNanos patience = began + (deadline - began) / 2;
     for (bool granted = false; !granted;) {
-      FleetTurn turn = co_await WaitForFleet(&key, deadline, nullptr);
+      FleetTurn turn = co_await WaitForFleet(&key, patience, nullptr);
       granted = turn.kind == LeaseTurn::Kind::kGranted;
       if (granted) {
         lease.fleet = std::move(turn.lease);
-      } else if (turn.kind == LeaseTurn::Kind::kStored && options_.clock->Mono() < deadline) {
+      } else if (turn.kind == LeaseTurn::Kind::kStored && options_.clock->Mono() < patience) {
         // Another replica has landed, or given up.
         flights_.OnLook(*full_key);
         const Resolved resolved{type, namespaces_.Find(key.name_space())};
@@ -259,9 +283,8 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
       } else if (turn.kind == LeaseTurn::Kind::kDraining) {
         co_return Landing{.kind = Landing::Kind::kDraining};
       } else {
-        co_return OriginFailed(type->origin, absl::DeadlineExceededError(
-                                                 "another replica was loading the key for longer "
-                                                 "than the type's hard_timeout"));
+        loads_without_lease_.fetch_add(1, std::memory_order_relaxed);
+        granted = true;
       }
     }
   }
@@ -280,7 +303,9 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
   Found held = Find(key, lease.since, /*want_value=*/true, /*again=*/true);
   Version seen = held.present ? held.entry.version : kNoVersion;
   if (!Trusts(key, held, lease.since)) held = Found();
-  if (!IsCurrent(held, lease.since) && below) {
+  // What memory keeps for a part of its time says nothing of the whole.
+  const bool capped = type->l1_ttl_max != absl::InfiniteDuration();
+  if (below && (capped || !IsCurrent(held, lease.since))) {
     std::vector<std::string> keys(1, *full_key);
     std::vector<LowerTier::Read> reads = co_await lower_.Get(std::move(keys), INT64_MAX);
     // The same with another replica for B. It is kept under our ticket, if it is what was waited
@@ -292,15 +317,26 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
     Found there = Promote(*full_key, *type, std::move(reads[0]),
                           current && same_round ? lease.ticket : 0, /*want_value=*/true);
     lease.seen_below = there.seen_below;
-    if (there.present && (!held.present || there.entry.version > held.entry.version))
+    if (there.present && (!held.present || there.entry.version > held.entry.version ||
+                          (there.entry.version == held.entry.version &&
+                           there.entry.fresh_until > held.entry.fresh_until)))
       held = std::move(there);
   }
   if (IsCurrent(held, options_.clock->Mono())) {
     memory_->EndFill(*full_key, lease.ticket);
     co_return LandFound(std::move(held));
   }
-  // What was near its end and was kept under our ticket has ended it.
-  if (!memory_->HasFill(*full_key, lease.ticket)) lease.ticket = memory_->BeginFill(*full_key);
+  if (!memory_->HasFill(*full_key, lease.ticket)) {
+    // What is near its end and was kept under our ticket has ended it; or a change has, and that
+    // must not be outranked by what is loaded for the sake of what was there before.
+    lease.ticket = memory_->BeginFill(*full_key);
+    const Found present = Peek(*full_key);
+    if (lease.ticket == 0 || !present.present || !held.present ||
+        present.entry.version != held.entry.version) {
+      memory_->EndFill(*full_key, lease.ticket);
+      co_return Landing{.kind = Landing::Kind::kLookAgain};
+    }
+  }
 
   if (held.present) seen = std::max(seen, held.entry.version);
   lease.version = versions_.OfLoad(std::max(seen, lease.seen_below));
@@ -343,7 +379,8 @@ void Engine::Learn(std::string_view full_key, const TypePolicy& type, const Foun
 }
 
 bool Engine::IsCurrent(const Found& found, MonoNanos now) const {
-  return found.present && now < found.entry.fresh_until && !RefreshIsDue(found.entry, now);
+  return found.present && now < found.entry.fresh_until &&
+         !RefreshIsDue(found.entry, found.below, now);
 }
 
 Landing Engine::LandFound(Found found) {
@@ -357,17 +394,16 @@ Task<Landing> Engine::LandLoaded(const std::string* full_key, const TypePolicy* 
                                  OriginLoaded loaded, ArmedLease lease) {
   const bool absent = loaded.kind == OriginLoaded::Kind::kAbsent;
   const absl::StatusOr<uint16_t> name_space = namespaces_.Intern(FullKey::NamespaceOf(*full_key));
-  absl::Status refused = name_space.status();
   if (loaded.value.size() > options_.value_bytes_max) {
-    refused =
-        OriginFailed(type->origin, absl::DataLossError(StrCat(
-                                       "the value is ", loaded.value.size(), " bytes; at most ",
-                                       options_.value_bytes_max, " (limits.value_bytes)")))
-            .error;
-  }
-  if (!refused.ok()) {
     memory_->EndFill(*full_key, lease.ticket);
-    co_return Failed(refused, absl::StatusCode::kFailedPrecondition);
+    co_return OriginFailed(
+        type->origin,
+        absl::DataLossError(StrCat("the value is ", loaded.value.size(), " bytes; at most ",
+                                   options_.value_bytes_max, " (limits.value_bytes)")));
+  }
+  if (!name_space.ok()) {
+    memory_->EndFill(*full_key, lease.ticket);
+    co_return Failed(name_space.status(), absl::StatusCode::kFailedPrecondition);
   }
   Storing storing{EntryFields(), loaded.value, type, {}};
   EntryFields& fields = storing.fields;

@@ -53,6 +53,8 @@ struct Landing {
   absl::Status error = absl::OkStatus();
   // What the origin's error was, for those who may go on with something stale.
   absl::StatusCode cause = absl::StatusCode::kUnknown;
+  // False: the origin was not even asked, because its breaker is open.
+  bool asked = true;
 };
 
 // A caller's place. The owner awaits `landing` and calls Leave when it was not the table that ended

@@ -64,7 +64,9 @@ uint64_t KeyFilters::Layers::bytes() const {
 }
 
 KeyFilters::KeyFilters(const Options& options)
-    : options_(options), hash_(options.random->Next(), options.random->Next()) {
+    : options_(options),
+      hash_(options.random->Next(), options.random->Next()),
+      hears_(!options.hears_changes) {
   for (const TypePolicy& type : options_.types->types()) any_ = any_ || Has(type);
 }
 
@@ -90,18 +92,51 @@ void KeyFilters::Begin(const TypePolicy& type, std::string_view name_space) {
 }
 
 void KeyFilters::BuildAfter(absl::Duration delay, Filter* filter) {
-  options_.executor->After(delay, [this, filter] {
-    if (!options_.background->TryEnter()) return;
-    {
-      MutexLock lock(&mu_);
-      const uint64_t expected = filter->now == nullptr ? 0 : filter->now->keys();
-      filter->next = std::make_unique<Layers>(filter->type->filter, expected + expected / 4);
-    }
-    Spawn(Build(filter), [this, filter](bool built) {
-      OnBuilt(filter, built);
-      options_.background->Leave();
-    });
+  MutexLock lock(&mu_);
+  filter->timer = options_.executor->After(delay, [this, filter] { BuildNow(filter); });
+}
+
+void KeyFilters::BuildNow(Filter* filter) {
+  {
+    MutexLock lock(&mu_);
+    filter->timer = 0;
+    // OnBus begins it again when changes are heard of.
+    if (!hears_) return;
+    const uint64_t expected = filter->now == nullptr ? 0 : filter->now->keys();
+    filter->next = std::make_unique<Layers>(filter->type->filter, expected + expected / 4);
+    filter->next_epoch = epoch_;
+  }
+  if (!options_.background->TryEnter()) return;
+  Spawn(Build(filter), [this, filter](bool built) {
+    OnBuilt(filter, built);
+    options_.background->Leave();
   });
+}
+
+void KeyFilters::OnBus(bool following) {
+  std::vector<Filter*> due;
+  {
+    MutexLock lock(&mu_);
+    ++epoch_;
+    hears_ = following;
+    if (!following) return;
+    for (const auto& [name, filter] : filters_) {
+      // One that is being built sees at its end that it has to begin again.
+      if (filter->next != nullptr) continue;
+      if (filter->timer == 0 || options_.executor->Cancel(filter->timer))
+        due.push_back(filter.get());
+    }
+  }
+  for (Filter* const filter : due) BuildAfter(absl::ZeroDuration(), filter);
+}
+
+uint64_t KeyFilters::BytesLocked() const {
+  uint64_t bytes = 0;
+  for (const auto& [name, filter] : filters_) {
+    for (const Layers* const layers : {filter->now.get(), filter->next.get()})
+      bytes += layers == nullptr ? 0 : layers->bytes();
+  }
+  return bytes;
 }
 
 Task<bool> KeyFilters::Build(Filter* filter) {
@@ -110,48 +145,60 @@ Task<bool> KeyFilters::Build(Filter* filter) {
   scan.call = {filter->name_space, filter->type->name};
   scan.limit = options_.page;
   scan.keys_only = true;
-  for (;;) {
+  for (int empty = 0; empty < options_.empty_pages_max;) {
     const absl::StatusOr<OriginPage> page =
         co_await origin->Scan(scan, MonoAfter(options_.clock->Mono(), options_.page_most));
     if (!page.ok()) {
       LogWarning("filter_not_built", {{"type", filter->type->name}, {"error", page.status()}});
       co_return false;
     }
+    empty = page->items.empty() ? empty + 1 : 0;
     {
       MutexLock lock(&mu_);
       for (const OriginPage::Item& item : page->items)
         filter->next->Add(hash_(FullKey(filter->name_space, item.key).view()));
-      if (filter->next->overfull()) {
-        LogWarning("filter_too_small",
-                   {{"type", filter->type->name}, {"keys_max", filter->type->filter.keys_max}});
+      if (filter->next->overfull() || BytesLocked() > options_.bytes_max) {
+        LogWarning("filter_too_large", {{"type", filter->type->name},
+                                        {"keys", filter->next->keys()},
+                                        {"keys_max", filter->type->filter.keys_max},
+                                        {"bytes", BytesLocked()},
+                                        {"bytes_max", options_.bytes_max}});
         co_return false;
       }
     }
     if (page->cursor.empty()) co_return true;
+    if (stopping_) co_return false;
     scan.cursor = page->cursor;
   }
+  LogWarning("filter_not_built",
+             {{"type", filter->type->name}, {"error", "the origin lists empty pages without end"}});
+  co_return false;
 }
 
 void KeyFilters::OnBuilt(Filter* filter, bool built) {
+  absl::Duration next = std::min(options_.retry_pause, filter->type->filter.rebuild);
   {
     MutexLock lock(&mu_);
-    if (built) {
+    if (built && filter->next_epoch != epoch_) {
+      // What changed in between may be neither in the pages nor in what was heard.
+      next = absl::ZeroDuration();
+    } else if (built) {
       filter->now = std::move(filter->next);
+      filter->epoch = epoch_;
       filter->built_at = options_.clock->Mono();
       filter->built = options_.clock->Now();
       ++filter->builds;
+      next = filter->type->filter.rebuild;
     } else {
       ++filter->builds_failed;
     }
     filter->next = nullptr;
   }
-  BuildAfter(built ? filter->type->filter.rebuild
-                   : std::min(options_.retry_pause, filter->type->filter.rebuild),
-             filter);
+  BuildAfter(next, filter);
 }
 
 bool KeyFilters::AnswersNow(const Filter& filter) const {
-  return filter.now != nullptr && !filter.now->overfull() &&
+  return filter.now != nullptr && filter.epoch == epoch_ && !filter.now->overfull() &&
          options_.clock->Mono() <
              MonoAfter(filter.built_at, kRebuildsLate * filter.type->filter.rebuild);
 }
@@ -188,9 +235,14 @@ void KeyFilters::Note(const TypePolicy& type, std::string_view full_key) {
 
 void KeyFilters::NoteChanged(std::string_view full_key) {
   if (!any_) return;
-  const absl::StatusOr<TypeMatch> match =
-      options_.types->Resolve(FullKey::KeyOf(full_key), /*requested=*/"");
-  if (match.ok()) Note(*match->type, full_key);
+  const uint64_t hash = hash_(full_key);
+  const std::string_view name_space = FullKey::NamespaceOf(full_key);
+  MutexLock lock(&mu_);
+  for (const auto& [name, filter] : filters_) {
+    if (name.second != name_space) continue;
+    if (filter->now != nullptr) filter->now->Add(hash);
+    if (filter->next != nullptr) filter->next->Add(hash);
+  }
 }
 
 KeyFilterStats KeyFilters::Stats(const TypePolicy& type) const {

@@ -4,12 +4,16 @@
 // again from time to time. Until it is built, and when building it has failed for too long, it
 // answers nothing.
 //
+// Where replicas tell each other what they change, a filter answers only if none of that can have
+// been missed since its build began.
+//
 // It is for types of which every new key becomes known to larder: written through it, or not asked
 // for before the next build. A key that appears in the origin behind larder's back stays absent
 // until then.
 //
 // Thread safety: any method, any thread; never blocks for longer than its lock. Memory: see
-// BloomFilter, twice that while a filter is built again; at most filters_max filters.
+// BloomFilter, twice that while a filter is built again; at most filters_max filters, and bytes_max
+// in all.
 
 #ifndef LARDER_ENGINE_KEY_FILTERS_H_
 #define LARDER_ENGINE_KEY_FILTERS_H_
@@ -54,6 +58,11 @@ class KeyFilters {
     // By type id; null: none.
     std::vector<Origin*> origins;
     size_t filters_max = 100;
+    uint64_t bytes_max = 64 << 20;
+    // Other replicas change keys as well, and OnBus says when that is heard of.
+    bool hears_changes = false;
+    // Pages without a key, one after the other, after which a build is given up.
+    int empty_pages_max = 1'000;
     // Keys of one page.
     uint32_t page = 10'000;
     // What a page may take, and the pause after a build that failed.
@@ -68,8 +77,12 @@ class KeyFilters {
 
   explicit KeyFilters(const Options& options);
 
-  // Builds the filters of the default namespace.
+  // Begins the filters of the default namespace.
   void Start();
+  // Ends builds at their next page.
+  void Stop() { stopping_ = true; }
+  // Changes elsewhere may have been missed; or all are heard of from now on.
+  void OnBus(bool following);
 
   // Whether any type has a filter.
   bool any() const { return any_; }
@@ -79,7 +92,7 @@ class KeyFilters {
   bool Answers(const TypePolicy& type, std::string_view full_key) const;
   // The origin has the key, or will have it.
   void Note(const TypePolicy& type, std::string_view full_key);
-  // The same for a key whose type is that of its pattern.
+  // Another replica has changed the key, which may be of any type.
   void NoteChanged(std::string_view full_key);
 
   KeyFilterStats Stats(const TypePolicy& type) const;
@@ -115,6 +128,11 @@ class KeyFilters {
     absl::Time built = absl::InfinitePast();
     uint64_t builds = 0;
     uint64_t builds_failed = 0;
+    // epoch_ when `now` and `next` were begun.
+    uint64_t epoch = 0;
+    uint64_t next_epoch = 0;
+    // Of the next build; 0 while one runs.
+    TimerId timer = 0;
   };
   using Name = std::pair<uint16_t, std::string>;  // type id, namespace
 
@@ -123,6 +141,8 @@ class KeyFilters {
   }
   void Begin(const TypePolicy& type, std::string_view name_space);
   void BuildAfter(absl::Duration delay, Filter* filter);
+  void BuildNow(Filter* filter);
+  uint64_t BytesLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Adds what the origin lists to filter->next. False: it could not be listed.
   Task<bool> Build(Filter* filter);
   void OnBuilt(Filter* filter, bool built);
@@ -131,7 +151,11 @@ class KeyFilters {
   const Options options_;
   const KeyedHash hash_;
   bool any_ = false;
+  std::atomic<bool> stopping_{false};
   mutable Mutex mu_;
+  // Changes whenever a change of another replica may have been missed before.
+  uint64_t epoch_ ABSL_GUARDED_BY(mu_) = 0;
+  bool hears_ ABSL_GUARDED_BY(mu_) = false;
   // Filters stay where they are.
   std::map<Name, std::unique_ptr<Filter>> filters_ ABSL_GUARDED_BY(mu_);
 };

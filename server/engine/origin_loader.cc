@@ -1,7 +1,12 @@
+// An origin may answer, or refuse, before Load returns. So nothing here looks at the queue from
+// within an answer: it posts a look instead, or a queue of small calls to an origin whose breaker
+// is open would be worked off on one stack.
+
 #include "engine/origin_loader.h"
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "base/strings.h"
 
@@ -46,12 +51,13 @@ void OriginLoader::Enqueue(Wanted wanted) {
     }
   }
   if (now) {
-    options_.executor->Post([this, group] { Look(group); });
+    LookSoon(group);
   } else if (later) {
     options_.executor->After(options_.delay, [this, group] { Look(group); });
   }
   // Not moved to the queue: it was full.
   if (wanted.answer != nullptr) {
+    refused_.fetch_add(1, std::memory_order_relaxed);
     wanted.answer->Finish(Failed(absl::ResourceExhaustedError(
         StrCat(options_.queue_max, " keys wait to be loaded from the origin already"))));
   }
@@ -67,9 +73,10 @@ void OriginLoader::Look(const Group& group) {
       if (it == groups_.end()) return;
       Gathering& gathering = it->second;
       gathering.looks = false;
-      batch = Take(&gathering, &wait);
+      batch = Take(group, &gathering, &wait);
       if (batch.empty() && wait != absl::InfiniteDuration()) gathering.looks = true;
-      if (batch.empty() && gathering.keys.empty() && gathering.calls == 0) groups_.erase(it);
+      if (batch.empty() && gathering.keys.empty() && gathering.calls == 0 && !gathering.held_up)
+        groups_.erase(it);
     }
     if (batch.empty()) {
       if (wait != absl::InfiniteDuration())
@@ -80,7 +87,8 @@ void OriginLoader::Look(const Group& group) {
   }
 }
 
-std::vector<OriginLoader::Wanted> OriginLoader::Take(Gathering* gathering, absl::Duration* wait) {
+std::vector<OriginLoader::Wanted> OriginLoader::Take(const Group& group, Gathering* gathering,
+                                                     absl::Duration* wait) {
   std::vector<Wanted> batch;
   std::deque<Wanted>& keys = gathering->keys;
   // Whose time is over is not asked for any more.
@@ -91,8 +99,11 @@ std::vector<OriginLoader::Wanted> OriginLoader::Take(Gathering* gathering, absl:
     }
   };
   drop_finished();
-  // Whoever comes back looks again.
-  if (keys.empty() || calls_ >= options_.calls_max) return batch;
+  if (keys.empty()) return batch;
+  if (calls_ >= options_.calls_max) {
+    if (!std::exchange(gathering->held_up, true)) held_up_.push_back(group);
+    return batch;
+  }
   const absl::Duration waited = absl::Nanoseconds(options_.clock->Mono() - keys.front().since);
   if (keys.size() < options_.batch_max && gathering->calls > 0 && waited < options_.delay) {
     *wait = options_.delay - waited;
@@ -130,24 +141,23 @@ void OriginLoader::Send(const Group& group, std::vector<Wanted> batch) {
 
 void OriginLoader::OnAnswer(const Group& group, std::vector<Wanted> batch,
                             absl::StatusOr<std::vector<OriginLoaded>> answers) {
-  // Groups that wait for a call of any group to return, the one whose key has waited longest first.
-  std::vector<std::pair<MonoNanos, Group>> held_up;
+  // A call for another group, if one waits for it.
+  std::optional<Group> next;
   {
     MutexLock lock(&mu_);
-    if (calls_-- == options_.calls_max) {
-      for (const auto& [other, gathering] : groups_) {
-        if (!gathering.keys.empty() && other != group)
-          held_up.emplace_back(gathering.keys.front().since, other);
-      }
-    }
+    --calls_;
     --groups_[group].calls;
+    if (!held_up_.empty()) {
+      next = std::move(held_up_.front());
+      held_up_.pop_front();
+      groups_[*next].held_up = false;
+    }
   }
   for (size_t i = 0; i < batch.size(); ++i) {
     batch[i].answer->Finish(answers.ok() ? std::move((*answers)[i]) : Failed(answers.status()));
   }
-  std::sort(held_up.begin(), held_up.end());
-  for (const auto& [since, other] : held_up) Look(other);
-  Look(group);
+  if (next.has_value()) LookSoon(*next);
+  LookSoon(group);
 }
 
 }  // namespace larder

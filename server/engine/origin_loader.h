@@ -14,6 +14,7 @@
 #ifndef LARDER_ENGINE_ORIGIN_LOADER_H_
 #define LARDER_ENGINE_ORIGIN_LOADER_H_
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -62,6 +63,8 @@ class OriginLoader {
     MutexLock lock(&mu_);
     return queued_;
   }
+  // Keys for which there was no room in the queue.
+  uint64_t refused() const { return refused_.load(std::memory_order_relaxed); }
 
  private:
   struct Wanted {
@@ -75,15 +78,19 @@ class OriginLoader {
   struct Gathering {
     std::deque<Wanted> keys;
     size_t calls = 0;
-    bool looks = false;  // a look at it is on its way
+    bool looks = false;    // a look at it is on its way
+    bool held_up = false;  // it is in held_up_
   };
 
   void Enqueue(Wanted wanted);
   // Sends what is due in the group, and sees to it that the rest is looked at in time.
   void Look(const Group& group);
   // The next call of the group, if one is due now. `wait`: how long until one is, else.
-  std::vector<Wanted> Take(Gathering* gathering, absl::Duration* wait)
+  std::vector<Wanted> Take(const Group& group, Gathering* gathering, absl::Duration* wait)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void LookSoon(const Group& group) {
+    options_.executor->Post([this, group] { Look(group); });
+  }
   void Send(const Group& group, std::vector<Wanted> batch);
   void OnAnswer(const Group& group, std::vector<Wanted> batch,
                 absl::StatusOr<std::vector<OriginLoaded>> answers);
@@ -91,8 +98,11 @@ class OriginLoader {
   const Options options_;
   mutable Mutex mu_;
   std::map<Group, Gathering> groups_ ABSL_GUARDED_BY(mu_);
+  // Groups that wait for a call of any group to return, in the order in which they came.
+  std::deque<Group> held_up_ ABSL_GUARDED_BY(mu_);
   size_t calls_ ABSL_GUARDED_BY(mu_) = 0;
   size_t queued_ ABSL_GUARDED_BY(mu_) = 0;
+  std::atomic<uint64_t> refused_{0};
 };
 
 }  // namespace larder

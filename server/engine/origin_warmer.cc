@@ -33,31 +33,20 @@ bool OriginWarmer::Full() const {
 }
 
 Task<absl::Status> OriginWarmer::Run(WarmJob job, WarmObserver* observer) {
-  WarmCount count;
-  const MonoNanos began = clock()->Mono();
-  absl::Status status;
-  if (job.keys.empty()) {
-    CO_ASSIGN_OR_RETURN(const TypeMatch match,
-                        options_.engine->options().types->Resolve("", job.type));
-    if (options_.engine->OriginOf(*match.type) == nullptr) {
-      co_return FieldError(Reason::kTYPE_WITHOUT_ORIGIN, "type",
-                           StrCat("the type `", match.type->name, "` has no origin to list"));
-    }
-    if (job.limit == 0) job.limit = match.type->warm.limit;
-    status = co_await RunScan(&job, match.type, &count, observer);
-  } else {
-    count.total = job.keys.size();
-    if (job.limit > 0) count.total = std::min(count.total, job.limit);
-    const size_t step = BatchFor(job.rate);
-    bool goes_on = true;
-    for (size_t at = 0; goes_on && at < count.total; at += step) {
-      const size_t end = std::min<size_t>(at + step, count.total);
-      std::vector<std::string> keys(job.keys.begin() + static_cast<ptrdiff_t>(at),
-                                    job.keys.begin() + static_cast<ptrdiff_t>(end));
-      goes_on = co_await LoadBatch(&job, std::move(keys), &count, observer, &status);
-    }
+  if (jobs_.fetch_add(1) >= options_.jobs_max) {
+    jobs_.fetch_sub(1);
+    co_return RetryableError(Reason::kOVERLOADED, absl::Seconds(10),
+                             StrCat(options_.jobs_max, " warmings are under way"));
   }
-  count.elapsed = absl::Nanoseconds(clock()->Mono() - began);
+  WarmCount count;
+  count.began = clock()->Mono();
+  absl::Status status = co_await RunJob(&job, &count, observer);
+  jobs_.fetch_sub(1);
+  if (status.ok() && stopping_) {
+    status =
+        RetryableError(Reason::kDRAINING, absl::Milliseconds(100), "the server is shutting down");
+  }
+  count.elapsed = absl::Nanoseconds(clock()->Mono() - count.began);
   LogInfo("warmed", {{"type", job.type},
                      {"loaded", count.loaded},
                      {"failed", count.failed},
@@ -67,18 +56,45 @@ Task<absl::Status> OriginWarmer::Run(WarmJob job, WarmObserver* observer) {
   co_return status;
 }
 
+Task<absl::Status> OriginWarmer::RunJob(const WarmJob* job, WarmCount* count,
+                                        WarmObserver* observer) {
+  if (job->keys.empty()) {
+    CO_ASSIGN_OR_RETURN(const TypeMatch match,
+                        options_.engine->options().types->Resolve("", job->type));
+    if (options_.engine->OriginOf(*match.type) == nullptr) {
+      co_return FieldError(Reason::kTYPE_WITHOUT_ORIGIN, "type",
+                           StrCat("the type `", match.type->name, "` has no origin to list"));
+    }
+    co_return co_await RunScan(job, match.type, count, observer);
+  }
+  absl::Status status;
+  count->total = job->keys.size();
+  if (job->limit > 0) count->total = std::min(count->total, job->limit);
+  const size_t step = BatchFor(job->rate);
+  bool goes_on = true;
+  for (size_t at = 0; goes_on && at < count->total; at += step) {
+    const size_t end = std::min<size_t>(at + step, count->total);
+    std::vector<std::string> keys(job->keys.begin() + static_cast<ptrdiff_t>(at),
+                                  job->keys.begin() + static_cast<ptrdiff_t>(end));
+    goes_on = co_await LoadBatch(job, std::move(keys), count, observer, &status);
+  }
+  co_return status;
+}
+
 Task<absl::Status> OriginWarmer::RunScan(const WarmJob* job, const TypePolicy* type,
                                          WarmCount* count, WarmObserver* observer) {
   Origin* const origin = options_.engine->OriginOf(*type);
+  const uint64_t limit = job->limit > 0 ? job->limit : type->warm.limit;
   uint64_t listed = 0;
   std::string cursor;
   absl::Status status;
   int failures = 0;
+  int empty = 0;
   do {
     OriginScan scan;
     scan.call = {job->name_space.empty() ? std::string(kDefaultNamespace) : job->name_space,
                  type->name};
-    scan.limit = static_cast<uint32_t>(std::min<uint64_t>(options_.batch, job->limit - listed));
+    scan.limit = static_cast<uint32_t>(std::min<uint64_t>(options_.batch, limit - listed));
     scan.cursor = cursor;
     scan.keys_only = true;
     absl::StatusOr<OriginPage> page =
@@ -91,6 +107,13 @@ Task<absl::Status> OriginWarmer::RunScan(const WarmJob* job, const TypePolicy* t
     }
     failures = 0;
     cursor = page->cursor;
+    empty = page->items.empty() ? empty + 1 : 0;
+    if (empty >= options_.empty_pages_max)
+      co_return Error(Reason::kORIGIN_BAD_ANSWER, "the origin lists empty pages without end");
+    if (empty > 0 && observer != nullptr) {
+      const bool wanted = co_await observer->OnProgress(*count);
+      if (!wanted) co_return absl::OkStatus();
+    }
     const size_t step = BatchFor(job->rate);
     for (size_t at = 0; at < page->items.size(); at += step) {
       std::vector<std::string> keys;
@@ -100,7 +123,7 @@ Task<absl::Status> OriginWarmer::RunScan(const WarmJob* job, const TypePolicy* t
       const bool goes_on = co_await LoadBatch(job, std::move(keys), count, observer, &status);
       if (!goes_on) co_return status;
     }
-  } while ((!cursor.empty() || failures > 0) && listed < job->limit && !stopping_);
+  } while ((!cursor.empty() || failures > 0) && listed < limit && !stopping_);
   co_return absl::OkStatus();
 }
 
@@ -122,8 +145,7 @@ Task<bool> OriginWarmer::LoadBatch(const WarmJob* job, std::vector<std::string> 
     }
     co_await Pause(executor, std::min(options_.pause_first * (1 << failures), options_.pause_most));
   }
-  const MonoNanos now = clock()->Mono();
-  count->elapsed += absl::Nanoseconds(now - began);
+  count->elapsed = absl::Nanoseconds(clock()->Mono() - count->began);
   if (observer != nullptr) {
     const bool wanted = co_await observer->OnProgress(*count);
     if (!wanted) co_return false;
@@ -206,6 +228,11 @@ bool OriginWarmer::Ready(MonoNanos now) const {
            static_cast<double>(job.stats.count.loaded + job.stats.count.failed) >=
                warm.ready_share * static_cast<double>(warm.limit);
   });
+}
+
+bool OriginWarmer::ready() const {
+  MutexLock lock(&mu_);
+  return Ready(clock()->Mono());
 }
 
 void OriginWarmer::WaitUntilReady() {

@@ -2,8 +2,8 @@
 // origin lists, or those of a list. They go the way of every load (engine/flight.cc), a batch at a
 // time and no faster than allowed, so what callers change meanwhile wins, and the origin's limits
 // hold. Thread safety: any method, any thread. Only WaitUntilReady blocks.
-// Errors: TYPE_WITHOUT_ORIGIN; the origin's when it cannot be listed, or when nothing could be
-// loaded several times in a row. Ends when memory is nearly full.
+// Errors: TYPE_WITHOUT_ORIGIN; OVERLOADED, too many jobs; DRAINING; the origin's when it cannot be
+// listed, or when nothing could be loaded several times in a row. Ends when memory is nearly full.
 
 #ifndef LARDER_ENGINE_ORIGIN_WARMER_H_
 #define LARDER_ENGINE_ORIGIN_WARMER_H_
@@ -37,6 +37,7 @@ struct WarmJob {
 };
 
 struct WarmCount {
+  MonoNanos began = 0;
   uint64_t loaded = 0;  // are in memory or below now, those included that were before
   uint64_t failed = 0;
   uint64_t total = 0;  // 0: not known
@@ -65,6 +66,10 @@ class OriginWarmer {
     absl::Duration pause_most = absl::Seconds(5);
     // The part of the memory budget that may be filled so; above 0 to 1.
     double full_at = 0.95;
+    // Jobs at a time; beyond it OVERLOADED. 1 to 100.
+    int jobs_max = 4;
+    // Pages without a key, one after the other, after which a job ends; 1 to 1 million.
+    int empty_pages_max = 1'000;
   };
 
   // What became of the warming of one type at the start.
@@ -76,11 +81,13 @@ class OriginWarmer {
 
   explicit OriginWarmer(const Options& options);
 
-  // `observer` may be null; it and `cancellation` outlive the task.
+  // `observer` may be null; it outlives the task.
   Task<absl::Status> Run(WarmJob job, WarmObserver* observer);
 
   // Begins the jobs of the types that want one at the start, one after the other.
   void Start();
+  // Whether the types have as much as readiness waits for, or their time for it is over.
+  bool ready() const;
   // Blocks until the types have as much as readiness waits for, or their time for it is over.
   void WaitUntilReady();
   // Ends jobs at their next step.
@@ -97,6 +104,7 @@ class OriginWarmer {
   };
 
   Clock* clock() const { return options_.engine->options().clock; }
+  Task<absl::Status> RunJob(const WarmJob* job, WarmCount* count, WarmObserver* observer);
   Task<absl::Status> RunScan(const WarmJob* job, const TypePolicy* type, WarmCount* count,
                              WarmObserver* observer);
   // Loads one batch; what is still to be paused for the rate is done. False: the job is over.
@@ -109,6 +117,7 @@ class OriginWarmer {
 
   const Options options_;
   std::atomic<bool> stopping_{false};
+  std::atomic<int> jobs_{0};
   MonoNanos began_ = 0;
   mutable Mutex mu_;
   CondVar progress_;

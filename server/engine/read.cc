@@ -91,7 +91,8 @@ bool Engine::FindHit(const FullKey& key, MonoNanos now, bool want_value, Entry* 
   }
   if (want_value && !Decode(key.view(), entry)) return false;
   SlideBelow(key, *entry, now);
-  if (ABSL_PREDICT_FALSE(RefreshIsDue(*entry, now))) RefreshBehind(key.view(), *entry, now);
+  if (ABSL_PREDICT_FALSE(RefreshIsDue(*entry, /*below=*/false, now)))
+    RefreshBehind(key.view(), *entry, now);
   CountHit(key, *entry);
   return true;
 }
@@ -159,7 +160,8 @@ ReadResult Engine::Counted(const FullKey& full_key, Found found, const Resolved&
                            MonoNanos now) {
   ReadResult result;
   if (found.live() && resolved.ahead) {
-    if (RefreshIsDue(found.entry, now)) RefreshBehind(full_key.view(), found.entry, now);
+    if (RefreshIsDue(found.entry, found.below, now))
+      RefreshBehind(full_key.view(), found.entry, now);
     result.entry = std::move(found.entry);
     return result;
   }
@@ -174,7 +176,8 @@ ReadResult Engine::Counted(const FullKey& full_key, Found found, const Resolved&
     } else {
       SlideBelow(full_key, found.entry, now);
     }
-    if (RefreshIsDue(found.entry, now)) RefreshBehind(full_key.view(), found.entry, now);
+    if (RefreshIsDue(found.entry, found.below, now))
+      RefreshBehind(full_key.view(), found.entry, now);
     result.entry = std::move(found.entry);
     return result;
   }

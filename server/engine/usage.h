@@ -27,7 +27,7 @@ enum class Usage : uint8_t {
   kLoadsFailed,
   kLoadsCoalesced,
   kHitsBelow,       // the part of kHits that the lower tier answered
-  kRefreshes,       // the part of kLoads that nobody waited for when they began
+  kRefreshes,       // flights that began behind a value that was served
   kLoadsUnchanged,  // the part of kLoads that the validator answered
   kStaleOnError,    // the part of kStaleHits that stood in for a load that failed or was not tried
   kFiltered,        // reads that the filter answered

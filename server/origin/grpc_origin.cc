@@ -26,7 +26,7 @@
 #include <thread>
 #include <utility>
 
-#include "absl/container/flat_hash_set.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "base/mutex.h"
 #include "base/status.h"
@@ -39,11 +39,7 @@
 namespace larder {
 namespace {
 
-// What gRPC is given to name a call by.
-struct Tag {
-  grpc::ClientContext* context;
-  std::shared_ptr<Signal<bool>> done;
-};
+using Done = std::shared_ptr<Signal<bool>>;
 
 // REQUIRES: outlives gRPC's use of it.
 template <typename Request, typename Response>
@@ -71,19 +67,20 @@ class GrpcCore {
 
   grpc::CompletionQueue* queue() { return &queue_; }
 
-  // A call's context is in the books while gRPC may use it; false after Close.
-  bool Enter(grpc::ClientContext* context) {
+  // Takes a call into the books while gRPC may use it. What gRPC is to name it by; null after
+  // Close.
+  void* Enter(grpc::ClientContext* context, Done done) {
     MutexLock lock(&mu_);
-    if (closed_) return false;
-    under_way_.insert(context);
-    return true;
+    if (closed_) return nullptr;
+    under_way_.emplace(++last_call_, Entry{context, std::move(done)});
+    return reinterpret_cast<void*>(last_call_);
   }
   // Cancels what is under way, waits for its end, and ends the thread.
   void Close() {
     {
       MutexLock lock(&mu_);
       closed_ = true;
-      for (grpc::ClientContext* context : under_way_) context->TryCancel();
+      for (const auto& [call, entry] : under_way_) entry.context->TryCancel();
       while (!under_way_.empty()) idle_.Wait(&mu_);
     }
     queue_.Shutdown();
@@ -131,17 +128,24 @@ class GrpcCore {
   std::atomic<uint64_t> bad_answers{0};
 
  private:
+  struct Entry {
+    grpc::ClientContext* context;
+    Done done;
+  };
+
   void Run() {
-    void* finished = nullptr;
+    void* call = nullptr;
     bool ok = false;
-    while (queue_.Next(&finished, &ok)) {
-      const std::unique_ptr<Tag> tag(static_cast<Tag*>(finished));
+    while (queue_.Next(&call, &ok)) {
+      Done done;
       {
         MutexLock lock(&mu_);
-        under_way_.erase(tag->context);
+        const auto entry = under_way_.find(reinterpret_cast<uintptr_t>(call));
+        done = std::move(entry->second.done);
+        under_way_.erase(entry);
         if (under_way_.empty()) idle_.SignalAll();
       }
-      tag->done->TrySet(ok);
+      done->TrySet(ok);
     }
   }
 
@@ -152,7 +156,8 @@ class GrpcCore {
   Mutex mu_;
   CondVar idle_;
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
-  absl::flat_hash_set<grpc::ClientContext*> under_way_ ABSL_GUARDED_BY(mu_);
+  uintptr_t last_call_ ABSL_GUARDED_BY(mu_) = 0;
+  absl::flat_hash_map<uintptr_t, Entry> under_way_ ABSL_GUARDED_BY(mu_);
 
   grpc::CompletionQueue queue_;
   std::thread thread_;
@@ -201,15 +206,21 @@ Task<absl::Status> Ask(std::shared_ptr<GrpcCore> core,
   call->context.set_deadline(
       gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_nanos(end - now, GPR_TIMESPAN)));
   AddMetadata(options, terms, &call->context);
-  if (!core->Enter(&call->context)) {
+  const auto done = std::make_shared<Signal<bool>>(options.executor);
+  void* const name = core->Enter(&call->context, done);
+  if (name == nullptr) {
     co_return core->Failed(
         absl::UnavailableError(StrCat("origin ", options.name, " is being closed")));
   }
-  const auto done = std::make_shared<Signal<bool>>(options.executor);
   call->reader = (core->stub().*method)(&call->context, call->request, core->queue());
-  call->reader->Finish(&call->response, &call->status, new Tag{&call->context, done});
-  co_await *done;
+  call->reader->Finish(&call->response, &call->status, name);
+  const bool whole = co_await *done;
   if (!call->status.ok()) co_return core->Failed(ToStatus(options, call->status));
+  if (!whole) {
+    // gRPC then says OK, and leaves in the message what it could read of it.
+    co_return core->Failed(absl::DataLossError(
+        StrCat("origin ", options.name, ": the answer is no valid message")));
+  }
   co_return absl::OkStatus();
 }
 

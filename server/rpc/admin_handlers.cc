@@ -84,6 +84,7 @@ Task<absl::Status> AdminHandlers::ServerInfo(CallContext*, const v1::ServerInfoR
     info->set_name(type.name);
     for (const Pattern& pattern : type.match) info->add_match(pattern.text());
     ToProto(type.ttl.base, info->mutable_base_ttl());
+    info->set_origin(type.origin);
   };
   for (const TypePolicy& type : engine.types->types()) {
     if (type.id != 0) add_type(type);

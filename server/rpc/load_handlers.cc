@@ -114,6 +114,10 @@ Task<absl::Status> CacheHandlers::BatchGetOrLoad(CallContext* context,
   const std::vector<absl::StatusOr<LoadResult>> results = co_await engine_->BatchGetOrLoad(load);
   const MonoNanos now = Now();
   std::vector<std::pair<std::string, std::string>> leases;  // key, token
+  for (size_t i = 0; i < load.keys.size(); ++i) {
+    if (results[i].ok() && results[i]->lease.has_value())
+      leases.emplace_back(load.keys[i], results[i]->lease->token);
+  }
   uint64_t bytes = 0;
   absl::Status too_large;
   for (size_t i = 0; i < place.size(); ++i) {
@@ -124,7 +128,6 @@ Task<absl::Status> CacheHandlers::BatchGetOrLoad(CallContext* context,
     } else if (result->lease.has_value()) {
       to->mutable_lease()->set_token(result->lease->token);
       ToProto(result->lease->ttl, to->mutable_lease()->mutable_ttl());
-      leases.emplace_back(request->keys(static_cast<int>(i)), result->lease->token);
     } else {
       if (result->read.entry) bytes += result->read.entry->value_bytes();
       too_large = CheckReplySize(bytes, options_.limits);

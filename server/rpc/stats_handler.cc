@@ -347,6 +347,9 @@ Task<absl::Status> CacheHandlers::Stats(CallContext*, const v1::StatsRequest* re
   }
   response->mutable_flights()->set_under_way(stats.flights);
   response->mutable_flights()->set_waiting(stats.flights_waiting);
+  response->mutable_flights()->set_queued(stats.flights_queued);
+  response->mutable_flights()->set_refused(stats.flights_refused);
+  response->mutable_flights()->set_again(stats.flights_again);
   if (stats.bus.has_value()) FillFleet(stats, response->mutable_fleet());
   if (options_.warm_stats != nullptr) {
     const WarmStats warm = options_.warm_stats();

@@ -176,13 +176,13 @@ TEST_P(OriginSuite, KeepsEveryByteOfAValue) {
   rig_->Put("doc:all", {.value = all});
   rig_->Put("doc:empty", {.value = ""});
   rig_->Put("doc:zeros", {.value = std::string(3, '\0')});
-  rig_->Put("doc:large", {.value = std::string(1 << 20, '\xff')});
+  rig_->Put("doc:large", {.value = std::string(kOriginLargeBytes, '\xff')});
   const auto loaded = Load({"doc:all", "doc:empty", "doc:zeros", "doc:large"});
   for (const OriginLoaded& each : loaded) EXPECT_EQ(KindName(each.kind), "found") << each.error;
   EXPECT_EQ(loaded[0].value, all);
   EXPECT_EQ(loaded[1].value, "");
   EXPECT_EQ(loaded[2].value, std::string(3, '\0'));
-  EXPECT_EQ(loaded[3].value, std::string(1 << 20, '\xff'));
+  EXPECT_EQ(loaded[3].value, std::string(kOriginLargeBytes, '\xff'));
 }
 
 TEST_P(OriginSuite, TakesKeysOfAnyText) {

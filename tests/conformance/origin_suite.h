@@ -51,6 +51,14 @@ enum class OriginFault {
   kStoreRetries,  // its writes do not work now: kRetry
 };
 
+// A large value. The thread sanitizer does not see how libraries hand memory from thread to thread,
+// and looks into each word that they do, for most of a minute where a value is a mebibyte.
+#ifdef __SANITIZE_THREAD__
+inline constexpr size_t kOriginLargeBytes = 1 << 10;
+#else
+inline constexpr size_t kOriginLargeBytes = 1 << 20;
+#endif
+
 // An origin, and the real backend that it asks, empty at the start. The origin serves two data
 // types:
 //   `doc`     keys `doc:{id}`, all calls, from one store that both Put and Store write to

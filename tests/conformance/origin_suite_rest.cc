@@ -49,12 +49,12 @@ TEST_P(OriginSuite, StoresEveryByteOfAValue) {
   std::string all;
   for (int i = 0; i < 256; ++i) all.push_back(static_cast<char>(i));
   const auto stored = Store({Write("doc:all", all, 1), Write("doc:empty", "", 1),
-                             Write("doc:large", std::string(1 << 20, '\x80'), 1),
+                             Write("doc:large", std::string(kOriginLargeBytes, '\x80'), 1),
                              Write("doc:O'\\\"Brien", "quoted", 1)});
   for (const OriginStored& each : stored) EXPECT_EQ(KindName(each.kind), "done") << each.error;
   EXPECT_EQ(rig_->Held("doc:all")->value, all);
   EXPECT_EQ(rig_->Held("doc:empty")->value, "");
-  EXPECT_EQ(rig_->Held("doc:large")->value, std::string(1 << 20, '\x80'));
+  EXPECT_EQ(rig_->Held("doc:large")->value, std::string(kOriginLargeBytes, '\x80'));
   EXPECT_EQ(LoadOne("doc:O'\\\"Brien").value, "quoted");
 }
 

@@ -1,6 +1,7 @@
 #include "tests/e2e/fleet_fixture.h"
 
 #include <signal.h>
+#include <sys/wait.h>
 
 #include <cstdlib>
 #include <fstream>
@@ -66,8 +67,9 @@ Replica::Replica(const std::string& config) : config_(directory_.path() + "/lard
 bool Replica::Start() {
   server_ = std::make_unique<ServerProcess>(std::vector<std::string>{"--config", config_});
   if (!server_->running()) return false;
-  stub_ = v1::Cache::NewStub(
-      grpc::CreateChannel(server_->address(), grpc::InsecureChannelCredentials()));
+  const auto channel = grpc::CreateChannel(server_->address(), grpc::InsecureChannelCredentials());
+  stub_ = v1::Cache::NewStub(channel);
+  admin_ = v1::Admin::NewStub(channel);
   return true;
 }
 
@@ -80,6 +82,14 @@ void Replica::Kill() {
   server_->Signal(SIGKILL);
   server_->Wait();
 }
+
+void Replica::Freeze() {
+  server_->Signal(SIGSTOP);
+  int status = 0;
+  waitpid(server_->pid(), &status, WUNTRACED);
+}
+
+void Replica::Thaw() { server_->Signal(SIGCONT); }
 
 std::unique_ptr<grpc::ClientContext> Replica::Within(double seconds) {
   auto context = std::make_unique<grpc::ClientContext>();
@@ -146,6 +156,17 @@ grpc::Status Replica::GetOrLoad(const std::string& key, v1::GetOrLoadResponse* r
   v1::GetOrLoadRequest request;
   request.set_key(key);
   return stub_->GetOrLoad(Within(seconds).get(), request, response);
+}
+
+v1::BatchGetOrLoadResponse Replica::BatchGetOrLoad(const std::vector<std::string>& keys,
+                                                   double seconds) {
+  v1::BatchGetOrLoadRequest request;
+  for (const std::string& key : keys) request.add_keys(key);
+  v1::BatchGetOrLoadResponse response;
+  const grpc::Status status = stub_->BatchGetOrLoad(Within(seconds).get(), request, &response);
+  EXPECT_TRUE(status.ok()) << status.error_code() << " " << status.error_message();
+  EXPECT_EQ(response.results_size(), static_cast<int>(keys.size()));
+  return response;
 }
 
 grpc::Status Replica::Fulfil(const std::string& key, const std::string& value,

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "larder/v1/admin.grpc.pb.h"
 #include "larder/v1/cache.grpc.pb.h"
 #include "tests/e2e/server_process.h"
 #include "tests/redis/redis_server.h"
@@ -42,10 +43,14 @@ class Replica {
   // SIGTERM, and the end. Kill: kill -9.
   Ended Stop();
   void Kill();
-  // After one of them, or in place of a running one. False: it did not become ready.
+  // SIGSTOP, which has taken effect when it returns, and SIGCONT.
+  void Freeze();
+  void Thaw();
+  // After Stop or Kill, or in place of a running one. False: it did not become ready.
   bool Start();
 
   v1::Cache::Stub& stub() { return *stub_; }
+  v1::Admin::Stub& admin() { return *admin_; }
 
   // Every call ends within 5 s, or `seconds`.
   static std::unique_ptr<grpc::ClientContext> Within(double seconds = 5);
@@ -62,6 +67,9 @@ class Replica {
                           v1::InvalidateResponse* response);
   grpc::Status GetOrLoad(const std::string& key, v1::GetOrLoadResponse* response,
                          double seconds = 5);
+  // A status other than OK is a failure of the test.
+  v1::BatchGetOrLoadResponse BatchGetOrLoad(const std::vector<std::string>& keys,
+                                            double seconds = 5);
   grpc::Status Fulfil(const std::string& key, const std::string& value, const std::string& token,
                       bool* stored);
   grpc::Status Increment(const std::string& key, int64_t* value);
@@ -80,6 +88,7 @@ class Replica {
   const std::string config_;
   std::unique_ptr<ServerProcess> server_;
   std::unique_ptr<v1::Cache::Stub> stub_;
+  std::unique_ptr<v1::Admin::Stub> admin_;
 };
 
 }  // namespace larder

@@ -144,6 +144,9 @@ TEST_F(FilterTest, EachNamespaceHasItsOwn) {
   executor_.Advance(absl::Seconds(1));
   LoadRequest request;
   request.key = {"tenant", "user:7", ""};
+  WriteRequest write;
+  write.key = {"tenant", "other", ""};
+  ASSERT_TRUE(Now(engine_->Set(write)).ok());
   const auto load = [&] {
     std::string value;
     Spawn(engine_->GetOrLoad(request), [&](const absl::StatusOr<LoadResult>& result) {

@@ -390,7 +390,8 @@ SimOrigin::Hooks FleetWorld::OriginOf(Instance id) {
     Note(id.replica, static_cast<int>(key), "loads from the origin", history_.newest(key));
     bool exact = weather_.lease_faults == 0 && weather_.deaths == 0;
     for (const NodePtr& node : nodes_) {
-      const FleetLeaseStats leases = node->replica->leases->Stats();
+      // Those included who did not want to wait any longer.
+      const FleetLeaseStats leases = *node->replica->engine->Stats().fleet_leases;
       exact = exact && leases.errors == 0 && leases.waited_out == 0;
     }
     for (const Flight& flight : flights_) {
