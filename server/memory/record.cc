@@ -23,8 +23,8 @@ constexpr int64_t kTimesAfterMs = 20LL * 24 * 3600 * 1000;
 struct Lists {
   uint32_t bytes;
   uint16_t tags;
-  uint8_t depends_on;
-  uint8_t validators;  // one or none
+  uint16_t depends_on : 15;
+  uint16_t validators : 1;  // one or none
 };
 
 uint32_t ListBytes(const std::vector<std::string>& list) {
@@ -123,8 +123,8 @@ Record* Record::Write(char* to, const EntryFields& fields, const Context& contex
   }
   if (record->flags_ & kListed) {
     const Lists lists{ListBytes(fields), static_cast<uint16_t>(fields.tags.size()),
-                      static_cast<uint8_t>(fields.depends_on.size()),
-                      static_cast<uint8_t>(fields.validator.empty() ? 0 : 1)};
+                      static_cast<uint16_t>(fields.depends_on.size() & 0x7fff),
+                      static_cast<uint16_t>(fields.validator.empty() ? 0 : 1)};
     at = Append(at, &lists, sizeof(lists));
   }
   at = Append(at, key.data(), key.size());

@@ -52,7 +52,7 @@ local head = redis.pcall('GETRANGE', KEYS[1], 0, 31)
 local bad = '-'
 if type(head) == 'table' or head ~= '' and (#head < 32 or
     string.sub(head, 1, 5) ~= string.sub(envelope, 1, 5) or
-    string.byte(head, 6) > 127 or string.byte(head, 17) > 127 or string.byte(head, 25) > 127) then
+    string.byte(head, 17) > 127 or string.byte(head, 25) > 127) then
   head = ''
   bad = 'b'
 end

@@ -75,7 +75,7 @@ TEST(OriginsTest, DefaultsAreThoseOfTheOriginsThemselves) {
     EXPECT_EQ(origin.guard.retry_budget.ratio, want.retry_budget.ratio);
     EXPECT_EQ(origin.guard.retry_budget.burst, want.retry_budget.burst);
     EXPECT_EQ(origin.batch_keys, 100u);
-    EXPECT_EQ(origin.batch_delay, absl::Milliseconds(2));
+    EXPECT_EQ(origin.batch_delay, absl::Milliseconds(5));
   }
 }
 

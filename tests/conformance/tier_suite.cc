@@ -96,6 +96,7 @@ TEST_P(TierSuite, GivesBackAllThatWasPut) {
   fields.plain_bytes = 100;
   fields.sliding = 5'000'000'000;
   fields.tags = {"red", "green"};
+  fields.validator = "etag";
   fields.depends_on = {"user:7"};
   EXPECT_EQ(Put(PutOf(fields, {}, "profile")).outcome, Outcome::kDone);
   const TierRead read = Get(key);
@@ -107,6 +108,7 @@ TEST_P(TierSuite, GivesBackAllThatWasPut) {
   EXPECT_EQ(read.entry.version, fields.version);
   EXPECT_EQ(read.entry.sliding, fields.sliding);
   EXPECT_EQ(read.entry.tags, fields.tags);
+  EXPECT_EQ(read.entry.validator, fields.validator);
   EXPECT_EQ(read.entry.depends_on, fields.depends_on);
   EXPECT_LE(read.entry.usable_until, fields.usable_until);
   EXPECT_GT(read.entry.usable_until, fields.usable_until - 1'000'000);

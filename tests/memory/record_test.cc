@@ -60,6 +60,7 @@ void ExpectEntry(const Entry& entry, const Wanted& wanted) {
   EXPECT_EQ(entry.type_id, fields.type_id);
   EXPECT_EQ(entry.namespace_id, fields.namespace_id);
   EXPECT_EQ(entry.tags, fields.tags);
+  EXPECT_EQ(entry.validator, fields.validator);
   EXPECT_EQ(entry.depends_on, fields.depends_on);
 }
 
@@ -144,6 +145,7 @@ TEST(RecordTest, HoldsMoreTagsThanAnybodyMayGive) {
   Wanted wanted(Record::kListed, 5, 10);
   wanted.fields.tags.assign(300, "tag");
   wanted.fields.tags.emplace_back();
+  wanted.fields.validator = std::string(256, 'v');
   wanted.fields.depends_on.assign(257, "key");
   Room room(Record::BytesFor(wanted.fields, false, kNow));
   const Record* const record = wanted.WriteTo(&room);

@@ -30,6 +30,7 @@ class EnvelopeTest : public testing::Test {
     fields.usable_until = clock_.Mono() + 20 * kSecond;
     fields.sliding = 30 * kSecond;
     fields.tags = {"red", "large"};
+    fields.validator = "W/\"7\"";
     fields.depends_on = {"user:7"};
     return fields;
   }
@@ -64,6 +65,7 @@ TEST_F(EnvelopeTest, GivesBackEveryPart) {
   EXPECT_EQ(read->entry.version, fields.version);
   EXPECT_EQ(read->entry.sliding, fields.sliding);
   EXPECT_EQ(read->entry.tags, fields.tags);
+  EXPECT_EQ(read->entry.validator, fields.validator);
   EXPECT_EQ(read->entry.depends_on, fields.depends_on);
   // Milliseconds are kept, rounded down.
   for (const auto& [got, was] : {std::pair{read->entry.written, fields.written},
@@ -85,6 +87,7 @@ TEST_F(EnvelopeTest, GivesBackWhatHasHardlyAnyParts) {
     EXPECT_EQ(read->entry.written, 0);
     EXPECT_EQ(read->entry.sliding, 0);
     EXPECT_TRUE(read->entry.tags.empty());
+    EXPECT_TRUE(read->entry.validator.empty());
     EXPECT_EQ(read->type, "");
   }
 }
