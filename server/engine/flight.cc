@@ -27,42 +27,12 @@
 #include "base/strings.h"
 #include "core/error.h"
 #include "engine/engine.h"
-#include "origin/origin_guard.h"
 
 namespace larder {
 namespace {
 
 // Each further attempt means that somebody changed the key during the load before.
 constexpr int kAttemptsMax = 5;
-// Values from here on are shared by the callers who wait for them, not copied for each.
-constexpr size_t kSharedBytesMin = 4 << 10;
-
-Landing Failed(absl::Status error, absl::StatusCode cause) {
-  Landing landing;
-  landing.error = std::move(error);
-  landing.cause = cause;
-  return landing;
-}
-
-// What callers are told of an origin's failure.
-Landing OriginFailed(std::string_view origin, const absl::Status& cause) {
-  const std::string message =
-      StrCat("the origin `", origin, "`: ", absl::StatusCodeToString(cause.code()), ": ",
-             ToStd(cause.message()));
-  const absl::StatusCode code = cause.code();
-  Landing landing;
-  if (code == absl::StatusCode::kDeadlineExceeded) {
-    landing = Failed(Error(Reason::kORIGIN_TIMEOUT, message), code);
-  } else if (code == absl::StatusCode::kDataLoss) {
-    landing = Failed(Error(Reason::kORIGIN_BAD_ANSWER, message), code);
-  } else if (ErrorSet::OfUnwell().Has(code)) {
-    landing = Failed(RetryableError(Reason::kORIGIN_UNAVAILABLE, absl::Seconds(1), message), code);
-  } else {
-    landing = Failed(Error(Reason::kORIGIN_REFUSED, message), code);
-  }
-  landing.asked = !WasNotAsked(cause);
-  return landing;
-}
 
 // A number in [0, 1) that is an entry's own, for as long as it is there.
 double DrawOf(Version version) {
@@ -162,24 +132,6 @@ Task<absl::StatusOr<LoadResult>> Engine::LoadThrough(const FullKey* full_key, Lo
   }
 }
 
-ReadResult Engine::CountedLanding(const FullKey& full_key, Found landed, const Resolved& resolved,
-                                  bool found) {
-  ReadResult result;
-  const MonoNanos now = options_.clock->Mono();
-  // Asked for and not there: whoever loaded it, it was no hit.
-  CountMiss(full_key, resolved);
-  if (landed.entry.negative) {
-    result.miss = MissReason::kNegative;
-    result.miss_remaining =
-        absl::Nanoseconds(std::max<MonoNanos>(landed.entry.fresh_until - now, 0));
-    return result;
-  }
-  result.from = found ? ReadResult::From::kBelow : ReadResult::From::kOrigin;
-  result.stale = now >= landed.entry.fresh_until;
-  result.entry = std::move(landed.entry);
-  return result;
-}
-
 std::optional<LoadResult> Engine::StaleInstead(const FullKey& full_key, Found* found,
                                                const Resolved& resolved) {
   const MonoNanos now = options_.clock->Mono();
@@ -244,7 +196,7 @@ Task<bool> Engine::Fly(std::string full_key, const TypePolicy* type, OriginCall 
     if (landing.kind != Landing::Kind::kLookAgain) break;
     flights_again_.fetch_add(1, std::memory_order_relaxed);
     if (attempt < kAttemptsMax && options_.clock->Mono() < deadline) continue;
-    landing = Failed(Contention(), absl::StatusCode::kAborted);
+    landing = FailedLanding(Contention(), absl::StatusCode::kAborted);
     break;
   }
   if (landing.kind == Landing::Kind::kFailed) {
@@ -293,9 +245,9 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
   // then A looks again; whatever lands or is removed from here on ends the fill.
   lease.ticket = memory_->BeginFill(*full_key);
   if (lease.ticket == 0) {
-    co_return Failed(RetryableError(Reason::kOVERLOADED, absl::Seconds(1),
-                                    "too many loads are running for the memory budget"),
-                     absl::StatusCode::kResourceExhausted);
+    co_return FailedLanding(RetryableError(Reason::kOVERLOADED, absl::Seconds(1),
+                                           "too many loads are running for the memory budget"),
+                            absl::StatusCode::kResourceExhausted);
   }
   lease.since = options_.clock->Mono();
   lease.round = coherence_.round();
@@ -361,105 +313,6 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
     loaded.validator = std::move(held.entry.validator);
   }
   co_return co_await LandLoaded(full_key, type, std::move(loaded), std::move(lease));
-}
-
-void Engine::Learn(std::string_view full_key, const TypePolicy& type, const Found& held,
-                   const OriginLoaded& loaded) {
-  if (loaded.kind != OriginLoaded::Kind::kAbsent) {
-    filters_->Note(type, full_key);
-  } else if (filters_->Answers(type, full_key)) {
-    usage_.Count(Usage::kFilterFalse, type.id, namespaces_.Find(FullKey::NamespaceOf(full_key)));
-  }
-  ChangeLearner* const learner = learner_of_[type.id].get();
-  if (learner == nullptr || !held.live()) return;
-  const bool changed =
-      loaded.kind == OriginLoaded::Kind::kAbsent ||
-      (loaded.kind == OriginLoaded::Kind::kFound && loaded.value != held.entry.stored());
-  learner->Note(learner_hash_(full_key), changed);
-}
-
-bool Engine::IsCurrent(const Found& found, MonoNanos now) const {
-  return found.present && now < found.entry.fresh_until &&
-         !RefreshIsDue(found.entry, found.below, now);
-}
-
-Landing Engine::LandFound(Found found) {
-  Landing landing{.kind = Landing::Kind::kLanded};
-  landing.entry = std::make_shared<const Entry>(std::move(found.entry));
-  landing.found = true;
-  return landing;
-}
-
-Task<Landing> Engine::LandLoaded(const std::string* full_key, const TypePolicy* type,
-                                 OriginLoaded loaded, ArmedLease lease) {
-  const bool absent = loaded.kind == OriginLoaded::Kind::kAbsent;
-  const absl::StatusOr<uint16_t> name_space = namespaces_.Intern(FullKey::NamespaceOf(*full_key));
-  if (loaded.value.size() > options_.value_bytes_max) {
-    memory_->EndFill(*full_key, lease.ticket);
-    co_return OriginFailed(
-        type->origin,
-        absl::DataLossError(StrCat("the value is ", loaded.value.size(), " bytes; at most ",
-                                   options_.value_bytes_max, " (limits.value_bytes)")));
-  }
-  if (!name_space.ok()) {
-    memory_->EndFill(*full_key, lease.ticket);
-    co_return Failed(name_space.status(), absl::StatusCode::kFailedPrecondition);
-  }
-  Storing storing{EntryFields(), loaded.value, type, {}};
-  EntryFields& fields = storing.fields;
-  fields.full_key = *full_key;
-  fields.value = loaded.value;
-  fields.negative = absent;
-  fields.version = lease.version;
-  fields.type_id = type->id;
-  fields.namespace_id = *name_space;
-  fields.tags = loaded.tags;
-  fields.depends_on = loaded.depends_on;
-  fields.validator = loaded.validator;
-  TtlInput input;
-  input.value_bytes = loaded.value.size();
-  input.absent = absent;
-  input.requested = loaded.ttl;
-  const MonoNanos now = options_.clock->Mono();
-  SetExpiry(&fields, *type, input, now);
-
-  auto entry = std::make_shared<Entry>();
-  if (loaded.value.size() < kSharedBytesMin) {
-    entry->bytes = loaded.value;
-  } else {
-    entry->shared = SharedBytes::Copy(loaded.value);
-  }
-  entry->negative = absent;
-  entry->version = lease.version;
-  entry->written = now;
-  entry->fresh_until = fields.fresh_until;
-  entry->usable_until = fields.usable_until;
-  entry->sliding = fields.sliding;
-  entry->type_id = type->id;
-  entry->namespace_id = *name_space;
-  entry->tags = std::move(loaded.tags);
-  entry->depends_on = std::move(loaded.depends_on);
-  entry->validator = std::move(loaded.validator);
-
-  std::string stored;
-  Encode(&fields, &stored);
-  flights_.OnFill(*full_key);
-  const MonoNanos began = lease.since;
-  Filled filled = co_await FillTiers(std::move(storing), std::move(lease));
-  switch (filled.kind) {
-    case Filled::Kind::kKept:
-    case Filled::Kind::kTooLarge: {
-      Landing landing{.kind = Landing::Kind::kLanded};
-      landing.entry = std::move(entry);
-      landing.heard = filled.below || coherence_.HeardSince(began);
-      co_return landing;
-    }
-    case Filled::Kind::kTierAway:
-      co_return Failed(std::move(filled.error), absl::StatusCode::kUnavailable);
-    case Filled::Kind::kLate:
-      break;
-  }
-  co_return Landing{.kind = Landing::Kind::kLookAgain};
 }
 
 }  // namespace larder

@@ -6,8 +6,38 @@
 #include "absl/hash/hash.h"
 #include "base/strings.h"
 #include "core/error.h"
+#include "origin/origin_guard.h"
+#include "policy/freshness.h"
 
 namespace larder {
+
+Landing FailedLanding(absl::Status error, absl::StatusCode cause) {
+  Landing landing;
+  landing.error = std::move(error);
+  landing.cause = cause;
+  return landing;
+}
+
+// What callers are told of an origin's failure.
+Landing OriginFailed(std::string_view origin, const absl::Status& cause) {
+  const std::string message =
+      StrCat("the origin `", origin, "`: ", absl::StatusCodeToString(cause.code()), ": ",
+             ToStd(cause.message()));
+  const absl::StatusCode code = cause.code();
+  Landing landing;
+  if (code == absl::StatusCode::kDeadlineExceeded) {
+    landing = FailedLanding(Error(Reason::kORIGIN_TIMEOUT, message), code);
+  } else if (code == absl::StatusCode::kDataLoss) {
+    landing = FailedLanding(Error(Reason::kORIGIN_BAD_ANSWER, message), code);
+  } else if (ErrorSet::OfUnwell().Has(code)) {
+    landing =
+        FailedLanding(RetryableError(Reason::kORIGIN_UNAVAILABLE, absl::Seconds(1), message), code);
+  } else {
+    landing = FailedLanding(Error(Reason::kORIGIN_REFUSED, message), code);
+  }
+  landing.asked = !WasNotAsked(cause);
+  return landing;
+}
 
 FlightTable::Shard& FlightTable::ShardOf(std::string_view full_key) const {
   return shards_[absl::Hash<std::string_view>{}(full_key) % kShards];

