@@ -456,7 +456,10 @@ void FleetWorld::EndLoad() {
   }
 }
 
-void FleetWorld::Fulfil(const Held& held) {
+void FleetWorld::Fulfil(const Held& of) {
+  // The call looks at the token after its first wait, too.
+  const auto kept = std::make_shared<const Held>(of);
+  const Held& held = *kept;
   const NodePtr& node = held.node;
   const auto value = std::make_shared<std::string>(absl::StrCat(held.loaded));
   WriteRequest write;
@@ -469,7 +472,8 @@ void FleetWorld::Fulfil(const Held& held) {
   Reading reading = ReadingBy(node);
   Note(node->id.replica, static_cast<int>(held.key), "has loaded", held.loaded);
   Call(node, node->replica->engine->Set(write),
-       [this, held, value, reading](const absl::StatusOr<WriteResult>& written) mutable {
+       [this, kept, value, reading](const absl::StatusOr<WriteResult>& written) mutable {
+         const Held& held = *kept;
          Stir(held.key);
          const bool stored = written.ok() && written->stored;
          Note(held.node->id.replica, static_cast<int>(held.key),

@@ -172,7 +172,7 @@ class FleetWorld {
   void OriginFault(const NodePtr& node);
   void Granted(const NodePtr& node, size_t key, const GrantedLease& lease, MonoNanos since);
   void EndLoad();
-  void Fulfil(const Held& held);
+  void Fulfil(const Held& of);
   void Increment(const NodePtr& node);
   void Evict(const NodePtr& node);
 
