@@ -9,6 +9,9 @@
 // connection breaks or the lease runs out, while without a repeat each blip would let two callers
 // load. Warm is as long as nothing was heard of it: afterwards its counts would begin anew under
 // the caller's eyes.
+//
+// Longer than other files, because it is one class with a method for each call of the service: they
+// are alike, and what is more than forming a message lies elsewhere (call.h, warm_call.h, load.h).
 
 #include <algorithm>
 #include <chrono>

@@ -93,6 +93,8 @@ void KeyFilters::Begin(const TypePolicy& type, std::string_view name_space) {
 
 void KeyFilters::BuildAfter(absl::Duration delay, Filter* filter) {
   MutexLock lock(&mu_);
+  // OnBus may have been first, between the end of a build and this.
+  if (filter->timer != 0) options_.executor->Cancel(filter->timer);
   filter->timer = options_.executor->After(delay, [this, filter] { BuildNow(filter); });
 }
 
@@ -100,8 +102,8 @@ void KeyFilters::BuildNow(Filter* filter) {
   {
     MutexLock lock(&mu_);
     filter->timer = 0;
-    // OnBus begins it again when changes are heard of.
-    if (!hears_) return;
+    // OnBus begins it again when changes are heard of; a build that is under way, at its end.
+    if (!hears_ || filter->next != nullptr) return;
     const uint64_t expected = filter->now == nullptr ? 0 : filter->now->keys();
     filter->next = std::make_unique<Layers>(filter->type->filter, expected + expected / 4);
     filter->next_epoch = epoch_;
