@@ -138,7 +138,9 @@ Task<bool> OriginWarmer::LoadBatch(const WarmJob* job, std::vector<std::string> 
     if (count->full) break;
     const EngineWarmed warmed = co_await engine.WarmKeys(job->name_space, &keys, job->type);
     count->loaded += warmed.loaded;
-    if (warmed.failed < keys.size() || ++failures >= options_.failures_max) {
+    // Keys that nobody has are no reason to ask once more.
+    const bool unwell = warmed.failed == keys.size() && !warmed.error.ok();
+    if (!unwell || ++failures >= options_.failures_max) {
       count->failed += warmed.failed;
       if (failures >= options_.failures_max) *status = warmed.error;
       break;

@@ -93,6 +93,14 @@ TEST_F(OriginWarmerTest, LoadsTheKeysOfAList) {
   EXPECT_EQ(Get("user:1"), "vvvvvvvvvv");
 }
 
+TEST_F(OriginWarmerTest, KeysThatNobodyHasAreAskedForOnce) {
+  WarmJob job;
+  job.keys = {"other:1", "other:2"};
+  ASSERT_TRUE(Run(job, absl::Seconds(1)).ok());
+  ASSERT_EQ(progress_.size(), 1u);
+  EXPECT_EQ(progress_.back().failed, 2u);
+}
+
 TEST_F(OriginWarmerTest, SaysThatATypeHasNoOrigin) {
   WarmJob job;
   job.type = "default";
