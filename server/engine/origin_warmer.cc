@@ -169,7 +169,6 @@ class OriginWarmer::AtStart : public WarmObserver {
   Task<bool> OnProgress(const WarmCount& count) override {
     MutexLock lock(&warmer_->mu_);
     job_->stats.count = count;
-    warmer_->progress_.SignalAll();
     return Yes();
   }
 
@@ -218,7 +217,6 @@ Task<bool> OriginWarmer::RunStartJobs() {
     MutexLock lock(&mu_);
     job->over = true;
     job->stats.state = !status.ok() ? status.ToString() : job->stats.count.full ? "full" : "done";
-    progress_.SignalAll();
   }
   co_return true;
 }
@@ -235,11 +233,6 @@ bool OriginWarmer::Ready(MonoNanos now) const {
 bool OriginWarmer::ready() const {
   MutexLock lock(&mu_);
   return Ready(clock()->Mono());
-}
-
-void OriginWarmer::WaitUntilReady() {
-  MutexLock lock(&mu_);
-  while (!stopping_ && !Ready(clock()->Mono())) progress_.WaitFor(&mu_, absl::Milliseconds(50));
 }
 
 void OriginWarmer::Stop() { stopping_ = true; }

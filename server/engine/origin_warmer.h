@@ -1,7 +1,7 @@
 // OriginWarmer has keys loaded from their origin before anybody asks for them: those that the
 // origin lists, or those of a list. They go the way of every load (engine/flight.cc), a batch at a
 // time and no faster than allowed, so what callers change meanwhile wins, and the origin's limits
-// hold. Thread safety: any method, any thread. Only WaitUntilReady blocks.
+// hold. Thread safety: any method, any thread; none blocks.
 // Errors: TYPE_WITHOUT_ORIGIN; OVERLOADED, too many jobs; DRAINING; the origin's when it cannot be
 // listed, or when nothing could be loaded several times in a row. Ends when memory is nearly full.
 
@@ -88,8 +88,6 @@ class OriginWarmer {
   void Start();
   // Whether the types have as much as readiness waits for, or their time for it is over.
   bool ready() const;
-  // Blocks until the types have as much as readiness waits for, or their time for it is over.
-  void WaitUntilReady();
   // Ends jobs at their next step.
   void Stop();
 
@@ -120,7 +118,6 @@ class OriginWarmer {
   std::atomic<int> jobs_{0};
   MonoNanos began_ = 0;
   mutable Mutex mu_;
-  CondVar progress_;
   std::deque<StartJob> start_jobs_ ABSL_GUARDED_BY(mu_);
 };
 

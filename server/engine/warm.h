@@ -8,7 +8,7 @@
 // Stops when memory evicts for what it fetches. Never serves anything itself.
 //
 //   warmer.Start();            // after Engine::Start
-//   warmer.WaitUntilReady();   // then say that the server is ready
+//   warmer.ready();            // once true, or after WaitUntilReady: the server is ready
 //   ...
 //   warmer.Stop();             // before the tier and the data directory go
 

@@ -152,8 +152,9 @@ TEST_F(OriginWarmerTest, WarmsTypesAtTheStartAndSaysHow) {
   Begin(warm);
   Fill(100);
   warmer_->Start();
+  EXPECT_FALSE(warmer_->ready());
   executor_.Advance(absl::Seconds(1));
-  warmer_->WaitUntilReady();
+  EXPECT_TRUE(warmer_->ready());
   const auto stats = warmer_->Stats();
   ASSERT_EQ(stats.size(), 1u);
   EXPECT_EQ(stats[0].state, "done");
