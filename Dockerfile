@@ -8,7 +8,7 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends \
       cmake g++ ninja-build pkgconf protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libgrpc++-dev libabsl-dev \
       libyaml-cpp-dev libcli11-dev libfmt-dev libjemalloc-dev libzstd-dev liblz4-dev librocksdb-dev libhiredis-dev \
-      libpq-dev libsqlite3-dev \
+      libpq-dev libsqlite3-dev libnghttp2-dev libssl-dev \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY CMakeLists.txt CMakePresets.json ./
@@ -30,7 +30,7 @@ LABEL org.opencontainers.image.title="larder" \
 RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
       libgrpc++1.51 libprotobuf32 libabsl20220623 libyaml-cpp0.7 libfmt9 libjemalloc2 libzstd1 liblz4-1 librocksdb7.8 \
-      libhiredis0.14 libpq5 libsqlite3-0 \
+      libhiredis0.14 libpq5 libsqlite3-0 libnghttp2-14 libssl3 \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/apt /var/log/dpkg.log \
  && mkdir /etc/larder \
  && install -d -o 65532 -g 65532 /var/lib/larder
@@ -40,7 +40,7 @@ USER 65532:65532
 # Journal and L2. Not a VOLUME: where a volume belongs the one who runs the image mounts it, and an anonymous volume that
 # nobody asked for keeps data that nobody finds.
 WORKDIR /var/lib/larder
-EXPOSE 50051
+EXPOSE 50051 50052
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["larderd", "healthcheck"]
 ENTRYPOINT ["larderd"]

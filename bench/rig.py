@@ -97,10 +97,13 @@ def larderd(bin_dir, core, settings=()):
     return Server(command, core)
 
 
-def larderd_address(server):
+def larderd_address(server, lane=os.environ.get("LARDER_BENCH_LANE", "reference")):
+    """The address of one of its lanes; the environment says which where the bench does not."""
     for line in server.stderr().splitlines():
         if '"lane_listening"' in line and line.endswith("}"):
-            return json.loads(line)["address"]
+            said = json.loads(line)
+            if said["lane"] == lane:
+                return said["address"]
     return None
 
 
@@ -114,13 +117,13 @@ def echo_server(bin_dir, core, *arguments):
     return server
 
 
-def call(server, method, request, reply_type):
+def call(server, method, request, reply_type, headers=()):
     """One call, looked at: returns (the reply's bytes, the reply as text). Anything but grpc-status 0 is an error."""
     with tempfile.TemporaryDirectory() as folder:
         body, head, reply = (os.path.join(folder, name) for name in ("body", "head", "reply"))
         pathlib.Path(body).write_bytes(frame(request))
         run(["curl", "--silent", "--show-error", "--http2-prior-knowledge", "--max-time", "10", *GRPC_HEADERS,
-             "--data-binary", "@" + body, "-D", head, "-o", reply, f"http://{server.address}/{method}"])
+             *headers, "--data-binary", "@" + body, "-D", head, "-o", reply, f"http://{server.address}/{method}"])
         headers = pathlib.Path(head).read_text(encoding="latin-1").lower()
         if not re.search(r"^grpc-status: *0\s*$", headers, re.M):
             raise BenchError(f"{method} was not answered with grpc-status 0:\n{headers}")
@@ -133,11 +136,12 @@ def call(server, method, request, reply_type):
 class Load:
     """h2load against one method of one server, always with the same framed request."""
 
-    def __init__(self, server, method, request, core):
+    def __init__(self, server, method, request, core, headers=()):
         self._file = tempfile.NamedTemporaryFile()
         self._file.write(frame(request))
         self._file.flush()
-        self._command = ["taskset", "-c", str(core), "h2load", "-t", "1", *GRPC_HEADERS, "-d", self._file.name]
+        self._command = ["taskset", "-c", str(core), "h2load", "-t", "1", *GRPC_HEADERS, *headers, "-d",
+                         self._file.name]
         self._url = f"http://{server.address}/{method}"
         self.calls = 0  # answered, in all runs
         self.in_flight_max = 0  # calls that the ends of runs may have cut off, and that were served all the same
@@ -157,3 +161,34 @@ class Load:
         self.calls += done
         self.in_flight_max += connections * streams
         return done / seconds, data_bytes / done
+
+
+def crowd(addresses, method, request, callers):
+    """How long each of so many calls waited, in seconds, all made at once: 100 on a connection, shared by the servers."""
+    each, streams = callers // len(addresses), 100
+    with tempfile.TemporaryDirectory() as folder:
+        body = os.path.join(folder, "body")
+        pathlib.Path(body).write_bytes(frame(request))
+        loads = []
+        for number, address in enumerate(addresses):
+            calls = each + (callers - each * len(addresses) if number == 0 else 0)
+            loads.append(subprocess.Popen(
+                ["h2load", "-t", "1", *GRPC_HEADERS, "-d", body, "-n", str(calls), "-c", str(-(-calls // streams)),
+                 "-m", str(streams), "--log-file", os.path.join(folder, str(number)), f"http://{address}/{method}"],
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+        waits = []
+        for number, load in enumerate(loads):
+            try:
+                out = load.communicate(timeout=60)[0].decode()
+            except subprocess.TimeoutExpired as error:
+                load.kill()
+                load.communicate()
+                raise BenchError("h2load waited in vain") from error
+            # An error would come without DATA.
+            answered = int(re.search(r"requests: .* (\d+) succeeded", out).group(1))
+            if load.returncode != 0 or int(re.search(r"\((\d+)\) data", out).group(1)) < answered * len(request):
+                raise BenchError(f"h2load saw failed calls:\n{out}")
+            lines = pathlib.Path(folder, str(number)).read_text(encoding="ascii").splitlines()
+            fields = [line.split("\t") for line in lines]
+            waits += [int(wait) / 1e6 for _, status, wait in fields if status == "200"]
+        return waits

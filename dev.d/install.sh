@@ -23,7 +23,7 @@ needs_build() {
   command_from ccache ccache
   packages g++ pkgconf protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libgrpc++-dev libabsl-dev \
     libyaml-cpp-dev libcli11-dev libfmt-dev libjemalloc-dev libzstd-dev liblz4-dev librocksdb-dev libhiredis-dev \
-    libpq-dev libsqlite3-dev
+    libpq-dev libsqlite3-dev libnghttp2-dev libssl-dev
 }
 
 needs_python() {
@@ -46,10 +46,18 @@ needs_test() {
   command_from shellcheck shellcheck
   needs_python
   needs_node
+  # They look at the admin port as its users do.
+  command_from prometheus prometheus
+  command_from prometheus promtool
+  command_from chromium chromium
+  command_from chromium-driver chromedriver
   # The tests that build what an outside project builds.
   command_from make make
   # For tests/polyglot, and for tests/k8s where the machine's kubectl is absent or too old.
   command_from golang-go go
+  # For tests/polyglot.
+  command_from default-jdk-headless javac
+  command_from maven mvn
 }
 
 needs_bench() {

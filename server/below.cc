@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/status.h"
+#include "base/strings.h"
 #include "bus/log_bus.h"
 #include "bus/redis_log.h"
 #include "larder/config/v1/config.pb.h"
@@ -50,6 +51,7 @@ absl::Status MakeRedis(L2Options options, const config::v1::Config& proto, Execu
   log.items_max = below->bus_options.messages;
   RETURN_IF_ERROR(CheckRedisLogOptions(log));
   below->bus = NewLogBus(NewRedisLog(below->redis.get(), log), bus);
+  below->fleet = StrCat("redis ", options.redis_tier.prefix);
   LogInfo("l2_ready", {{"kind", "redis"}, {"prefix", options.redis_tier.prefix}});
   return absl::OkStatus();
 }

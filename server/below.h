@@ -5,6 +5,7 @@
 #define LARDER_BELOW_H_
 
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "base/executor.h"
@@ -24,6 +25,8 @@ struct Below {
   std::unique_ptr<FleetLease> fleet_leases;
   std::unique_ptr<Bus> bus;
   BusOptions bus_options;
+  // Names what the replicas share; empty: nothing.
+  std::string fleet;
 };
 
 // Blocks while an embedded store is opened. An error is one of the configuration: what a restart

@@ -61,13 +61,22 @@ int Complain(const absl::Status& status, int exit_code) {
 
 int Probe(const Flags& flags) {
   std::string address = flags.probe_address;
-  if (address.empty()) {
-    const absl::StatusOr<Config> config = Load(flags);
-    if (!config.ok()) return Complain(config.status(), kWrongInput);
-    address = ProbeAddress(config->proto->listen().grpc());
+  ProbeTls tls;
+  // A server elsewhere may be asked without a configuration that is right.
+  const absl::StatusOr<Config> config = Load(flags);
+  if (!config.ok() && address.empty()) return Complain(config.status(), kWrongInput);
+  if (config.ok()) {
+    const config::v1::Listen& listen = config->proto->listen();
+    if (address.empty()) address = ProbeAddress(listen.grpc());
+    tls.on = !listen.tls().certificate_file().empty();
+    // The server's own, where it wants its clients to have one: whoever reads the key is one of it.
+    if (!listen.tls().client_ca_file().empty()) {
+      tls.certificate_file = listen.tls().certificate_file();
+      tls.key_file = listen.tls().key_file();
+    }
   }
   const absl::Status health =
-      ProbeHealth(address, flags.probe_service, absl::Seconds(flags.probe_seconds));
+      ProbeHealth(address, flags.probe_service, absl::Seconds(flags.probe_seconds), tls);
   return health.ok() ? 0 : Complain(health, kFailed);
 }
 
@@ -112,7 +121,8 @@ int Run(int argc, char** argv) {
     std::printf("the configuration is right: %zu types\n", config->types->size());
     return 0;
   }
-  const absl::Status served = Serve(*config, LARDER_VERSION);
+  const ConfigOrigin origin{[&flags] { return Load(flags); }, flags.config};
+  const absl::Status served = Serve(*config, origin, LARDER_VERSION);
   if (served.ok()) return 0;
   return Complain(served, absl::IsInvalidArgument(served) ? kWrongInput : kFailed);
 }

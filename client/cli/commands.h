@@ -23,7 +23,19 @@ void AddHotKeys(CLI::App* app, Session* session);
 void AddExplain(CLI::App* app, Session* session);
 void AddPing(CLI::App* app, Session* session);
 void AddInfo(CLI::App* app, Session* session);
+void AddKeyCommands(CLI::App* app, Session* session);
+void AddVerify(CLI::App* app, Session* session);
 void AddWarm(CLI::App* app, Session* session);
+void AddWatch(CLI::App* app, Session* session);
+void AddJournal(CLI::App* app, Session* session);
+void AddDlq(CLI::App* app, Session* session);
+void AddTop(CLI::App* app, Session* session);
+void AddStat(CLI::App* app, Session* session);
+void AddTypes(CLI::App* app, Session* session);
+void AddConfig(CLI::App* app, Session* session);
+void AddBench(CLI::App* app, Session* session);
+void AddDoctor(CLI::App* app, Session* session);
+void AddSupport(CLI::App* app, Session* session);
 void AddCompletion(CLI::App* app, Session* session);
 
 }  // namespace larder::cli

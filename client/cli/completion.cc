@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_join.h"
@@ -29,7 +30,11 @@ _larder() {{
   COMPREPLY=()
   case $prev in
     --mode) COMPREPLY=($(compgen -W "set extend-only shorten-only" -- "$cur")); return ;;
-    --order) COMPREPLY=($(compgen -W "hits misses bytes value-bytes" -- "$cur")); return ;;
+    --order)
+      if [[ $command == types ]]; then word="config bytes reads misses evictions"
+      else word="hits misses bytes value-bytes"; fi
+      COMPREPLY=($(compgen -W "$word" -- "$cur")); return ;;
+    --arrivals) COMPREPLY=($(compgen -W "poisson steady" -- "$cur")); return ;;
     --service) COMPREPLY=($(compgen -W "liveness readiness" -- "$cur")); return ;;
     {value_flags}) return ;;
   esac
@@ -45,12 +50,26 @@ struct Flags {
   std::vector<std::string> with_value;
 };
 
+void AddOnce(std::string word, std::vector<std::string>* words) {
+  if (std::find(words->begin(), words->end(), word) == words->end())
+    words->push_back(std::move(word));
+}
+
+// Of a command; with the names and flags of those below it, such as `journal flush`.
 Flags FlagsOf(const CLI::App* app) {
   Flags flags;
+  if (app->get_parent() != nullptr) {
+    for (const CLI::App* below : app->get_subcommands([](const CLI::App*) { return true; })) {
+      Flags more = FlagsOf(below);
+      AddOnce(below->get_name(), &flags.all);
+      for (std::string& flag : more.all) AddOnce(std::move(flag), &flags.all);
+      for (std::string& flag : more.with_value) AddOnce(std::move(flag), &flags.with_value);
+    }
+  }
   for (const CLI::Option* option : app->get_options()) {
     for (const std::string& name : option->get_lnames()) {
-      flags.all.push_back("--" + name);
-      if (option->get_items_expected_max() > 0) flags.with_value.push_back("--" + name);
+      AddOnce("--" + name, &flags.all);
+      if (option->get_items_expected_max() > 0) AddOnce("--" + name, &flags.with_value);
     }
   }
   return flags;
@@ -67,9 +86,7 @@ std::string BashScript(const CLI::App* app) {
     with_value.insert(with_value.end(), flags.with_value.begin(), flags.with_value.end());
     std::vector<std::string> words = flags.all;
     // Global flags may also stand after the command; --help is its own.
-    for (const std::string& flag : global.all) {
-      if (std::find(words.begin(), words.end(), flag) == words.end()) words.push_back(flag);
-    }
+    for (const std::string& flag : global.all) AddOnce(flag, &words);
     if (name == "completion") words.push_back("bash");
     commands.push_back(name);
     cases += fmt::format("    {}) COMPREPLY=($(compgen -W \"{}\" -- \"$cur\")) ;;\n", name,

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "client/cli/commands.h"
 
 namespace larder::cli {
@@ -33,11 +34,29 @@ Json ExplainJson(const ExplainResult& result) {
     object->Field("tags", copy.tags);
     object->Field("depends_on", copy.depends_on);
     object->Field("hits", copy.hits);
+    if (copy.checksum.has_value()) object->Field("checksum", *copy.checksum);
+    object->Field("suspect", copy.suspect);
   });
   answer.Field("lease_held", result.lease_held);
   answer.Field("lease_waiters", result.lease_waiters);
   if (result.miss_reason != MissReason::kUnspecified)
     answer.Field("miss", Name(result.miss_reason));
+  if (result.pending.has_value()) {
+    Json pending;
+    pending.Version("version", result.pending->version);
+    pending.Field("age_seconds", result.pending->age);
+    pending.Field("value_bytes", result.pending->value_bytes);
+    pending.Field("deletion", result.pending->deletion);
+    answer.Object("pending", pending);
+  }
+  if (!result.origin_error.empty()) answer.Field("origin_error", result.origin_error);
+  answer.Array("rules", result.rules, [](const RecentRule& rule, Json* object) {
+    object->Field("kind", rule.kind);
+    object->Field("match", rule.match);
+    object->Version("version", rule.version);
+    object->Field("age_seconds", rule.age);
+    object->Field("stale", rule.stale);
+  });
   return answer;
 }
 
@@ -53,6 +72,28 @@ std::string WhyType(const ExplainResult& result) {
       break;
   }
   return "the server does not say why";
+}
+
+// Which of the copies a rule is about: those that are no newer.
+std::string CoveredBy(const RecentRule& rule, const ExplainResult& result) {
+  std::vector<std::string> covered;
+  for (const CopyInfo& copy : result.copies) {
+    if (copy.version != 0 && copy.version <= rule.version)
+      covered.push_back(std::string(Name(copy.tier)));
+  }
+  if (!covered.empty()) return absl::StrJoin(covered, ", ");
+  return result.copies.empty() ? "-" : "nothing: all is newer";
+}
+
+void PrintRules(const ExplainResult& result, Output* out) {
+  if (result.rules.empty()) return;
+  std::vector<Row> rows;
+  for (const RecentRule& rule : result.rules) {
+    rows.push_back({rule.kind, Shown(rule.match), absl::StrCat(rule.version), Shown(rule.age),
+                    rule.stale ? "marks stale" : "removes", CoveredBy(rule, result)});
+  }
+  out->Line("");
+  out->Table({"INVALIDATED BY", "MATCHES", ">UP TO VERSION", ">AGO", "WHAT", "COVERS"}, rows);
 }
 
 void PrintTables(const ExplainResult& result, Output* out) {
@@ -73,7 +114,9 @@ void PrintTables(const ExplainResult& result, Output* out) {
   } else {
     std::vector<Row> copies;
     for (const CopyInfo& copy : result.copies) {
-      copies.push_back({std::string(Name(copy.tier)), absl::StrCat(copy.version), Shown(copy.age),
+      copies.push_back({std::string(Name(copy.tier)),
+                        // What an origin has is of no version.
+                        copy.version == 0 ? "" : absl::StrCat(copy.version), Shown(copy.age),
                         Shown(copy.remaining_ttl),
                         copy.negative ? "negative" : absl::StrCat(copy.value_bytes),
                         absl::StrCat(copy.hits), Shown(copy.tags), Shown(copy.depends_on)});
@@ -83,6 +126,14 @@ void PrintTables(const ExplainResult& result, Output* out) {
   }
   if (result.lease_held)
     out->Line(fmt::format("a caller is loading it; {} wait", result.lease_waiters));
+  if (result.pending.has_value()) {
+    out->Line(fmt::format("its origin has yet to get {} of version {}, which waits for {}",
+                          result.pending->deletion ? "the deletion" : "the write",
+                          result.pending->version, Shown(result.pending->age)));
+  }
+  if (!result.origin_error.empty())
+    out->Line(fmt::format("its origin does not tell: {}", Shown(result.origin_error)));
+  PrintRules(result, out);
 }
 
 }  // namespace
@@ -112,6 +163,7 @@ void AddExplain(CLI::App* app, Session* session) {
       ->add_option("--value-bytes", flags->options.value_bytes,
                    "Size of a value to explain the TTL for")
       ->type_name("BYTES");
+  command->add_flag("--origin", flags->options.ask_origin, "Ask the type's origin, too");
 }
 
 }  // namespace larder::cli

@@ -131,9 +131,14 @@ void Progress::Show(const WarmProgress& so_far, absl::Duration at) {
   out_->Flush().IgnoreError();  // shows again at the end
 }
 
+void Progress::Clear() {
+  if (bar_) out_->Bytes("\r\x1b[K");
+  bar_ = false;
+}
+
 void Progress::Finish(const WarmProgress& outcome, End end, absl::Duration at) {
   rate_.Add(at, Settled(outcome));
-  if (bar_) out_->Bytes("\r\x1b[K");
+  Clear();
   if (end == End::kFailed && Settled(outcome) == 0) return;  // the error says it all
   if (json_) {
     PrintJson(outcome, at, &end);

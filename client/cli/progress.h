@@ -42,6 +42,8 @@ class Progress {
   void Show(const WarmProgress& so_far, absl::Duration at);
   // Shows the outcome. Nothing is shown after it.
   void Finish(const WarmProgress& outcome, End end, absl::Duration at);
+  // Takes the bar away, where the caller shows the outcome.
+  void Clear();
 
  private:
   void PrintBar(const WarmProgress& so_far, absl::Duration at);

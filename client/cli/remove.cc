@@ -60,14 +60,16 @@ void AddDelete(CLI::App* app, Session* session) {
 void AddInvalidate(CLI::App* app, Session* session) {
   struct Flags {
     std::vector<std::string> keys;
+    Selector selector;
     InvalidateOptions options;
   };
   auto flags = std::make_shared<Flags>();
   CLI::App* command = AddCommand(
-      app, session, "invalidate", "Remove cached copies of keys, not the origin's",
+      app, session, "invalidate", "Remove cached copies, not what the origin has",
       [session, flags] {
         const absl::StatusOr<InvalidateResult> result =
-            session->client->Invalidate(flags->keys, flags->options);
+            flags->keys.empty() ? session->client->InvalidateBy(flags->selector, flags->options)
+                                : session->client->Invalidate(flags->keys, flags->options);
         if (!result.ok()) return session->Fail(result.status());
         if (session->json) {
           Json answer;
@@ -80,14 +82,26 @@ void AddInvalidate(CLI::App* app, Session* session) {
           session->out.Line(
               fmt::format("would remove about {} entries", result->estimated_entries));
         } else {
-          session->out.Line(fmt::format("removed about {} entries: version {}, {} of {} replicas",
+          session->out.Line(fmt::format("{} about {} entries: version {}, {} of {} replicas",
+                                        flags->options.mark_stale ? "marked" : "removed",
                                         result->estimated_entries, result->version,
                                         result->replicas_acknowledged, result->replicas_total));
         }
         const bool all = result->replicas_acknowledged >= result->replicas_total;
         return all || flags->options.dry_run || !flags->options.fleet ? kOk : kUnavailable;
       });
-  AddKeys(command, &flags->keys);
+  CLI::Option_group* const what = command->add_option_group("what", "exactly one of");
+  what->add_option("keys", flags->keys, "Keys")->type_name("KEY");
+  what->add_option("--tag", flags->selector.tags, "What carries the tag; may be repeated")
+      ->type_name("TAG")
+      ->allow_extra_args(false);
+  what->add_option("--prefix", flags->selector.prefix, "Keys that begin with it");
+  what->add_option("--glob", flags->selector.glob, "Keys that match: * ? [a-z]");
+  what->add_option("--of-type", flags->selector.type, "Every entry of the data type");
+  what->add_flag("--all", flags->selector.all, "The whole namespace");
+  what->require_option(1);
+  command->add_flag("--stale", flags->options.mark_stale,
+                    "Keep values as stale ones where their types allow it");
   command->add_flag("--dry-run", flags->options.dry_run, "Change nothing, only estimate");
   CLI::Option* const fleet = command->add_flag(
       "--fleet", flags->options.fleet,

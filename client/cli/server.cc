@@ -5,33 +5,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/commands.h"
+#include "client/cli/info_json.h"
 
 namespace larder::cli {
 namespace {
-
-Json InfoJson(const ServerInfoResult& info) {
-  Json answer;
-  answer.Field("version", info.version);
-  answer.Field("node", info.node);
-  answer.Field("node_id", info.node_id);
-  answer.Field("started", info.started);
-  Json limits;
-  limits.Field("key_bytes", info.limits.key_bytes);
-  limits.Field("value_bytes", info.limits.value_bytes);
-  limits.Field("batch_keys", info.limits.batch_keys);
-  limits.Field("message_bytes", info.limits.message_bytes);
-  limits.Field("namespaces", info.limits.namespaces);
-  limits.Field("tags", info.limits.tags);
-  answer.Object("limits", limits);
-  answer.Array("types", info.types, [](const TypeInfo& type, Json* object) {
-    object->Field("name", type.name);
-    object->Field("match", type.match);
-    object->Field("base_ttl_seconds", type.base_ttl);
-    object->Field("origin", type.origin);
-  });
-  answer.Field("features", info.features);
-  return answer;
-}
 
 void PrintInfo(const ServerInfoResult& info, Output* out) {
   const ServerLimits& limits = info.limits;
@@ -48,10 +25,10 @@ void PrintInfo(const ServerInfoResult& info, Output* out) {
   std::vector<Row> types;
   for (const TypeInfo& type : info.types) {
     types.push_back({type.name, Shown(type.base_ttl), type.origin.empty() ? "leases" : type.origin,
-                     absl::StrJoin(type.match, " ")});
+                     type.write_mode, absl::StrJoin(type.match, " ")});
   }
   out->Line("");
-  out->Table({"TYPE", ">TTL", "LOADS FROM", "MATCHES"}, types);
+  out->Table({"TYPE", ">TTL", "LOADS FROM", "WRITES", "MATCHES"}, types);
 }
 
 }  // namespace

@@ -1,15 +1,25 @@
 #include "client/cli/session.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "client/src/token.h"
 
 namespace larder::cli {
+namespace {
+
+constexpr size_t kKeyBytesMax = 1024;
+
+}  // namespace
 
 void AddEntry(const Entry& entry, Json* answer) {
   answer->Field("hit", true);
@@ -30,6 +40,30 @@ void AddMiss(const Miss& miss, Json* answer) {
     answer->Field("remaining_ttl_seconds", miss.remaining_ttl);
 }
 
+ClientOptions Session::OptionsFor(const std::string& target,
+                                  absl::Duration default_deadline) const {
+  ClientOptions options(target, default_deadline);
+  options.ns = ns;
+  options.tls = tls;
+  options.tls.enabled |= !tls.ca_file.empty() || !tls.certificate_file.empty() ||
+                         !tls.key_file.empty() || !tls.server_name.empty();
+  options.token_file = token_file;
+  options.token_without_tls = token_without_tls;
+  options.user_agent = "larder-cli/" LARDER_VERSION;
+  return options;
+}
+
+HttpCall Session::AdminCall() const {
+  HttpCall call;
+  call.deadline = deadline;
+  call.token_anywhere = token_without_tls;
+  if (token_file.empty()) return call;
+  // A file that cannot be read is told where the server is called.
+  if (absl::StatusOr<std::string> token = internal::ReadToken(token_file); token.ok())
+    call.token = *std::move(token);
+  return call;
+}
+
 ExitCode Session::ReportMiss(const Miss& miss) {
   if (json) {
     Json answer;
@@ -37,9 +71,10 @@ ExitCode Session::ReportMiss(const Miss& miss) {
     out.Print(answer);
     return kMiss;
   }
-  const std::string left = miss.reason == MissReason::kNegative
-                               ? absl::StrCat(", for another ", Shown(miss.remaining_ttl))
-                               : "";
+  // A filter does not say until when.
+  const bool lives =
+      miss.reason == MissReason::kNegative && miss.remaining_ttl > absl::ZeroDuration();
+  const std::string left = lives ? absl::StrCat(", for another ", Shown(miss.remaining_ttl)) : "";
   const std::string text = fmt::format("miss: {}{}", Name(miss.reason), left);
   if (raw()) {
     fmt::print(stderr, "larder: {}\n", text);
@@ -141,6 +176,56 @@ absl::StatusOr<std::string> ReadValue(const std::string& argument) {
     return absl::InvalidArgumentError(
         absl::StrCat("cannot read ", path, ": ", std::strerror(error)));
   return value;
+}
+
+absl::Status WriteFile(const std::string& path, std::string_view bytes) {
+  const std::string beside = absl::StrCat(path, ".tmp", getpid());
+  const auto failed = [&](const char* what) {
+    const int error = errno;
+    std::remove(beside.c_str());
+    return absl::UnknownError(absl::StrCat("cannot ", what, " ", path, ": ", std::strerror(error)));
+  };
+  // For nobody else to read: it may hold what a server tells an operator.
+  const int fd = open(beside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd < 0) return failed("write");
+  std::FILE* const file = fdopen(fd, "wb");
+  if (file == nullptr) {
+    close(fd);
+    return failed("write");
+  }
+  const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size() &&
+                       std::fflush(file) == 0 && fsync(fd) == 0;
+  const bool closed = std::fclose(file) == 0;
+  if (!written || !closed) return failed("write");
+  if (std::rename(beside.c_str(), path.c_str()) != 0) return failed("write");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> ReadKeys(const std::string& from) {
+  const absl::StatusOr<std::string> text = ReadValue(from == "-" ? "-" : "@" + from);
+  if (!text.ok()) return text.status();
+  std::vector<std::string> keys;
+  size_t number = 0;
+  for (size_t at = 0; at < text->size(); ++number) {
+    const size_t end = std::min(text->find('\n', at), text->size());
+    std::string key = text->substr(at, end - at);
+    at = end + 1;
+    if (!key.empty() && key.back() == '\r') key.pop_back();
+    if (key.empty()) continue;
+    const std::string line = absl::StrCat(from == "-" ? "stdin" : from, ":", number + 1);
+    if (key.size() > kKeyBytesMax) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(line, ": the key is ", key.size(), " bytes; at most ", kKeyBytesMax));
+    }
+    if (!IsPrintable(key) || key.find('\t') != std::string::npos) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(line, ": the key is not UTF-8, or holds a control character"));
+    }
+    keys.push_back(std::move(key));
+  }
+  if (keys.empty())
+    return absl::InvalidArgumentError(absl::StrCat("no keys in ", from == "-" ? "stdin" : from));
+  return keys;
 }
 
 std::string HexOfToken(const std::string& token) { return absl::BytesToHexString(token); }

@@ -8,11 +8,13 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "client/cli/exit_code.h"
+#include "client/cli/http.h"
 #include "client/cli/output.h"
 #include "larder/client.h"
 
@@ -24,6 +26,10 @@ struct Session {
   absl::Duration deadline = absl::Seconds(5);
   // What the flag said, if it was there.
   std::optional<absl::Duration> given_deadline;
+  // Who calls, and how the connection is encrypted.
+  std::string token_file;
+  bool token_without_tls = false;
+  TlsOptions tls;
   bool json = false;
   Output out;
   std::unique_ptr<Client> client;
@@ -36,6 +42,11 @@ struct Session {
 
   // Raw bytes of a value are for pipes; people and --json get more.
   bool raw() const { return !json && !out.terminal(); }
+
+  // How to ask an admin port.
+  HttpCall AdminCall() const;
+  // How to reach a server, as the global flags say.
+  ClientOptions OptionsFor(const std::string& target, absl::Duration default_deadline) const;
 
   ExitCode Fail(const absl::Status& status) const { return Report(status, json); }
   // `Miss: REASON` for a read that found nothing.
@@ -65,6 +76,13 @@ CLI::Option* AddType(CLI::App* command, std::string* type);
 // The bytes that a VALUE argument stands for: `-` is stdin, `@path` a file, `@@x` the text `@x`,
 // all else itself.
 absl::StatusOr<std::string> ReadValue(const std::string& argument);
+
+// Writes a whole file, or nothing: what was there is replaced when all of it is on disk.
+absl::Status WriteFile(const std::string& path, std::string_view bytes);
+
+// The keys in a file, one a line; `-` is stdin. Empty lines do not count. INVALID_ARGUMENT: there
+// are none, or one that could be no key, by its line.
+absl::StatusOr<std::vector<std::string>> ReadKeys(const std::string& from);
 
 // Lease tokens are bytes; on the command line they are hexadecimal.
 std::string HexOfToken(const std::string& token);

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "client/cli/journal_tables.h"
 #include "client/cli/origin_tables.h"
 
 namespace larder::cli {
@@ -279,11 +280,7 @@ void PrintStats(const StatsResult& stats, Output* out) {
       "leases: {} held, {} waiting; {} granted, {} fulfilled, {} released, {} expired, {} revoked",
       leases.held, leases.waiting, leases.granted, leases.fulfilled, leases.released,
       leases.expired, leases.revoked));
-  if (stats.journal.has_value()) {
-    out->Line(fmt::format("journal: {} writes, {}, oldest {}, {} dead letters",
-                          stats.journal->depth, ShownBytes(stats.journal->bytes),
-                          Shown(stats.journal->oldest_age), stats.journal->dead_letters));
-  }
+  if (stats.journal.has_value()) PrintJournalLine(*stats.journal, out);
   for (const BreakerStats& breaker : stats.breakers) PrintBreaker(breaker, out);
   if (stats.fleet.has_value()) PrintFleet(*stats.fleet, out);
   if (stats.warm.has_value()) PrintWarm(*stats.warm, out);

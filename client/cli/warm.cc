@@ -5,7 +5,6 @@
 // Many keys go in several calls, one after the other, so that none is larger than a message may be.
 
 #include <fmt/format.h>
-#include <signal.h>
 
 #include <algorithm>
 #include <chrono>
@@ -19,6 +18,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/commands.h"
+#include "client/cli/interrupt.h"
 #include "client/cli/progress.h"
 
 namespace larder::cli {
@@ -26,28 +26,7 @@ namespace {
 
 // 10 MiB at most, of the 64 that a message may have.
 constexpr size_t kKeysPerCall = 10'000;
-constexpr size_t kKeyBytesMax = 1024;
 constexpr std::chrono::milliseconds kLook(100);
-
-volatile sig_atomic_t interrupted = 0;
-
-// Catches the first Ctrl-C; the second one ends the process as ever.
-class CatchInterrupt {
- public:
-  CatchInterrupt() {
-    interrupted = 0;
-    struct sigaction action = {};
-    action.sa_handler = [](int) { interrupted = 1; };
-    action.sa_flags = static_cast<int>(SA_RESETHAND);
-    sigaction(SIGINT, &action, &before_);
-  }
-  ~CatchInterrupt() { sigaction(SIGINT, &before_, nullptr); }
-  CatchInterrupt(const CatchInterrupt&) = delete;
-  CatchInterrupt& operator=(const CatchInterrupt&) = delete;
-
- private:
-  struct sigaction before_ = {};
-};
 
 struct Flags {
   std::string type;
@@ -55,34 +34,6 @@ struct Flags {
   uint64_t limit = 0;
   uint32_t rate = 0;
 };
-
-// One key a line; empty lines do not count.
-absl::StatusOr<std::vector<std::string>> ReadKeys(const std::string& from) {
-  const absl::StatusOr<std::string> text = ReadValue(from == "-" ? "-" : "@" + from);
-  if (!text.ok()) return text.status();
-  std::vector<std::string> keys;
-  size_t number = 0;
-  for (size_t at = 0; at < text->size(); ++number) {
-    const size_t end = std::min(text->find('\n', at), text->size());
-    std::string key = text->substr(at, end - at);
-    at = end + 1;
-    if (!key.empty() && key.back() == '\r') key.pop_back();
-    if (key.empty()) continue;
-    const std::string line = absl::StrCat(from == "-" ? "stdin" : from, ":", number + 1);
-    if (key.size() > kKeyBytesMax) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(line, ": the key is ", key.size(), " bytes; at most ", kKeyBytesMax));
-    }
-    if (!IsPrintable(key) || key.find('\t') != std::string::npos) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(line, ": the key is not UTF-8, or holds a control character"));
-    }
-    keys.push_back(std::move(key));
-  }
-  if (keys.empty())
-    return absl::InvalidArgumentError(absl::StrCat("no keys in ", from == "-" ? "stdin" : from));
-  return keys;
-}
 
 // One run of the command.
 class Warming {
@@ -110,7 +61,7 @@ class Warming {
       options.rate = flags_.rate;
       options.call.deadline = session_->given_deadline;
       const absl::StatusOr<WarmProgress> outcome = Call(options);
-      if (interrupted) return Finish(Progress::End::kInterrupted, kInterrupted);
+      if (Interrupted()) return Finish(Progress::End::kInterrupted, kInterrupted);
       if (!outcome.ok()) {
         Finish(Progress::End::kFailed, kError);
         return session_->Fail(outcome.status());
@@ -166,7 +117,7 @@ class Warming {
         last_ = Sum(news->so_far);
         if (news->outcome.has_value()) return *std::move(news->outcome);
       }
-      if (interrupted) {
+      if (Interrupted()) {
         session_->client = nullptr;
         return absl::CancelledError("interrupted");
       }

@@ -7,7 +7,7 @@
 // Failover. With several targets one is current for all calls, and an UNAVAILABLE attempt makes the
 // next one current, unless it is an origin that is unavailable and not the server. Spreading calls
 // over the targets instead would let a caller read from a replica that has not heard of its write
-// yet.
+// yet; spreading keys (Routing::kByKey) does so only while a key's own target is away.
 
 #include "client/src/call.h"
 
@@ -29,47 +29,61 @@ absl::Status DestroyedError() { return absl::CancelledError("the larder client w
 
 }  // namespace
 
-class CallRunner::Call : public std::enable_shared_from_this<CallRunner::Call> {
+class CallRunner::Call : public StartedCall, public std::enable_shared_from_this<CallRunner::Call> {
  public:
   Call(CallRunner* runner, CallSpec spec)
       : runner_(runner),
         spec_(std::move(spec)),
-        end_(Mono() + absl::ToChronoNanoseconds(spec_.deadline)) {}
+        start_(Mono()),
+        end_(spec_.deadline == absl::InfiniteDuration()
+                 ? std::chrono::steady_clock::time_point::max()
+                 : start_ + absl::ToChronoNanoseconds(spec_.deadline)) {}
 
   void StartAttempt() {
-    const absl::Duration remaining = absl::FromChrono(end_ - Mono());
+    const absl::Duration remaining = Remaining();
     if (remaining <= absl::ZeroDuration()) {
       Finish(absl::DeadlineExceededError("the deadline was over before the next attempt"));
       return;
     }
+    const std::optional<size_t> picked =
+        runner_->routes_.Pick(spec_.route, spec_.avoid, Nanos(Mono()));
+    if (!picked.has_value()) {
+      Finish(absl::UnavailableError("the circuit breakers of all targets are open"));
+      return;
+    }
     auto owned = std::make_shared<grpc::ClientContext>();
     grpc::ClientContext* const context = owned.get();
-    context->set_deadline(absl::ToChronoTime(absl::Now() + remaining));
+    for (const auto& [name, value] : spec_.metadata) context->AddMetadata(name, value);
+    if (const std::string header = runner_->token_.Header(); !header.empty())
+      context->AddMetadata("authorization", header);
+    if (remaining != absl::InfiniteDuration())
+      context->set_deadline(absl::ToChronoTime(absl::Now() + remaining));
     std::shared_ptr<grpc::Alarm> alarm;
     bool cancelled;
-    size_t target;
     {
       MutexLock lock(&mu_);
       context_ = std::move(owned);
       alarm.swap(alarm_);
       cancelled = cancelled_;
-      target = target_ = runner_->Target();
+      target_ = picked;
       ++attempt_;
     }
     if (cancelled) {
+      runner_->routes_.Unknown(*picked);
       Finish(DestroyedError());
       return;
     }
     // A context that is cancelled before its call begins makes the call fail at once, so a Cancel
     // in between is not lost. AttemptDone may run, and end the context, before this returns.
-    spec_.send(target, remaining, context, [self = shared_from_this()](const grpc::Status& status) {
-      self->AttemptDone(
-          FromWire(status.error_code(), status.error_message(), status.error_details()));
-    });
+    spec_.send(*picked, remaining, context,
+               [self = shared_from_this()](const grpc::Status& status) {
+                 self->AttemptDone(
+                     FromWire(status.error_code(), status.error_message(), status.error_details()));
+               });
   }
 
   // Makes the step that is under way end soon.
-  void Cancel() {
+  void Cancel() override {
     std::shared_ptr<grpc::ClientContext> context;
     std::shared_ptr<grpc::Alarm> alarm;
     {
@@ -91,6 +105,7 @@ class CallRunner::Call : public std::enable_shared_from_this<CallRunner::Call> {
       context_ = nullptr;
       if (cancelled_ && !status.ok()) status = DestroyedError();
     }
+    if (runner_->metrics_ != nullptr) Tell(status);
     {
       CallbackScope scope(runner_->owner_);
       spec_.finish(std::move(status));
@@ -101,7 +116,49 @@ class CallRunner::Call : public std::enable_shared_from_this<CallRunner::Call> {
     runner_->Remove(shared_from_this());
   }
 
+  std::optional<size_t> target() override {
+    MutexLock lock(&mu_);
+    return target_;
+  }
+
  private:
+  static int64_t Nanos(std::chrono::steady_clock::time_point time) {
+    return time.time_since_epoch().count();
+  }
+
+  void Tell(const absl::Status& status) {
+    CallRecord record;
+    record.method = spec_.method;
+    record.code = status.code();
+    record.took = absl::FromChrono(Mono() - start_);
+    record.hedge = spec_.hedge;
+    {
+      MutexLock lock(&mu_);
+      record.attempts = attempt_;
+      if (target_.has_value()) record.target = runner_->routes_.name(*target_);
+    }
+    runner_->metrics_->OnCall(record);
+  }
+
+  // What the end of an attempt says about its target.
+  void Judge(size_t target, const absl::Status& status) {
+    const bool silent = status.code() == absl::StatusCode::kDeadlineExceeded;
+    if (status.code() == absl::StatusCode::kUnavailable && !IsOriginsFault(status)) {
+      runner_->routes_.Failed(target, Nanos(Mono()));
+    } else if (silent && spec_.prompt) {
+      runner_->routes_.Failed(target, Nanos(Mono()));
+    } else if (silent || status.code() == absl::StatusCode::kCancelled) {
+      runner_->routes_.Unknown(target);
+    } else {
+      runner_->routes_.Answered(target);
+    }
+  }
+
+  absl::Duration Remaining() const {
+    return end_ == std::chrono::steady_clock::time_point::max() ? absl::InfiniteDuration()
+                                                                : absl::FromChrono(end_ - Mono());
+  }
+
   void AttemptDone(absl::Status status) {
     int attempt;
     size_t target;
@@ -109,7 +166,7 @@ class CallRunner::Call : public std::enable_shared_from_this<CallRunner::Call> {
     {
       MutexLock lock(&mu_);
       attempt = attempt_;
-      target = target_;
+      target = *target_;
       context.swap(context_);
     }
     // A context keeps its channel alive, and the process's last channel joins gRPC's polling
@@ -118,15 +175,13 @@ class CallRunner::Call : public std::enable_shared_from_this<CallRunner::Call> {
     // last channel and join itself, which gRPC 1.51 survives for a moment only. So the context goes
     // before Finish, while the client still waits for this call.
     context = nullptr;
-    if (status.code() == absl::StatusCode::kUnavailable && !IsOriginsFault(status))
-      runner_->TargetFailed(target);
+    Judge(target, status);
     if (status.ok() || !spec_.repeatable()) {
       Finish(std::move(status));
       return;
     }
-    const absl::Duration remaining = absl::FromChrono(end_ - Mono());
     const auto wait =
-        WaitBefore(attempt + 1, status, remaining, runner_->policy_, runner_->Chance());
+        WaitBefore(attempt + 1, status, Remaining(), runner_->policy_, runner_->Chance());
     if (!wait.has_value() || !runner_->budget_.TrySpend() || !StartWait(*wait))
       Finish(std::move(status));
   }
@@ -151,21 +206,25 @@ class CallRunner::Call : public std::enable_shared_from_this<CallRunner::Call> {
 
   CallRunner* const runner_;
   CallSpec spec_;
+  const std::chrono::steady_clock::time_point start_;
   const std::chrono::steady_clock::time_point end_;
 
   Mutex mu_;
   int attempt_ ABSL_GUARDED_BY(mu_) = 0;
-  size_t target_ ABSL_GUARDED_BY(mu_) = 0;
+  std::optional<size_t> target_ ABSL_GUARDED_BY(mu_);
   bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
   std::shared_ptr<grpc::ClientContext> context_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<grpc::Alarm> alarm_ ABSL_GUARDED_BY(mu_);
 };
 
-CallRunner::CallRunner(const RetryPolicy& policy, size_t targets, const void* owner)
-    : policy_(policy),
-      targets_(targets),
+CallRunner::CallRunner(const ClientOptions& options, std::vector<std::string> targets,
+                       const void* owner)
+    : policy_(options.retry),
+      metrics_(options.metrics),
       owner_(owner),
-      budget_(policy.budget_ratio, policy.budget_max),
+      routes_(std::move(targets), options.routing, options.breaker, options.metrics),
+      token_(options.token, options.token_file),
+      budget_(policy_.budget_ratio, policy_.budget_max),
       chance_(std::random_device()()) {}
 
 CallRunner::~CallRunner() {
@@ -177,10 +236,22 @@ CallRunner::~CallRunner() {
   }
   for (const auto& call : calls) call->Cancel();
   MutexLock lock(&mu_);
-  while (!calls_.empty()) idle_.Wait(&mu_);
+  while (!calls_.empty() || holds_ > 0) idle_.Wait(&mu_);
 }
 
-void CallRunner::Start(CallSpec spec) {
+bool CallRunner::Hold() {
+  MutexLock lock(&mu_);
+  if (!closing_) ++holds_;
+  return !closing_;
+}
+
+void CallRunner::Release() {
+  // Signalled under the lock, as in Remove.
+  MutexLock lock(&mu_);
+  if (--holds_ == 0) idle_.SignalAll();
+}
+
+std::shared_ptr<StartedCall> CallRunner::Start(CallSpec spec) {
   budget_.Earn();
   auto call = std::make_shared<Call>(this, std::move(spec));
   if (Add(call)) {
@@ -188,6 +259,7 @@ void CallRunner::Start(CallSpec spec) {
   } else {
     call->Finish(DestroyedError());
   }
+  return call;
 }
 
 bool CallRunner::Add(const std::shared_ptr<Call>& call) {
@@ -202,12 +274,6 @@ void CallRunner::Remove(const std::shared_ptr<Call>& call) {
   MutexLock lock(&mu_);
   calls_.erase(call);
   if (calls_.empty()) idle_.SignalAll();
-}
-
-void CallRunner::TargetFailed(size_t target) {
-  size_t current = current_target_.load(std::memory_order_relaxed);
-  if (current % targets_ == target)
-    current_target_.compare_exchange_strong(current, (target + 1) % targets_);
 }
 
 double CallRunner::Chance() {

@@ -54,6 +54,29 @@ absl::Status CheckDeadline(absl::string_view field, absl::Duration deadline, abs
                    absl::FormatDuration(kDeadlineMin), " to ", absl::FormatDuration(max)));
 }
 
+absl::Status CheckTrace(std::string_view traceparent, std::string_view tracestate) {
+  // version-trace-parent-flags, where neither trace nor parent is all zeros and ff is no version.
+  const auto is_hex = [](std::string_view text) {
+    return text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+  };
+  const auto is_id = [&is_hex](std::string_view text) {
+    return is_hex(text) && text.find_first_not_of('0') != std::string_view::npos;
+  };
+  const std::string_view t = traceparent;
+  const bool fine = t.size() == 55 && t[2] == '-' && t[35] == '-' && t[52] == '-' &&
+                    is_hex(t.substr(0, 2)) && t.substr(0, 2) != "ff" && is_id(t.substr(3, 32)) &&
+                    is_id(t.substr(36, 16)) && is_hex(t.substr(53));
+  if (!t.empty() && !fine) {
+    return FieldError("REQUEST_INVALID", "traceparent",
+                      "traceparent must be VERSION-TRACE-PARENT-FLAGS in lower-case hex");
+  }
+  const bool printable = std::all_of(tracestate.begin(), tracestate.end(),
+                                     [](unsigned char c) { return absl::ascii_isprint(c); });
+  if (tracestate.size() <= 512 && printable) return absl::OkStatus();
+  return FieldError("REQUEST_INVALID", "tracestate",
+                    "tracestate must be at most 512 printable ASCII characters");
+}
+
 absl::Status CheckNamespace(absl::string_view field, std::string_view ns) {
   if (ns.size() > 64) {
     return FieldError("NAMESPACE_INVALID", field,

@@ -31,6 +31,9 @@ absl::Status CheckUtf8(absl::string_view reason, absl::string_view field,
 absl::Status CheckDeadline(absl::string_view field, absl::Duration deadline,
                            absl::Duration max = kDeadlineMax);
 
+// Of W3C trace context; empty is fine and means none.
+absl::Status CheckTrace(std::string_view traceparent, std::string_view tracestate);
+
 // Empty is fine and means `default`.
 absl::Status CheckNamespace(absl::string_view field, std::string_view ns);
 

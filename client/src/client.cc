@@ -60,6 +60,12 @@ absl::StatusOr<InvalidateResult> Client::Invalidate(const std::vector<std::strin
       [&](auto done) { InvalidateAsync(keys, options, std::move(done)); });
 }
 
+absl::StatusOr<InvalidateResult> Client::InvalidateBy(const Selector& selector,
+                                                      const InvalidateOptions& options) {
+  return Block<InvalidateResult>(
+      [&](auto done) { InvalidateByAsync(selector, options, std::move(done)); });
+}
+
 absl::StatusOr<LoadResult> Client::GetOrLoad(std::string_view key, Loader loader,
                                              const LoadOptions& options) {
   return internal::LoadBlocking(this, key, loader, options);
@@ -103,6 +109,10 @@ absl::StatusOr<IncrementResult> Client::Increment(std::string_view key, int64_t 
       [&](auto done) { IncrementAsync(key, delta, options, std::move(done)); });
 }
 
+absl::StatusOr<WatchEnd> Client::Watch(const WatchOptions& options, WatchCallback each) {
+  return Block<WatchEnd>([&](auto done) { WatchAsync(options, std::move(each), std::move(done)); });
+}
+
 absl::StatusOr<StatsResult> Client::Stats(const StatsOptions& options) {
   return Block<StatsResult>([&](auto done) { StatsAsync(options, std::move(done)); });
 }
@@ -122,6 +132,41 @@ absl::StatusOr<ExplainResult> Client::Explain(std::string_view key, const Explai
 
 absl::StatusOr<ServerInfoResult> Client::ServerInfo(const CallOptions& options) {
   return Block<ServerInfoResult>([&](auto done) { ServerInfoAsync(options, std::move(done)); });
+}
+
+absl::StatusOr<ReloadConfigResult> Client::ReloadConfig(const ReloadConfigOptions& options) {
+  return Block<ReloadConfigResult>([&](auto done) { ReloadConfigAsync(options, std::move(done)); });
+}
+
+absl::StatusOr<FlushResult> Client::FlushJournal(const FlushOptions& options) {
+  return Block<FlushResult>([&](auto done) { FlushJournalAsync(options, std::move(done)); });
+}
+
+absl::StatusOr<DeliveryResult> Client::PauseDelivery(const DeliveryOptions& options) {
+  return Block<DeliveryResult>([&](auto done) { PauseDeliveryAsync(options, std::move(done)); });
+}
+
+absl::StatusOr<DeliveryResult> Client::ResumeDelivery(const DeliveryOptions& options) {
+  return Block<DeliveryResult>([&](auto done) { ResumeDeliveryAsync(options, std::move(done)); });
+}
+
+absl::StatusOr<DeadLetterPage> Client::ListDeadLetters(const ListDeadLettersOptions& options) {
+  return Block<DeadLetterPage>([&](auto done) { ListDeadLettersAsync(options, std::move(done)); });
+}
+
+absl::StatusOr<DeadLetterCount> Client::RetryDeadLetters(const DeadLetterOptions& options) {
+  return Block<DeadLetterCount>(
+      [&](auto done) { RetryDeadLettersAsync(options, std::move(done)); });
+}
+
+absl::StatusOr<DeadLetterCount> Client::DropDeadLetters(const DeadLetterOptions& options) {
+  return Block<DeadLetterCount>([&](auto done) { DropDeadLettersAsync(options, std::move(done)); });
+}
+
+absl::StatusOr<DeadLetterCount> Client::ExportDeadLetters(const DeadLetterOptions& options,
+                                                          ExportCallback each) {
+  return Block<DeadLetterCount>(
+      [&](auto done) { ExportDeadLettersAsync(options, std::move(each), std::move(done)); });
 }
 
 absl::StatusOr<PingResult> Client::Ping(const PingOptions& options) {

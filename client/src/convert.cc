@@ -37,6 +37,8 @@ MissReason From(v1::MissReason reason) {
       return MissReason::kLoading;
     case v1::MISS_REASON_TIER_FAILED:
       return MissReason::kTierFailed;
+    case v1::MISS_REASON_ROLLED_PAST:
+      return MissReason::kRolledPast;
     default:
       return MissReason::kUnspecified;
   }
@@ -60,6 +62,7 @@ Entry From(v1::Hit* hit) {
   entry.stale = hit->stale();
   entry.tags.assign(hit->tags().begin(), hit->tags().end());
   entry.value_bytes = hit->value_bytes();
+  entry.dependent = hit->dependent();
   return entry;
 }
 
@@ -81,6 +84,20 @@ NotStoredReason From(v1::NotStoredReason reason) {
       return NotStoredReason::kContention;
     case v1::NOT_STORED_REASON_TIER_UNAVAILABLE:
       return NotStoredReason::kTierUnavailable;
+    case v1::NOT_STORED_REASON_WRITE_REFUSED:
+      return NotStoredReason::kWriteRefused;
+    case v1::NOT_STORED_REASON_WRITE_FAILED:
+      return NotStoredReason::kWriteFailed;
+    case v1::NOT_STORED_REASON_WRITE_UNKNOWN:
+      return NotStoredReason::kWriteUnknown;
+    case v1::NOT_STORED_REASON_WRITE_MODE_UNSUPPORTED:
+      return NotStoredReason::kWriteModeUnsupported;
+    case v1::NOT_STORED_REASON_JOURNAL_FULL:
+      return NotStoredReason::kJournalFull;
+    case v1::NOT_STORED_REASON_JOURNAL_UNAVAILABLE:
+      return NotStoredReason::kJournalUnavailable;
+    case v1::NOT_STORED_REASON_DEADLINE_EXCEEDED:
+      return NotStoredReason::kDeadlineExceeded;
     default:
       return NotStoredReason::kUnspecified;
   }
@@ -279,6 +296,35 @@ absl::StatusOr<TouchResult> From(v1::TouchResponse* response) {
 absl::StatusOr<IncrementResult> From(v1::IncrementResponse* response) {
   return IncrementResult{response->value(), response->version(),
                          FromProto(response->remaining_ttl()), response->created()};
+}
+
+absl::Status To(const Selector& selector, v1::InvalidateRequest* request) {
+  const int set = !selector.tags.empty() + !selector.prefix.empty() + !selector.glob.empty() +
+                  !selector.type.empty() + selector.all;
+  if (set != 1) {
+    return FieldError("SELECTOR_INVALID", "selector",
+                      absl::StrCat(set,
+                                   " selectors are set; exactly one of tags, prefix, glob, "
+                                   "type and all says what is meant"));
+  }
+  if (!selector.tags.empty()) {
+    request->mutable_tags()->mutable_tags()->Assign(selector.tags.begin(), selector.tags.end());
+    return CheckUtf8("TAG_INVALID", "tags.tags", selector.tags);
+  }
+  if (!selector.prefix.empty()) {
+    request->set_prefix(selector.prefix);
+    return CheckUtf8("SELECTOR_INVALID", "prefix", selector.prefix);
+  }
+  if (!selector.glob.empty()) {
+    request->set_glob(selector.glob);
+    return CheckUtf8("SELECTOR_INVALID", "glob", selector.glob);
+  }
+  if (!selector.type.empty()) {
+    request->set_type(selector.type);
+    return CheckUtf8("TYPE_UNKNOWN", "type", selector.type);
+  }
+  request->set_all(true);
+  return absl::OkStatus();
 }
 
 }  // namespace larder::internal

@@ -37,12 +37,27 @@ absl::StatusOr<StatsResult> From(v1::StatsResponse* response);
 absl::StatusOr<HotKeysResult> From(v1::HotKeysResponse* response);
 absl::StatusOr<ExplainResult> From(v1::ExplainResponse* response);
 absl::StatusOr<ServerInfoResult> From(v1::ServerInfoResponse* response);
+absl::StatusOr<ReloadConfigResult> From(v1::ReloadConfigResponse* response);
+absl::StatusOr<FlushResult> From(v1::FlushJournalResponse* response);
+absl::StatusOr<DeliveryResult> From(v1::PauseDeliveryResponse* response);
+absl::StatusOr<DeliveryResult> From(v1::ResumeDeliveryResponse* response);
+absl::StatusOr<DeadLetterPage> From(v1::ListDeadLettersResponse* response);
+absl::StatusOr<DeadLetterCount> From(v1::RetryDeadLettersResponse* response);
+absl::StatusOr<DeadLetterCount> From(v1::DropDeadLettersResponse* response);
+ExportedLetter From(v1::ExportDeadLettersResponse* response);
+JournalStats From(const v1::JournalStats& proto);
 
 // Everything but the namespace and the request id. INVALID_ARGUMENT when a text is not UTF-8.
 absl::Status To(std::string_view key, std::string_view value, bool absent,
                 const SetOptions& options, v1::SetRequest* request);
 // `path` is the item's path in errors, such as `items[3]`.
 absl::Status To(const SetItem& item, absl::string_view path, v1::BatchSetItem* proto);
+
+// INVALID_ARGUMENT when a text is not UTF-8.
+absl::Status To(const DeadLetterFilter& filter, v1::DeadLetterFilter* proto);
+
+// INVALID_ARGUMENT when not exactly one field is set, or a text is not UTF-8.
+absl::Status To(const Selector& selector, v1::InvalidateRequest* request);
 
 v1::TouchMode To(TouchMode mode);
 v1::HotKeyOrder To(HotKeyOrder order);

@@ -39,6 +39,7 @@ UsageStats From(const v1::UsageStats& proto) {
   usage.stale_on_error = proto.stale_on_error();
   usage.filtered = proto.filtered();
   usage.filter_false = proto.filter_false();
+  usage.past = proto.past();
   return usage;
 }
 
@@ -260,6 +261,8 @@ CopyInfo From(const v1::Copy& proto) {
   copy.tags.assign(proto.tags().begin(), proto.tags().end());
   copy.depends_on.assign(proto.depends_on().begin(), proto.depends_on().end());
   copy.hits = proto.hits();
+  if (proto.has_checksum()) copy.checksum = proto.checksum();
+  copy.suspect = proto.suspect();
   return copy;
 }
 
@@ -277,11 +280,7 @@ absl::StatusOr<StatsResult> From(v1::StatsResponse* response) {
   for (const auto& proto : response->tiers()) stats.tiers.push_back(From(proto));
   for (const auto& proto : response->latencies()) stats.latencies.push_back(From(proto));
   stats.leases = From(response->leases());
-  if (response->has_journal()) {
-    const auto& journal = response->journal();
-    stats.journal = JournalStats{journal.depth(), journal.bytes(), FromProto(journal.oldest_age()),
-                                 journal.dead_letters()};
-  }
+  if (response->has_journal()) stats.journal = From(response->journal());
   for (const auto& proto : response->breakers()) {
     stats.breakers.push_back({proto.name(), From(proto.state()), proto.opened(), proto.reason()});
   }
@@ -333,6 +332,16 @@ absl::StatusOr<ExplainResult> From(v1::ExplainResponse* response) {
   result.lease_held = response->lease_held();
   result.lease_waiters = response->lease_waiters();
   result.miss_reason = From(response->miss_reason());
+  if (response->has_pending()) {
+    const v1::PendingWrite& pending = response->pending();
+    result.pending = PendingWrite{pending.version(), FromProto(pending.age()),
+                                  pending.value_bytes(), pending.deletion()};
+  }
+  result.origin_error = response->origin_error();
+  for (const auto& rule : response->rules()) {
+    result.rules.push_back(
+        {rule.kind(), rule.match(), rule.version(), FromProto(rule.age()), rule.stale()});
+  }
   return result;
 }
 
@@ -349,10 +358,21 @@ absl::StatusOr<ServerInfoResult> From(v1::ServerInfoResponse* response) {
     info.types.push_back({type.name(),
                           {type.match().begin(), type.match().end()},
                           FromProto(type.base_ttl()),
-                          type.origin()});
+                          type.origin(),
+                          type.write_mode()});
   }
   info.features.assign(response->features().begin(), response->features().end());
+  if (response->has_now()) info.now = FromProto(response->now());
   return info;
+}
+
+absl::StatusOr<ReloadConfigResult> From(v1::ReloadConfigResponse* response) {
+  ReloadConfigResult result;
+  for (const auto& change : response->changes()) {
+    result.changes.push_back(
+        {change.path(), change.before(), change.after(), change.needs_restart()});
+  }
+  return result;
 }
 
 }  // namespace larder::internal

@@ -6,9 +6,10 @@
 #include <type_traits>
 #include <utility>
 
+#include "client/src/convert.h"
 #include "client/src/fake_base.h"
 #include "client/src/fake_checks.h"
-#include "client/src/fake_loads.h"
+#include "client/src/fake_journal.h"
 #include "client/src/fake_state.h"
 #include "client/src/fake_store.h"
 #include "client/src/status.h"
@@ -25,9 +26,15 @@ using internal::MutexLock;
 
 absl::Time Start() { return absl::FromUnixSeconds(1'700'000'000); }
 
-class FakeClientImpl : public internal::FakeLoads {
+// Of a stream that has ended before it began.
+class NoWatch : public WatchCall {
  public:
-  explicit FakeClientImpl(FakeOptions options) : FakeLoads(std::move(options), Start()) {}
+  void Cancel() override {}
+};
+
+class FakeClientImpl : public internal::FakeJournal {
+ public:
+  explicit FakeClientImpl(FakeOptions options) : FakeJournal(std::move(options), Start()) {}
 
   ~FakeClientImpl() override {
     CancelLoads();
@@ -178,6 +185,24 @@ class FakeClientImpl : public internal::FakeLoads {
         });
   }
 
+  // Nothing of a fake is served stale, so marking removes.
+  void InvalidateByAsync(const Selector& selector, const InvalidateOptions& options,
+                         Callback<InvalidateResult> done) override {
+    Run<InvalidateResult>(options.call, std::move(done),
+                          [&](FakeState& state, const std::string& ns,
+                              absl::Time now) -> absl::StatusOr<InvalidateResult> {
+                            v1::InvalidateRequest ignored;
+                            const absl::Status valid = internal::To(selector, &ignored);
+                            if (!valid.ok()) return valid;
+                            if (!selector.type.empty()) {
+                              const auto type = state.store.TypeOf(selector.type);
+                              if (!type.ok()) return type.status();
+                            }
+                            return state.store.Invalidate(state.store.Selected(ns, selector, now),
+                                                          options.dry_run, now);
+                          });
+  }
+
   void ReleaseLeaseAsync(std::string_view key, std::string_view lease_token,
                          const CallOptions& options, Callback<ReleaseLeaseResult> done) override {
     Run<ReleaseLeaseResult>(options, std::move(done),
@@ -225,6 +250,14 @@ class FakeClientImpl : public internal::FakeLoads {
         });
   }
 
+  std::shared_ptr<WatchCall> WatchAsync(const WatchOptions& options, WatchCallback,
+                                        Callback<WatchEnd> done) override {
+    Run<WatchEnd>(options.call, std::move(done), [](FakeState&, const std::string&, absl::Time) {
+      return absl::UnimplementedError("the fake tells of no changes");
+    });
+    return std::make_shared<NoWatch>();
+  }
+
   void StatsAsync(const StatsOptions& options, Callback<StatsResult> done) override {
     Run<StatsResult>(options.call, std::move(done),
                      [&](FakeState& state, const std::string&, absl::Time) {
@@ -250,7 +283,7 @@ class FakeClientImpl : public internal::FakeLoads {
                              {internal::CheckKey("key", key), state.KnownType(options.type)}, [&] {
                                return state.store.Explain({ns, std::string(key)},
                                                           **state.store.TypeOf(options.type),
-                                                          !options.type.empty(), now);
+                                                          options, now);
                              });
                        });
   }
@@ -266,6 +299,14 @@ class FakeClientImpl : public internal::FakeLoads {
           info.features = {"leases", "batch-loads", "warming"};
           return info;
         });
+  }
+
+  void ReloadConfigAsync(const ReloadConfigOptions& options,
+                         Callback<ReloadConfigResult> done) override {
+    // There is no file, so nothing in it has changed.
+    Run<ReloadConfigResult>(
+        options.call, std::move(done),
+        [](FakeState&, const std::string&, absl::Time) { return ReloadConfigResult(); });
   }
 
   void PingAsync(const PingOptions& options, Callback<PingResult> done) override {

@@ -7,11 +7,25 @@
 
 namespace larder::internal {
 
-ExplainResult FakeStore::Explain(const Key& key, const FakeType& type, bool type_requested,
-                                 absl::Time now) const {
+namespace {
+
+// CRC-32C, bit by bit: the values of tests are short.
+uint32_t Crc32c(const std::string& bytes) {
+  uint32_t rest = 0xFFFFFFFF;
+  for (const char byte : bytes) {
+    rest ^= static_cast<unsigned char>(byte);
+    for (int bit = 0; bit < 8; ++bit) rest = (rest >> 1) ^ ((rest & 1) != 0 ? 0x82F63B78 : 0);
+  }
+  return ~rest;
+}
+
+}  // namespace
+
+ExplainResult FakeStore::Explain(const Key& key, const FakeType& type,
+                                 const ExplainOptions& options, absl::Time now) const {
   ExplainResult result;
   result.type = type.name;
-  result.match = type_requested ? TypeMatch::kRequest : TypeMatch::kDefault;
+  result.match = options.type.empty() ? TypeMatch::kDefault : TypeMatch::kRequest;
   result.ttl = TtlFor(type, std::nullopt, false);
   result.factors = {{"base", 1, type.ttl, "the type's ttl.base"}};
   if (const Record* record = Peek(key, now); record != nullptr) {
@@ -25,6 +39,7 @@ ExplainResult FakeStore::Explain(const Key& key, const FakeType& type, bool type
     copy.tags = record->tags;
     copy.depends_on = record->depends_on;
     copy.hits = record->hits;
+    if (options.checksums && !record->negative) copy.checksum = Crc32c(record->value);
     result.copies.push_back(std::move(copy));
   } else {
     result.miss_reason = records_.count(key) > 0 ? MissReason::kExpired : WhyMissing(key);
@@ -144,7 +159,7 @@ HotKeysResult FakeStore::HotKeys(const std::string& ns, const HotKeysOptions& op
 std::vector<TypeInfo> FakeStore::Types() const {
   std::vector<TypeInfo> types;
   for (const auto& [name, type] : types_)
-    types.push_back({name, {}, type.ttl, type.origin ? "fake" : ""});
+    types.push_back({name, {}, type.ttl, type.origin ? "fake" : "", "cache_only"});
   return types;
 }
 

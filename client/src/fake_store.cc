@@ -4,11 +4,14 @@
 
 #include "client/src/fake_store.h"
 
+#include <fnmatch.h>
+
 #include <algorithm>
 #include <charconv>
 #include <limits>
 #include <optional>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/src/fake_checks.h"
 #include "client/src/status.h"
@@ -192,6 +195,24 @@ InvalidateResult FakeStore::Invalidate(const std::vector<Key>& keys, bool dry_ru
   result.replicas_acknowledged = 1;
   for (const Key& key : keys) result.estimated_entries += Erase(key, now);
   return result;
+}
+
+std::vector<FakeStore::Key> FakeStore::Selected(const std::string& ns, const Selector& selector,
+                                                absl::Time now) const {
+  std::vector<Key> keys;
+  for (const auto& [key, record] : records_) {
+    if (key.first != ns || Peek(key, now) == nullptr) continue;
+    const bool tagged =
+        std::any_of(selector.tags.begin(), selector.tags.end(), [&record](const std::string& tag) {
+          return std::find(record.tags.begin(), record.tags.end(), tag) != record.tags.end();
+        });
+    const bool begins = !selector.prefix.empty() && absl::StartsWith(key.second, selector.prefix);
+    const bool matches =
+        !selector.glob.empty() && fnmatch(selector.glob.c_str(), key.second.c_str(), 0) == 0;
+    const bool typed = !selector.type.empty() && record.type == selector.type;
+    if (selector.all || tagged || begins || matches || typed) keys.push_back(key);
+  }
+  return keys;
 }
 
 LeaseResult FakeStore::Grant(LeaseRecord* lease, absl::Duration ttl, absl::Time now) {

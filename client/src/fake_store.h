@@ -37,6 +37,8 @@ class FakeStore {
   SetResult Set(const Key& key, const SetItem& item, const FakeType& type, absl::Time now);
   DeleteResult Delete(const Key& key, absl::Time now);
   InvalidateResult Invalidate(const std::vector<Key>& keys, bool dry_run, absl::Time now);
+  // The live keys of the namespace that it covers.
+  std::vector<Key> Selected(const std::string& ns, const Selector& selector, absl::Time now) const;
   // Answers `done` by TakeReady: at once, or when the key has a value, the lease is free, or it is
   // `until`.
   void GetOrLease(const Key& key, absl::Duration lease_ttl, absl::Time until,
@@ -55,7 +57,7 @@ class FakeStore {
   absl::StatusOr<IncrementResult> Increment(const Key& key, int64_t delta,
                                             const IncrementOptions& options, const FakeType& type,
                                             absl::Time now);
-  ExplainResult Explain(const Key& key, const FakeType& type, bool type_requested,
+  ExplainResult Explain(const Key& key, const FakeType& type, const ExplainOptions& options,
                         absl::Time now) const;
   StatsResult Stats(const StatsOptions& options) const;
   // Of live records alone, since they were set; `ns` empty = of all namespaces.

@@ -8,7 +8,8 @@
 // attempt whose answer was lost may have taken a lease, which the server takes back when the
 // connection breaks or the lease runs out, while without a repeat each blip would let two callers
 // load. Warm is as long as nothing was heard of it: afterwards its counts would begin anew under
-// the caller's eyes.
+// the caller's eyes; so is ExportDeadLetters. RetryDeadLetters and DropDeadLetters are not: a repeat would count nothing.
+// Watch is not: its caller has to decide where to resume.
 //
 // Longer than other files, because it is one class with a method for each call of the service: they
 // are alike, and what is more than forming a message lies elsewhere (call.h, warm_call.h, load.h).
@@ -22,18 +23,23 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "client/src/batching_client.h"
 #include "client/src/call.h"
 #include "client/src/callback.h"
 #include "client/src/channel_args.h"
 #include "client/src/checks.h"
 #include "client/src/convert.h"
+#include "client/src/export_call.h"
 #include "client/src/health.h"
+#include "client/src/hedge.h"
 #include "client/src/load.h"
 #include "client/src/request_id.h"
 #include "client/src/status.h"
 #include "client/src/targets.h"
 #include "client/src/time.h"
+#include "client/src/tls.h"
 #include "client/src/warm_call.h"
+#include "client/src/watch_call.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/security/credentials.h"
@@ -74,11 +80,12 @@ class GrpcClient : public Client {
  public:
   GrpcClient(const ClientOptions& options, const std::vector<std::string>& targets)
       : options_(options),
-        runner_(std::make_unique<internal::CallRunner>(options.retry, targets.size(), this)) {
+        runner_(std::make_unique<internal::CallRunner>(options, targets, this)),
+        hedger_(options.hedge, runner_.get()) {
     const grpc::ChannelArguments args = internal::ChannelArgs(options);
     for (const std::string& target : targets) {
       targets_.push_back(std::make_unique<Target>(
-          grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), args)));
+          grpc::CreateCustomChannel(target, internal::ChannelCredentials(options.tls), args)));
     }
   }
 
@@ -155,17 +162,13 @@ class GrpcClient : public Client {
                        Callback<InvalidateResult> done) override {
     v1::InvalidateRequest request;
     request.mutable_keys()->mutable_keys()->Assign(keys.begin(), keys.end());
-    request.set_dry_run(options.dry_run);
-    if (options.fleet) request.set_wait(v1::INVALIDATE_WAIT_FLEET);
-    // So that a replica that does not answer shows in the result and not as a DEADLINE_EXCEEDED.
-    auto set_wait = [fleet = options.fleet, wait = options.wait](absl::Duration remaining,
-                                                                 v1::InvalidateRequest* attempt) {
-      const absl::Duration most = internal::WaitFor(remaining);
-      if (fleet && (wait.has_value() || most < kFleetWait))
-        internal::ToProto(std::min(wait.value_or(most), most), attempt->mutable_wait_timeout());
-    };
-    Start(CheckKeys("keys.keys", keys), options.call, Repeat::kAlways, std::move(request),
-          &CacheAsync::Invalidate, std::move(done), std::move(set_wait));
+    StartInvalidate(CheckKeys("keys.keys", keys), std::move(request), options, std::move(done));
+  }
+  void InvalidateByAsync(const Selector& selector, const InvalidateOptions& options,
+                         Callback<InvalidateResult> done) override {
+    v1::InvalidateRequest request;
+    absl::Status valid = internal::To(selector, &request);
+    StartInvalidate(std::move(valid), std::move(request), options, std::move(done));
   }
 
   void GetOrLeaseAsync(std::string_view key, const LoadOptions& options,
@@ -227,6 +230,9 @@ class GrpcClient : public Client {
                options.call, std::move(request), &CacheAsync::Increment, std::move(done));
   }
 
+  std::shared_ptr<WatchCall> WatchAsync(const WatchOptions& options, WatchCallback each,
+                                        Callback<WatchEnd> done) override;
+
   void StatsAsync(const StatsOptions& options, Callback<StatsResult> done) override {
     v1::StatsRequest request;
     request.mutable_namespaces()->Assign(options.namespaces.begin(), options.namespaces.end());
@@ -254,6 +260,8 @@ class GrpcClient : public Client {
     request.set_key(std::string(key));
     request.set_type(options.type);
     request.set_value_bytes(options.value_bytes);
+    request.set_checksums(options.checksums);
+    request.set_ask_origin(options.ask_origin);
     Start(Checked(CheckKey(key), CheckType(options.type)), options.call, Repeat::kAlways,
           std::move(request), &AdminAsync::Explain, std::move(done));
   }
@@ -263,9 +271,85 @@ class GrpcClient : public Client {
           &AdminAsync::ServerInfo, std::move(done));
   }
 
+  void ReloadConfigAsync(const ReloadConfigOptions& options,
+                         Callback<ReloadConfigResult> done) override {
+    v1::ReloadConfigRequest request;
+    request.set_dry_run(options.dry_run);
+    // A repeat would find nothing changed.
+    Start(absl::OkStatus(), options.call, options.dry_run ? Repeat::kAlways : Repeat::kNever,
+          std::move(request), &AdminAsync::ReloadConfig, std::move(done));
+  }
+
+  void FlushJournalAsync(const FlushOptions& options, Callback<FlushResult> done) override {
+    v1::FlushJournalRequest request;
+    request.set_type(options.type);
+    Start(CheckType(options.type), options.call, Repeat::kAlways, std::move(request),
+          &AdminAsync::FlushJournal, std::move(done), nullptr, internal::kWarmDeadlineMax);
+  }
+
+  void PauseDeliveryAsync(const DeliveryOptions& options, Callback<DeliveryResult> done) override {
+    v1::PauseDeliveryRequest request;
+    request.set_origin(options.origin);
+    Start(CheckOrigin(options), options.call, Repeat::kAlways, std::move(request),
+          &AdminAsync::PauseDelivery, std::move(done));
+  }
+
+  void ResumeDeliveryAsync(const DeliveryOptions& options, Callback<DeliveryResult> done) override {
+    v1::ResumeDeliveryRequest request;
+    request.set_origin(options.origin);
+    Start(CheckOrigin(options), options.call, Repeat::kAlways, std::move(request),
+          &AdminAsync::ResumeDelivery, std::move(done));
+  }
+
+  void ListDeadLettersAsync(const ListDeadLettersOptions& options,
+                            Callback<DeadLetterPage> done) override {
+    v1::ListDeadLettersRequest request;
+    absl::Status valid =
+        Checked(internal::To(options.filter, request.mutable_filter()),
+                internal::CheckUtf8("REQUEST_INVALID", "page_token", options.page_token));
+    request.set_page_size(options.page_size);
+    request.set_page_token(options.page_token);
+    Start(std::move(valid), options.call, Repeat::kAlways, std::move(request),
+          &AdminAsync::ListDeadLetters, std::move(done));
+  }
+
+  void RetryDeadLettersAsync(const DeadLetterOptions& options,
+                             Callback<DeadLetterCount> done) override {
+    v1::RetryDeadLettersRequest request;
+    absl::Status valid = internal::To(options.filter, request.mutable_filter());
+    Start(std::move(valid), options.call, Repeat::kNever, std::move(request),
+          &AdminAsync::RetryDeadLetters, std::move(done));
+  }
+
+  void DropDeadLettersAsync(const DeadLetterOptions& options,
+                            Callback<DeadLetterCount> done) override {
+    v1::DropDeadLettersRequest request;
+    absl::Status valid = internal::To(options.filter, request.mutable_filter());
+    Start(std::move(valid), options.call, Repeat::kNever, std::move(request),
+          &AdminAsync::DropDeadLetters, std::move(done));
+  }
+
+  void ExportDeadLettersAsync(const DeadLetterOptions& options, ExportCallback each,
+                              Callback<DeadLetterCount> done) override;
+
   void PingAsync(const PingOptions& options, Callback<PingResult> done) override;
 
  private:
+  void StartInvalidate(absl::Status valid, v1::InvalidateRequest request,
+                       const InvalidateOptions& options, Callback<InvalidateResult> done) {
+    request.set_dry_run(options.dry_run);
+    if (options.mark_stale) request.set_mode(v1::INVALIDATE_MODE_MARK_STALE);
+    if (options.fleet) request.set_wait(v1::INVALIDATE_WAIT_FLEET);
+    // So that a replica that does not answer shows in the result and not as a DEADLINE_EXCEEDED.
+    auto set_wait = [fleet = options.fleet, wait = options.wait](absl::Duration remaining,
+                                                                 v1::InvalidateRequest* attempt) {
+      const absl::Duration most = internal::WaitFor(remaining);
+      if (fleet && (wait.has_value() || most < kFleetWait))
+        internal::ToProto(std::min(wait.value_or(most), most), attempt->mutable_wait_timeout());
+    };
+    Start(std::move(valid), options.call, Repeat::kAlways, std::move(request),
+          &CacheAsync::Invalidate, std::move(done), std::move(set_wait));
+  }
   static absl::Status CheckKey(std::string_view key) {
     return internal::CheckUtf8("KEY_INVALID", "key", key);
   }
@@ -274,6 +358,9 @@ class GrpcClient : public Client {
   }
   static absl::Status CheckType(std::string_view type) {
     return internal::CheckUtf8("TYPE_UNKNOWN", "type", type);
+  }
+  static absl::Status CheckOrigin(const DeliveryOptions& options) {
+    return internal::CheckUtf8("REQUEST_INVALID", "origin", options.origin);
   }
   static absl::Status CheckId(std::string_view id) {
     return internal::CheckUtf8("REQUEST_ID_INVALID", "request_id", id);
@@ -331,16 +418,16 @@ class GrpcClient : public Client {
   }
 
   // Begins a call, or answers `valid` when that is an error. `prepare` may change the request
-  // before each attempt.
+  // before each attempt; no deadline may be above `deadline_max`.
   template <typename Service, typename Request, typename Response, typename Result>
-  void Start(
-      absl::Status valid, const CallOptions& call, Repeat repeat, Request request,
-      Method<Service, Request, Response> method, Callback<Result> done,
-      std::function<void(absl::Duration, std::type_identity_t<Request>*)> prepare = nullptr) {
+  void Start(absl::Status valid, const CallOptions& call, Repeat repeat, Request request,
+             Method<Service, Request, Response> method, Callback<Result> done,
+             std::function<void(absl::Duration, std::type_identity_t<Request>*)> prepare = nullptr,
+             absl::Duration deadline_max = internal::kDeadlineMax) {
     const absl::Duration deadline = call.deadline.value_or(options_.default_deadline);
     const std::string& ns = call.ns.has_value() ? *call.ns : options_.ns;
-    valid = Checked(std::move(valid), internal::CheckDeadline("deadline", deadline),
-                    internal::CheckNamespace("namespace", ns));
+    valid = Checked(std::move(valid), internal::CheckDeadline("deadline", deadline, deadline_max),
+                    internal::CheckNamespace("namespace", ns), CheckTrace(call));
     if (!valid.ok()) {
       internal::CallbackScope scope(this);
       done(std::move(valid));
@@ -348,40 +435,123 @@ class GrpcClient : public Client {
     }
     // Stats and ServerInfo are about the server, not about one namespace.
     if constexpr (requires { request.set_namespace_(ns); }) request.set_namespace_(ns);
-    struct Messages {
-      Request request;
-      Response response;
-    };
-    auto messages = std::make_shared<Messages>();
+    auto messages = std::make_shared<Messages<Request, Response>>();
     messages->request = std::move(request);
-    auto send = [this, messages, method, prepare = std::move(prepare)](
-                    size_t target, absl::Duration remaining, grpc::ClientContext* context,
-                    std::function<void(grpc::Status)> attempt_done) {
-      if (prepare) prepare(remaining, &messages->request);
-      Service* const service = targets_[target]->Async(static_cast<Service*>(nullptr));
-      (service->*method)(context, &messages->request, &messages->response, std::move(attempt_done));
-    };
-    auto finish = [messages, done = std::move(done)](absl::Status status) mutable {
+    if constexpr (std::is_same_v<Request, v1::GetRequest>) {
+      if (options_.hedge.percentile > 0) {
+        StartHedged(call, deadline, std::move(messages), method, std::move(done));
+        return;
+      }
+    }
+    internal::CallSpec spec = SpecFor(call, deadline, repeat, messages, method, std::move(prepare));
+    spec.finish = [messages, done = std::move(done)](absl::Status status) mutable {
       if (status.ok()) {
         done(internal::From(&messages->response));
       } else {
         done(std::move(status));
       }
     };
-    runner_->Start({deadline, [repeat] { return repeat == Repeat::kAlways; }, std::move(send),
-                    std::move(finish)});
+    runner_->Start(std::move(spec));
+  }
+
+  template <typename Request, typename Response>
+  struct Messages {
+    Request request;
+    Response response;
+  };
+
+  // All but `finish`.
+  template <typename Service, typename Request, typename Response>
+  internal::CallSpec SpecFor(const CallOptions& call, absl::Duration deadline, Repeat repeat,
+                             std::shared_ptr<Messages<Request, Response>> messages,
+                             Method<Service, Request, Response> method,
+                             std::function<void(absl::Duration, Request*)> prepare) {
+    internal::CallSpec spec;
+    spec.method = MethodName<Request>();
+    spec.deadline = deadline;
+    spec.repeatable = [repeat] { return repeat == Repeat::kAlways; };
+    if constexpr (requires { messages->request.key(); })
+      spec.route = internal::RouteHash(messages->request.key());
+    spec.prompt =
+        std::is_same_v<Request, v1::GetRequest> || std::is_same_v<Request, v1::BatchGetRequest>;
+    spec.metadata = Trace(call);
+    spec.send = [this, messages, method, prepare = std::move(prepare)](
+                    size_t target, absl::Duration remaining, grpc::ClientContext* context,
+                    std::function<void(grpc::Status)> attempt_done) {
+      if (prepare) prepare(remaining, &messages->request);
+      Service* const service = targets_[target]->Async(static_cast<Service*>(nullptr));
+      (service->*method)(context, &messages->request, &messages->response, std::move(attempt_done));
+    };
+    return spec;
+  }
+
+  // A Get that is sent once more when it takes long. Each time has messages of its own.
+  template <typename Service, typename Response, typename Result>
+  void StartHedged(const CallOptions& call, absl::Duration deadline,
+                   std::shared_ptr<Messages<v1::GetRequest, Response>> first,
+                   Method<Service, v1::GetRequest, Response> method, Callback<Result> done) {
+    auto counts = std::make_shared<std::shared_ptr<Messages<v1::GetRequest, Response>>>(first);
+    auto make = [this, call, deadline, first, counts, method] {
+      auto messages = std::make_shared<Messages<v1::GetRequest, Response>>();
+      messages->request = first->request;
+      return internal::Hedger::Leg{SpecFor<Service, v1::GetRequest, Response>(
+                                       call, deadline, Repeat::kAlways, messages, method, nullptr),
+                                   [counts, messages] { *counts = messages; }};
+    };
+    hedger_.Start(std::move(make), [counts, done = std::move(done)](absl::Status status) mutable {
+      if (status.ok()) {
+        done(internal::From(&(*counts)->response));
+      } else {
+        done(std::move(status));
+      }
+    });
+  }
+
+  // What has a shape of its own.
+  void StartOther(std::string_view method, const CallOptions& call, absl::Duration deadline,
+                  std::function<bool()> repeatable, decltype(internal::CallSpec::send) send,
+                  decltype(internal::CallSpec::finish) finish) {
+    internal::CallSpec spec;
+    spec.method = method;
+    spec.deadline = deadline;
+    spec.repeatable = std::move(repeatable);
+    spec.send = std::move(send);
+    spec.finish = std::move(finish);
+    spec.metadata = Trace(call);
+    runner_->Start(std::move(spec));
+  }
+
+  // "Get" of GetRequest.
+  template <typename Request>
+  static std::string_view MethodName() {
+    std::string_view name = Request::descriptor()->name();
+    name.remove_suffix(std::string_view("Request").size());
+    return name;
+  }
+
+  static absl::Status CheckTrace(const CallOptions& call) {
+    return internal::CheckTrace(call.traceparent, call.tracestate);
+  }
+  static std::vector<std::pair<std::string, std::string>> Trace(const CallOptions& call) {
+    std::vector<std::pair<std::string, std::string>> metadata;
+    if (!call.traceparent.empty()) metadata.emplace_back("traceparent", call.traceparent);
+    if (!call.traceparent.empty() && !call.tracestate.empty())
+      metadata.emplace_back("tracestate", call.tracestate);
+    return metadata;
   }
 
   const ClientOptions options_;
   internal::RequestIds request_ids_;
   std::vector<std::unique_ptr<Target>> targets_;
   std::unique_ptr<internal::CallRunner> runner_;
+  internal::Hedger hedger_;
 };
 
 void GrpcClient::PingAsync(const PingOptions& options, Callback<PingResult> done) {
   const absl::Duration deadline = options.call.deadline.value_or(options_.default_deadline);
   absl::Status valid = Checked(internal::CheckDeadline("deadline", deadline),
-                               internal::CheckUtf8("REQUEST_INVALID", "service", options.service));
+                               internal::CheckUtf8("REQUEST_INVALID", "service", options.service),
+                               CheckTrace(options.call));
   if (!valid.ok()) {
     internal::CallbackScope scope(this);
     done(std::move(valid));
@@ -421,7 +591,8 @@ void GrpcClient::PingAsync(const PingOptions& options, Callback<PingResult> done
       done(serving.status());
     }
   };
-  runner_->Start({deadline, [] { return true; }, std::move(send), std::move(finish)});
+  StartOther(
+      "Ping", options.call, deadline, [] { return true; }, std::move(send), std::move(finish));
 }
 
 void GrpcClient::WarmAsync(const WarmOptions& options, WarmCallback progress,
@@ -431,7 +602,7 @@ void GrpcClient::WarmAsync(const WarmOptions& options, WarmCallback progress,
   absl::Status valid =
       Checked(internal::CheckDeadline("deadline", deadline, internal::kWarmDeadlineMax),
               internal::CheckNamespace("namespace", ns), CheckKeys("keys", options.keys),
-              CheckType(options.type));
+              CheckType(options.type), CheckTrace(options.call));
   if (!valid.ok()) {
     internal::CallbackScope scope(this);
     done(std::move(valid));
@@ -453,7 +624,67 @@ void GrpcClient::WarmAsync(const WarmOptions& options, WarmCallback progress,
     state->progress = nullptr;  // what it holds goes before the client may
     done(internal::WarmOutcome(*state, status));
   };
-  runner_->Start({deadline, [state] { return !state->heard; }, std::move(send), std::move(finish)});
+  StartOther(
+      "Warm", options.call, deadline, [state] { return !state->heard; }, std::move(send),
+      std::move(finish));
+}
+
+std::shared_ptr<WatchCall> GrpcClient::WatchAsync(const WatchOptions& options, WatchCallback each,
+                                                  Callback<WatchEnd> done) {
+  const absl::Duration deadline = options.call.deadline.value_or(absl::InfiniteDuration());
+  const std::string& ns = options.call.ns.has_value() ? *options.call.ns : options_.ns;
+  auto state = std::make_shared<internal::WatchState>();
+  absl::Status valid = Checked(internal::To(options, &state->request),
+                               internal::CheckNamespace("namespace", ns), CheckTrace(options.call));
+  if (deadline != absl::InfiniteDuration())
+    valid.Update(internal::CheckDeadline("deadline", deadline, internal::kWarmDeadlineMax));
+  if (!valid.ok()) {
+    internal::CallbackScope scope(this);
+    done(std::move(valid));
+    return state;
+  }
+  state->request.set_namespace_(ns);
+  state->each = std::move(each);
+  auto send = [this, state](size_t target, absl::Duration, grpc::ClientContext* context,
+                            std::function<void(grpc::Status)> attempt_done) {
+    internal::StartWatch(targets_[target]->cache->async(), context, state, this,
+                         std::move(attempt_done));
+  };
+  auto finish = [state, done = std::move(done)](const absl::Status& status) mutable {
+    state->each = nullptr;  // what it holds goes before the client may
+    done(internal::WatchOutcome(*state, status));
+  };
+  StartOther(
+      "Watch", options.call, deadline, [] { return false; }, std::move(send), std::move(finish));
+  return state;
+}
+
+void GrpcClient::ExportDeadLettersAsync(const DeadLetterOptions& options, ExportCallback each,
+                                        Callback<DeadLetterCount> done) {
+  const absl::Duration deadline = options.call.deadline.value_or(options_.default_deadline);
+  auto state = std::make_shared<internal::ExportState>();
+  absl::Status valid =
+      Checked(internal::To(options.filter, state->request.mutable_filter()),
+              internal::CheckDeadline("deadline", deadline, internal::kWarmDeadlineMax),
+              CheckTrace(options.call));
+  if (!valid.ok()) {
+    internal::CallbackScope scope(this);
+    done(std::move(valid));
+    return;
+  }
+  state->each = std::move(each);
+  auto send = [this, state](size_t target, absl::Duration, grpc::ClientContext* context,
+                            std::function<void(grpc::Status)> attempt_done) {
+    internal::StartExport(targets_[target]->admin->async(), context, state, this,
+                          std::move(attempt_done));
+  };
+  auto finish = [state, done = std::move(done)](const absl::Status& status) mutable {
+    state->each = nullptr;  // what it holds goes before the client may
+    done(internal::ExportOutcome(*state, status));
+  };
+  StartOther(
+      "ExportDeadLetters", options.call, deadline, [state] { return state->count.letters == 0; },
+      std::move(send), std::move(finish));
 }
 
 }  // namespace
@@ -462,7 +693,9 @@ absl::StatusOr<std::unique_ptr<Client>> Connect(const ClientOptions& options) {
   if (absl::Status status = ValidateClientOptions(options); !status.ok()) return status;
   absl::StatusOr<std::vector<std::string>> targets = internal::SplitTargets(options.target);
   if (!targets.ok()) return targets.status();
-  return std::make_unique<GrpcClient>(options, *targets);
+  std::unique_ptr<Client> client = std::make_unique<GrpcClient>(options, *targets);
+  if (options.batch.window == absl::ZeroDuration()) return client;
+  return internal::NewBatchingClient(std::move(client), options);
 }
 
 }  // namespace larder

@@ -6,7 +6,9 @@
 #ifndef LARDER_CLIENT_SRC_MUTEX_H_
 #define LARDER_CLIENT_SRC_MUTEX_H_
 
+#include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <mutex>
 
 #include "absl/base/thread_annotations.h"
@@ -40,6 +42,13 @@ class CondVar {
   void Wait(Mutex* mu) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
     std::unique_lock<std::mutex> lock(mu->mu_, std::adopt_lock);
     cv_.wait(lock);
+    lock.release();
+  }
+  // The same, and no longer than until the steady clock shows so many nanoseconds.
+  void WaitUntil(Mutex* mu, int64_t steady_nanos) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
+    std::unique_lock<std::mutex> lock(mu->mu_, std::adopt_lock);
+    cv_.wait_until(lock,
+                   std::chrono::steady_clock::time_point(std::chrono::nanoseconds(steady_nanos)));
     lock.release();
   }
   void SignalAll() { cv_.notify_all(); }

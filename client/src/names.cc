@@ -31,6 +31,8 @@ std::string_view Name(MissReason reason) {
       return "LOADING";
     case MissReason::kTierFailed:
       return "TIER_FAILED";
+    case MissReason::kRolledPast:
+      return "ROLLED_PAST";
     case MissReason::kUnspecified:
       break;
   }
@@ -53,6 +55,20 @@ std::string_view Name(NotStoredReason reason) {
       return "CONTENTION";
     case NotStoredReason::kTierUnavailable:
       return "TIER_UNAVAILABLE";
+    case NotStoredReason::kWriteRefused:
+      return "WRITE_REFUSED";
+    case NotStoredReason::kWriteFailed:
+      return "WRITE_FAILED";
+    case NotStoredReason::kWriteUnknown:
+      return "WRITE_UNKNOWN";
+    case NotStoredReason::kWriteModeUnsupported:
+      return "WRITE_MODE_UNSUPPORTED";
+    case NotStoredReason::kJournalFull:
+      return "JOURNAL_FULL";
+    case NotStoredReason::kJournalUnavailable:
+      return "JOURNAL_UNAVAILABLE";
+    case NotStoredReason::kDeadlineExceeded:
+      return "DEADLINE_EXCEEDED";
     case NotStoredReason::kUnspecified:
       break;
   }

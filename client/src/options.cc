@@ -7,6 +7,8 @@
 #include "client/src/checks.h"
 #include "client/src/status.h"
 #include "client/src/targets.h"
+#include "client/src/tls.h"
+#include "client/src/token.h"
 
 namespace larder {
 namespace {
@@ -32,6 +34,54 @@ absl::Status CheckRetry(const RetryPolicy& retry) {
   return absl::OkStatus();
 }
 
+absl::Status CheckResilience(const ClientOptions& options) {
+  if (options.breaker.failures < 0 || options.breaker.failures > 1000)
+    return Outside("breaker.failures", "0 to 1000");
+  if (options.breaker.open_for < absl::Milliseconds(10) ||
+      options.breaker.open_for > absl::Seconds(60)) {
+    return Outside("breaker.open_for", "10ms to 60s");
+  }
+  const HedgePolicy& hedge = options.hedge;
+  if (hedge.percentile != 0 && !(hedge.percentile >= 0.5 && hedge.percentile <= 0.999))
+    return Outside("hedge.percentile", "0, or 0.5 to 0.999");
+  if (!(hedge.budget_ratio >= 0 && hedge.budget_ratio <= 1))
+    return Outside("hedge.budget_ratio", "0 to 1");
+  if (hedge.delay_min < absl::Microseconds(100) || hedge.delay_min > absl::Seconds(10))
+    return Outside("hedge.delay_min", "100us to 10s");
+  const absl::Duration window = options.batch.window;
+  if (window != absl::ZeroDuration() &&
+      (window < absl::Microseconds(1) || window > absl::Milliseconds(10))) {
+    return Outside("batch.window", "0, or 1us to 10ms");
+  }
+  if (options.batch.keys_max < 2 || options.batch.keys_max > 1000)
+    return Outside("batch.keys_max", "2 to 1000");
+  return absl::OkStatus();
+}
+
+absl::Status CheckWho(const ClientOptions& options) {
+  if (auto status = internal::CheckTls(options.tls); !status.ok()) return status;
+  if (options.token.empty() && options.token_file.empty()) return absl::OkStatus();
+  const auto wrong = [](absl::string_view field, absl::string_view what) {
+    return internal::FieldError("REQUEST_INVALID", field, what);
+  };
+  if (!options.token.empty() && !options.token_file.empty())
+    return wrong("token_file", "only one of token and token_file can be set");
+  if (!options.token.empty()) {
+    if (auto status = internal::CheckToken(options.token); !status.ok())
+      return wrong("token", status.message());
+  } else if (auto token = internal::ReadToken(options.token_file); !token.ok()) {
+    return wrong("token_file", token.status().message());
+  }
+  if (options.tls.enabled || options.token_without_tls) return absl::OkStatus();
+  const auto targets = internal::SplitTargets(options.target);
+  for (const std::string& target : *targets) {
+    if (internal::IsThisMachine(target)) continue;
+    return wrong("token", absl::StrCat("a token is not sent to ", target,
+                                       " in plain text: set tls.enabled, or token_without_tls"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status ValidateClientOptions(const ClientOptions& options) {
@@ -49,7 +99,9 @@ absl::Status ValidateClientOptions(const ClientOptions& options) {
   if (options.user_agent.size() > 128 || !printable) {
     return Outside("user_agent", "at most 128 printable ASCII characters");
   }
-  return CheckRetry(options.retry);
+  if (auto status = CheckWho(options); !status.ok()) return status;
+  if (auto status = CheckRetry(options.retry); !status.ok()) return status;
+  return CheckResilience(options);
 }
 
 }  // namespace larder

@@ -86,7 +86,8 @@ absl::Status FromWire(int code, const std::string& message, const std::string& d
 
 bool IsOriginsFault(const absl::Status& status) {
   const std::string reason = ErrorReason(status);
-  return reason == "ORIGIN_UNAVAILABLE" || reason == "ORIGIN_TIMEOUT";
+  return reason == "ORIGIN_UNAVAILABLE" || reason == "ORIGIN_TIMEOUT" || reason == "WRITE_FAILED" ||
+         reason == "WRITE_UNKNOWN";
 }
 
 }  // namespace internal

@@ -5,7 +5,7 @@ PRAGMA journal_mode = WAL;
 
 CREATE TABLE IF NOT EXISTS products (
   id TEXT PRIMARY KEY,
-  body TEXT NOT NULL,
+  body TEXT,                          -- NULL: deleted
   version INTEGER NOT NULL DEFAULT 0  -- of larder's last write; an older one changes nothing
 );
 
@@ -21,6 +21,9 @@ SELECT CAST(n AS TEXT),
        json_object('id', n, 'name', 'Product ' || n, 'price', 100 + (n * 7) % 900, 'category', 'c' || (n % 10))
 FROM number;
 
+-- By then somebody may have stored products that are no JSON, or are in no category.
 INSERT OR IGNORE INTO categories (name, body, etag)
-SELECT json_extract(body, '$.category'), json_group_array('product:' || id), 'v' || count(*)
-FROM products GROUP BY 1;
+SELECT category, json_group_array('product:' || id), 'v' || count(*)
+FROM (SELECT id, CASE WHEN json_valid(CAST(body AS TEXT)) THEN json_extract(CAST(body AS TEXT), '$.category') END AS category
+      FROM products)
+WHERE category IS NOT NULL GROUP BY category;

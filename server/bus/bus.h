@@ -24,12 +24,33 @@
 
 namespace larder {
 
+// What happened to one key, for those who watch it.
+struct KeyChange {
+  enum class What : uint8_t {
+    kUnknown = 0,  // it was put or removed; said by releases that did not know yet
+    kPut = 1,
+    kRemoved = 2,
+    kRevised = 3,  // the same entry has other times
+  };
+  What what = What::kUnknown;
+  // `tags` are all that the entry had before a removal.
+  bool tags_known = false;
+  // Its own version, where the message has one that is above those of several keys; else
+  // kNoVersion.
+  Version version = kNoVersion;
+  std::string type;  // the name; empty: not known
+  std::vector<std::string> tags;
+
+  bool operator==(const KeyChange&) const = default;
+};
+
 struct BusMessage {
   enum class Kind : uint8_t {
     kChanged = 1,   // keys: full keys that have a new value or were removed, all at `version`
     kRule = 2,      // rule: an invalidation by anything else, in the engine's own form
     kReleased = 3,  // keys: fleet leases that were given back or fulfilled
-    kRevised = 4,   // keys: full keys whose entries of `version` have other times, and no other value
+    kRevised =
+        4,  // keys: full keys whose entries of `version` have other times, and no other value
   };
   Kind kind = Kind::kChanged;
   Version version = kNoVersion;
@@ -37,6 +58,8 @@ struct BusMessage {
   std::string rule;
   // Who sent it: filled in by the bus.
   uint32_t node = 0;
+  // Of kChanged and kRevised: one for each key, in their order; or none where nothing is known.
+  std::vector<KeyChange> changes = {};
 };
 
 class BusListener {
@@ -51,12 +74,18 @@ class BusListener {
   // What is published from now on is seen again: the log is being followed and nothing is known to
   // be missing since. Comes once at the start, and after every OnGap, often at once.
   virtual void OnFollowing() = 0;
+  // The newest version that was made or heard of here; and one that was elsewhere. Called at any
+  // time, from any thread, also under the bus's lock: one atomic each.
+  virtual Version NewestVersion() const { return kNoVersion; }
+  virtual void SawVersion(Version /*version*/) {}
 };
 
 // Who answered a PublishAndWait.
 struct FleetAck {
   uint32_t replicas = 0;  // others that were alive when it was sent, those that left since excepted
   uint32_t acknowledged = 0;
+  // The newest version that one of them knew of when it said so.
+  Version newest = kNoVersion;
   // The message is in the log and who is alive was known, so that `replicas` is all of them.
   bool known = false;
   // Every replica that relies on what it was told has had the message.

@@ -31,12 +31,13 @@ void FleetWaits::Echoed(uint64_t number, const std::vector<uint64_t>& alive) {
   echoed_ = number;
 }
 
-void FleetWaits::Acknowledged(const FrameAck& ack, uint64_t by) {
+void FleetWaits::Acknowledged(const FrameAck& ack, uint64_t by, Version newest) {
   const auto end = waits_.upper_bound(ack.to);
   for (auto it = waits_.lower_bound(ack.from); it != end; ++it) {
     FleetWait& wait = *it->second;
     if (wait.outstanding.erase(by) == 0) continue;
     ++wait.ack.acknowledged;
+    wait.ack.newest = std::max(wait.ack.newest, newest);
     may_be_complete_ |= wait.outstanding.empty();
   }
 }

@@ -40,7 +40,8 @@ class FleetWaits {
   // Frame `number` was read back while `alive` were alive; what was sent before it and was not read
   // back is lost.
   void Echoed(uint64_t number, const std::vector<uint64_t>& alive);
-  void Acknowledged(const FrameAck& ack, uint64_t by);
+  // `newest`: the version that it said so at.
+  void Acknowledged(const FrameAck& ack, uint64_t by, Version newest = kNoVersion);
   // `incarnation` turned out to have been alive all the time.
   void Missed(uint64_t incarnation);
   void Vanished(uint64_t incarnation) { Remove(incarnation, false); }

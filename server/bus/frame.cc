@@ -1,10 +1,18 @@
 // The layout, little-endian; n is a varint of seven bits a byte:
 //
 //   1 byte format, 8 bytes check of all that follows
-//   n node, 8 incarnation, n number, 8 sent (microseconds since 1970), 8 sent_mono, 1 flags
+//   n node, 8 incarnation, n number, 8 sent (microseconds since 1970), 8 sent_mono, 1 flags,
+//   8 newest version if the flags say so
 //   n count of acks, each: 8 incarnation, n from, n to - from
 //   n count of messages, each: n waited (microseconds), 1 kind, 8 version,
 //                              n count of keys, each: n length, bytes; n length of the rule, bytes
+//
+// Where a rule has its bytes, kChanged and kRevised have what happened to its keys, or nothing. So
+// releases that know nothing of that read these frames, and theirs are read here. For each key, in
+// their order:
+//
+//   1 byte bits (2 what, then: has a type, has tags, tags are known, has a version),
+//   [n length of the type, bytes] [n count of tags, each: n length, bytes] [8 version]
 //
 // Redis and TCP keep bytes well enough; the check is for what else may be found under the key of
 // the log: another program's items, a format that looks alike, a half-restored backup. SipHash with
@@ -27,7 +35,14 @@ constexpr char kFormat = 1;
 constexpr size_t kCheckedFrom = 1 + sizeof(uint64_t);
 constexpr uint8_t kGoodbye = 1;
 constexpr uint8_t kWantsAck = 2;
+constexpr uint8_t kHasNewest = 4;
 constexpr size_t kVarintBytesMax = 10;
+constexpr uint8_t kWhatMask = 3;
+constexpr uint8_t kHasType = 4;
+constexpr uint8_t kHasTags = 8;
+constexpr uint8_t kTagsKnown = 16;
+constexpr uint8_t kHasVersion = 32;
+constexpr uint8_t kChangeBits = 63;
 
 uint64_t CheckOf(std::string_view bytes) {
   static const KeyedHash hash(0x6c61726465722062, 0x7573206672616d65);
@@ -114,6 +129,44 @@ bool IsKind(uint8_t kind) {
   return false;
 }
 
+std::string EncodeChanges(const std::vector<KeyChange>& changes) {
+  std::string out;
+  for (const KeyChange& change : changes) {
+    const uint8_t bits = static_cast<uint8_t>(change.what) | (change.type.empty() ? 0 : kHasType) |
+                         (change.tags.empty() ? 0 : kHasTags) |
+                         (change.tags_known ? kTagsKnown : 0) |
+                         (change.version == kNoVersion ? 0 : kHasVersion);
+    out.push_back(static_cast<char>(bits));
+    if (!change.type.empty()) PutBytes(&out, change.type);
+    if (!change.tags.empty()) PutVarint(&out, change.tags.size());
+    for (const std::string& tag : change.tags) PutBytes(&out, tag);
+    if (change.version != kNoVersion) PutFixed(&out, change.version);
+  }
+  return out;
+}
+
+bool ReadChanges(std::string_view bytes, size_t keys, std::vector<KeyChange>* changes) {
+  if (bytes.empty()) return true;
+  if (bytes.size() < keys) return false;
+  Cursor cursor(bytes);
+  changes->resize(keys);
+  for (KeyChange& change : *changes) {
+    const uint8_t bits = cursor.Byte();
+    if (bits > kChangeBits) return false;
+    change.what = static_cast<KeyChange::What>(bits & kWhatMask);
+    change.tags_known = (bits & kTagsKnown) != 0;
+    if ((bits & kHasType) != 0) change.type = std::string(cursor.Counted());
+    if ((bits & kHasTags) != 0) change.tags.resize(cursor.Count(1));
+    for (std::string& tag : change.tags) tag = std::string(cursor.Counted());
+    if ((bits & kHasVersion) != 0) change.version = cursor.Fixed();
+  }
+  return cursor.ok() && cursor.left() == 0;
+}
+
+bool HasChanges(BusMessage::Kind kind) {
+  return kind == BusMessage::Kind::kChanged || kind == BusMessage::Kind::kRevised;
+}
+
 bool ReadMessage(Cursor* cursor, const FrameHead& head, FrameMessage* out) {
   out->published = head.sent - absl::Microseconds(static_cast<int64_t>(cursor->Varint()));
   const uint8_t kind = cursor->Byte();
@@ -122,15 +175,20 @@ bool ReadMessage(Cursor* cursor, const FrameHead& head, FrameMessage* out) {
   out->message.version = cursor->Fixed();
   out->message.keys.resize(cursor->Count(1));
   for (std::string& key : out->message.keys) key = std::string(cursor->Counted());
-  out->message.rule = std::string(cursor->Counted());
+  const std::string_view rest = cursor->Counted();
   out->message.node = head.node;
+  if (HasChanges(out->message.kind))
+    return cursor->ok() && ReadChanges(rest, out->message.keys.size(), &out->message.changes);
+  out->message.rule = std::string(rest);
   return cursor->ok();
 }
 
 }  // namespace
 
 std::string EncodeMessage(const BusMessage& message) {
-  size_t size = 32 + message.rule.size();
+  const std::string changes = EncodeChanges(message.changes);
+  const std::string& rest = HasChanges(message.kind) ? changes : message.rule;
+  size_t size = 32 + rest.size();
   for (const std::string& key : message.keys) size += key.size() + 2;
   std::string out;
   out.reserve(size);
@@ -138,7 +196,7 @@ std::string EncodeMessage(const BusMessage& message) {
   PutFixed(&out, message.version);
   PutVarint(&out, message.keys.size());
   for (const std::string& key : message.keys) PutBytes(&out, key);
-  PutBytes(&out, message.rule);
+  PutBytes(&out, rest);
   return out;
 }
 
@@ -154,8 +212,9 @@ std::string EncodeFrame(const FrameHead& head, const std::vector<EncodedMessage>
   PutVarint(&out, head.number);
   PutFixed(&out, static_cast<uint64_t>(absl::ToUnixMicros(head.sent)));
   PutFixed(&out, static_cast<uint64_t>(head.sent_mono));
-  out.push_back(
-      static_cast<char>((head.goodbye ? kGoodbye : 0) | (head.wants_ack ? kWantsAck : 0)));
+  out.push_back(static_cast<char>((head.goodbye ? kGoodbye : 0) | (head.wants_ack ? kWantsAck : 0) |
+                                  (head.newest != kNoVersion ? kHasNewest : 0)));
+  if (head.newest != kNoVersion) PutFixed(&out, head.newest);
   PutVarint(&out, head.acks.size());
   for (const FrameAck& ack : head.acks) {
     PutFixed(&out, ack.incarnation);
@@ -201,6 +260,7 @@ absl::StatusOr<Frame> DecodeFrame(std::string_view bytes) {
   const uint8_t flags = cursor.Byte();
   head.goodbye = (flags & kGoodbye) != 0;
   head.wants_ack = (flags & kWantsAck) != 0;
+  if ((flags & kHasNewest) != 0) head.newest = cursor.Fixed();
   head.acks.resize(cursor.Count(sizeof(uint64_t) + 2));
   for (FrameAck& ack : head.acks) {
     ack.incarnation = cursor.Fixed();

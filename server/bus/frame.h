@@ -36,6 +36,8 @@ struct FrameHead {
   MonoNanos sent_mono = 0;  // means something to its sender alone
   bool goodbye = false;     // the last frame: nothing is missing after it
   bool wants_ack = false;
+  // That the sender had made or heard of; kNoVersion: not said.
+  Version newest = kNoVersion;
   std::vector<FrameAck> acks;
 };
 

@@ -210,8 +210,9 @@ bool LogBusCore::HearLocked(Frame frame, MonoNanos now) {
     return false;
   }
   stats_.node_id_shared += verdict.node_id_shared ? 1 : 0;
+  if (head.newest != kNoVersion) listener_->SawVersion(head.newest);
   for (const FrameAck& ack : head.acks) {
-    if (ack.incarnation == incarnation_) waits_.Acknowledged(ack, head.incarnation);
+    if (ack.incarnation == incarnation_) waits_.Acknowledged(ack, head.incarnation, head.newest);
   }
   if (frame.messages.empty()) return verdict.node_id_shared;
   if (events_.empty() || events_.back().kind != Event::Kind::kMessages ||

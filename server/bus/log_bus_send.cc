@@ -128,6 +128,7 @@ bool LogBusCore::NextFrame(Outbox::Content* content, std::string* bytes, bool* g
       head.goodbye = *goodbye;
       head.wants_ack = !content->waits.empty();
       head.acks = roster_.AcksDue(now);
+      head.newest = listener_->NewestVersion();
       then.answers = waits_.TakeDone();
     } else {
       sending_ = false;

@@ -44,6 +44,40 @@ AutoValue EmbeddedMemory(const Machine& machine) {
           absl::StrCat("an eighth of what the limits leave, 8MiB to 512MiB: ", left.why)};
 }
 
+// The types come after the journal, so that is filled in; a name that is none of it was reported.
+AutoValue SyncOfJournal(const config::v1::Config& so_far) {
+  const auto with = [](const char* text) {
+    return AutoValue{text, absl::StrCat("journal.sync is ", text)};
+  };
+  switch (so_far.journal().sync()) {
+    case config::v1::JOURNAL_SYNC_OS:
+      return with("os");
+    case config::v1::JOURNAL_SYNC_NONE:
+      return with("none");
+    default:
+      return with("fsync");
+  }
+}
+
+// An address that is none was reported.
+AutoValue AddressOfNativeLane(const config::v1::Config& so_far) {
+  const std::string& grpc = so_far.listen().grpc();
+  const size_t colon = grpc.rfind(':');
+  uint32_t port = 0;
+  if (colon == std::string::npos || !absl::SimpleAtoi(grpc.substr(colon + 1), &port)) {
+    return {"0.0.0.0:50052", "listen.grpc is no address"};
+  }
+  const uint32_t next = port == 0 || port == 65535 ? 0 : port + 1;
+  return {absl::StrCat(grpc.substr(0, colon), ":", next), "next to listen.grpc"};
+}
+
+// Where the gRPC port is a free one, as in tests, the other one must not be in the way either.
+AutoValue AddressOfAdminPort(const config::v1::Config& so_far) {
+  const std::string& grpc = so_far.listen().grpc();
+  if (grpc.ends_with(":0")) return {"127.0.0.1:0", "a free port, as listen.grpc"};
+  return {"127.0.0.1:8080", "this machine alone"};
+}
+
 uint64_t Fnv1a(const std::string& text) {
   uint64_t hash = 14695981039346656037u;
   for (const unsigned char c : text) hash = (hash ^ c) * 1099511628211u;
@@ -79,6 +113,12 @@ AutoValue ResolveAuto(config::v1::Auto from, const Machine& machine,
       return EmbeddedTier(so_far);
     case config::v1::AUTO_L2_MEMORY:
       return EmbeddedMemory(machine);
+    case config::v1::AUTO_JOURNAL_SYNC:
+      return SyncOfJournal(so_far);
+    case config::v1::AUTO_NATIVE_ADDRESS:
+      return AddressOfNativeLane(so_far);
+    case config::v1::AUTO_ADMIN_ADDRESS:
+      return AddressOfAdminPort(so_far);
     default:
       return {};
   }

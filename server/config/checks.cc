@@ -6,6 +6,7 @@
 
 #include "config/checks.h"
 
+#include <algorithm>
 #include <initializer_list>
 #include <limits>
 #include <map>
@@ -14,13 +15,16 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "config/auth_checks.h"
 #include "config/auto.h"
+#include "config/change_checks.h"
 #include "config/checker.h"
 #include "config/l2.h"
 #include "config/origin_checks.h"
 #include "config/redis_url.h"
 #include "config/units.h"
 #include "config/value.h"
+#include "config/write_checks.h"
 #include "policy/pattern.h"
 #include "tier/redis_key.h"
 
@@ -52,6 +56,7 @@ class Checks : private Checker {
       CheckSize(type.ttl().adapt().size(), path + ".ttl.adapt.size");
       CheckShare(type.share(), path + ".share");
       CheckTiers(c, type.tiers(), path + ".tiers");
+      CheckRollout(type.rollout(), path + ".rollout");
     }
   }
 
@@ -201,8 +206,11 @@ class Checks : private Checker {
                        "; with a bus.heartbeat of ", WriteDuration(D(c.bus().heartbeat())),
                        " it needs at least ", WriteDuration(beats)));
     }
-    if (L2KindOf(c) == L2Options::Kind::kNone) {
-      NoEffect("warm.", "there is no second tier");
+    const bool origins_warm = std::any_of(c.types().begin(), c.types().end(), [](const auto& type) {
+      return type.second.warm().on_start();
+    });
+    if (L2KindOf(c) == L2Options::Kind::kNone && !origins_warm) {
+      NoEffect("warm.", "there is no second tier, and no type has warm.on_start");
     } else if (c.data().path().empty()) {
       NoEffect("warm.", "data.path is empty");
     }
@@ -314,6 +322,14 @@ class Checks : private Checker {
     }
   }
 
+  // What the cache keeps and nobody reads would be out of sight, not out of the way.
+  void CheckRollout(const config::v1::Rollout& rollout, const std::string& path) {
+    if (rollout.writes() <= rollout.reads()) return;
+    Add({path + ".writes", path + ".reads"},
+        absl::StrCat(path, ".writes is ", WriteRatio(rollout.writes()), ", more than ", path,
+                     ".reads, which is ", WriteRatio(rollout.reads())));
+  }
+
   const Reading& reading_;
   const Machine& machine_;
   std::map<std::string, std::string> patterns_;  // shape to path
@@ -325,6 +341,9 @@ class Checks : private Checker {
 void CheckTogether(const Reading& reading, const Machine& machine, Problems* problems) {
   Checks(reading, machine, problems).Run();
   CheckOrigins(reading, problems);
+  CheckWrites(reading, problems);
+  CheckChanges(reading, problems);
+  CheckAuth(reading, problems);
 }
 
 }  // namespace larder

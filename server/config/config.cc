@@ -84,6 +84,7 @@ absl::StatusOr<Config> LoadConfig(const ConfigSource& source, const Machine& mac
   ASSIGN_OR_RETURN(config.types, MakeTypeTable(reading.proto, reading.type_names));
   config.proto = std::make_shared<const config::v1::Config>(std::move(reading.proto));
   config.settings = std::move(reading.settings);
+  config.type_names = std::move(reading.type_names);
   const std::string memory_now = MemoryNow(*config.proto, machine);
   for (Setting& setting : config.settings) {
     if (setting.path == "memory.l1" && !memory_now.empty()) {

@@ -34,8 +34,9 @@ struct Config {
   // Complete: what nobody gave has its default, and every `auto` is resolved, except those of
   // memory (0), which are followed while the server runs.
   std::shared_ptr<const config::v1::Config> proto;
-  std::shared_ptr<const TypeTable> types;
+  std::shared_ptr<TypeTable> types;
   std::vector<Setting> settings;
+  std::vector<std::string> type_names = {};  // as in the file
 };
 
 // Later ones win: file, environment, overrides.

@@ -101,10 +101,12 @@ OriginGuardOptions GuardOf(const Config& config, const std::string& name,
   OriginGuardOptions options;
   options.concurrency = origin.concurrency();
   options.queue_max = origin.queue();
-  // A load may take as long as its type says.
+  // A load and a write may take as long as their type says.
   for (const TypePolicy& type : config.types->types()) {
-    if (type.origin == name)
-      options.call_max = std::max(options.call_max, type.freshness.hard_timeout);
+    if (type.origin != name) continue;
+    options.call_max = std::max(options.call_max, type.freshness.hard_timeout);
+    if (type.write.mode != WriteMode::kCacheOnly)
+      options.call_max = std::max(options.call_max, type.write.timeout);
   }
   const v1::OriginBreaker& breaker = origin.breaker();
   options.breaker.failures = breaker.failures();

@@ -249,6 +249,10 @@ class Reader {
         if (IsMetadataName(name)) return "";
         return "metadata: a-z or 0-9, then up to 63 of a-z, 0-9, '_' and '-', neither grpc-... nor "
                "...-bin";
+      case config::v1::UNIT_ROLE_NAME:
+        return TypeTable::IsName(name) ? "" : absl::StrCat("a role", kHow);
+      case config::v1::UNIT_CALLER_NAME:
+        return TypeTable::IsName(name) ? "" : absl::StrCat("a caller", kHow);
       default:
         return TypeTable::IsName(name) ? "" : absl::StrCat("a type", kHow);
     }

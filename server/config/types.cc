@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/status.h"
+#include "config/journal.h"
 #include "config/units.h"
 
 namespace larder {
@@ -96,8 +97,8 @@ FreshnessPolicy FreshnessPolicyOf(const config::v1::Freshness& freshness) {
   return policy;
 }
 
-absl::StatusOr<std::shared_ptr<const TypeTable>> MakeTypeTable(
-    const config::v1::Config& config, const std::vector<std::string>& names) {
+absl::StatusOr<std::shared_ptr<TypeTable>> MakeTypeTable(const config::v1::Config& config,
+                                                         const std::vector<std::string>& names) {
   std::vector<TypePolicy> types;
   for (const std::string& name : names) {
     const config::v1::Type& configured = config.types().at(name);
@@ -120,6 +121,17 @@ absl::StatusOr<std::shared_ptr<const TypeTable>> MakeTypeTable(
     type.freshness = FreshnessPolicyOf(configured.freshness());
     type.filter = FilterPolicyOf(configured.filter());
     type.warm = WarmPolicyOf(configured.warm());
+    type.write = WritePolicyOf(configured.write());
+    for (const std::string& text : configured.on_change().invalidate()) {
+      ASSIGN_OR_RETURN(NameTemplate made, NameTemplate::Parse(text));
+      type.on_change.push_back(std::move(made));
+    }
+    for (const std::string& text : configured.tags()) {
+      ASSIGN_OR_RETURN(NameTemplate made, NameTemplate::Parse(text));
+      type.tags.push_back(std::move(made));
+    }
+    type.rollout.reads = configured.rollout().reads();
+    type.rollout.writes = configured.rollout().writes();
     types.push_back(std::move(type));
   }
   return TypeTable::Make(std::move(types));

@@ -16,8 +16,8 @@ namespace larder {
 
 // `names`: the types in the order of the file. Errors are those of Pattern and TypeTable.
 // REQUIRES: every field of `config` is filled in.
-absl::StatusOr<std::shared_ptr<const TypeTable>> MakeTypeTable(
-    const config::v1::Config& config, const std::vector<std::string>& names);
+absl::StatusOr<std::shared_ptr<TypeTable>> MakeTypeTable(const config::v1::Config& config,
+                                                         const std::vector<std::string>& names);
 
 // What a type says about freshness. REQUIRES: every field is filled in, and all codes are some.
 FreshnessPolicy FreshnessPolicyOf(const config::v1::Freshness& freshness);

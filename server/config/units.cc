@@ -265,6 +265,22 @@ absl::StatusOr<absl::StatusCode> ParseErrorCode(const std::string& text) {
                           : "is no error code of gRPC, such as unavailable");
 }
 
+absl::Status CheckPermission(const std::string& text) {
+  const std::vector<std::string> names = {"read", "write", "invalidate", "admin"};
+  if (std::find(names.begin(), names.end(), text) != names.end()) return absl::OkStatus();
+  const std::optional<std::string> near = Suggest(text, {names.begin(), names.end()});
+  return Wrong(text, near ? absl::StrCat("is no permission; did you mean ", Quoted(*near), "?")
+                          : "is no permission: read, write, invalidate or admin");
+}
+
+absl::Status CheckSha256(const std::string& text) {
+  constexpr size_t kDigits = 64;
+  if (text.size() == kDigits && std::all_of(text.begin(), text.end(), absl::ascii_isxdigit))
+    return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "is no SHA-256 sum: 64 hexadecimal digits, as `printf %s TOKEN | sha256sum` prints them");
+}
+
 bool IsMetadataName(const std::string& text) {
   const auto allowed = [](unsigned char c) {
     return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '_' || c == '-';

@@ -43,6 +43,12 @@ absl::Status CheckHostName(const std::string& text);
 // `unavailable`, `deadline_exceeded`: the codes of gRPC that are errors.
 absl::StatusOr<absl::StatusCode> ParseErrorCode(const std::string& text);
 
+// `read`, `write`, `invalidate` or `admin`.
+absl::Status CheckPermission(const std::string& text);
+
+// 64 hexadecimal digits. The text, which may be a secret in the wrong place, is not repeated.
+absl::Status CheckSha256(const std::string& text);
+
 // A name of gRPC metadata that calls may carry: a-z or a digit, then up to 63 of a-z, 0-9, '_' and
 // '-'. Not `grpc-...`, nor `...-bin`.
 bool IsMetadataName(const std::string& text);

@@ -15,8 +15,10 @@
 #include "config/problem.h"
 #include "config/units.h"
 #include "config/yaml.h"
+#include "core/key.h"
 #include "core/suggest.h"
 #include "google/protobuf/duration.pb.h"
+#include "policy/name_template.h"
 #include "policy/pattern.h"
 
 namespace larder {
@@ -67,6 +69,9 @@ absl::StatusOr<Value> ParseText(Unit unit, const std::string& text) {
     case config::v1::UNIT_PATTERN:
       RETURN_IF_ERROR(Pattern::Parse(text).status());
       break;
+    case config::v1::UNIT_TEMPLATE:
+      RETURN_IF_ERROR(NameTemplate::Parse(text).status());
+      break;
     case config::v1::UNIT_PATH:
       RETURN_IF_ERROR(CheckBytes(text, kPathBytesMax));
       break;
@@ -75,6 +80,18 @@ absl::StatusOr<Value> ParseText(Unit unit, const std::string& text) {
       break;
     case config::v1::UNIT_ERROR_CODE:
       RETURN_IF_ERROR(ParseErrorCode(text).status());
+      break;
+    case config::v1::UNIT_NAMESPACE:
+      if (text.empty() || !CheckNamespace(text).ok()) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            Quoted(text), " is no namespace: 1 to 64 of a-z, A-Z, 0-9, '.', '_' and '-'"));
+      }
+      break;
+    case config::v1::UNIT_PERMISSION:
+      RETURN_IF_ERROR(CheckPermission(text));
+      break;
+    case config::v1::UNIT_SHA256:
+      RETURN_IF_ERROR(CheckSha256(text));
       break;
     default:
       break;
@@ -140,6 +157,9 @@ std::string QuotedYaml(const std::string& text) {
 std::string FormatValue(const FieldDescriptor* field, const Value& value) {
   const config::v1::Rules& rules = RulesOf(field);
   if (!rules.word_for_zero().empty() && IsZero(value)) return rules.word_for_zero();
+  if (!rules.word_for_empty().empty() && value == Value(std::string())) {
+    return rules.word_for_empty();
+  }
   if (!rules.word_for_greatest().empty() && IsGreatest(value)) return rules.word_for_greatest();
   struct Format {
     Unit unit;
@@ -234,6 +254,7 @@ absl::StatusOr<Value> ParseValue(const FieldDescriptor* field, const std::string
     if (IsDuration(field)) return Value(absl::ZeroDuration());
     return field->cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE ? Value(0.0) : Value(uint64_t{0});
   }
+  if (!quoted && text == rules.word_for_empty() && !text.empty()) return Value(std::string());
   if (!quoted && text == rules.word_for_greatest() && !text.empty()) {
     return Value(std::numeric_limits<uint64_t>::max());
   }

@@ -7,6 +7,7 @@ void Entry::DropRare() {
   tags.clear();
   depends_on.clear();
   validator.clear();
+  loaded = false;
 }
 
 }  // namespace larder

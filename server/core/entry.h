@@ -45,6 +45,11 @@ struct EntryFields {
   std::vector<std::string> depends_on = {};
   // The origin's name for this content, such as an ETag; empty: none. At most kValidatorBytesMax.
   std::string validator = {};
+  // The origin said so; else somebody wrote it. Known for types whose writes may wait in the
+  // journal, and for whatever has a validator.
+  bool loaded = false;
+
+  bool FromOrigin() const { return loaded || !validator.empty(); }
 };
 
 // A copy of an entry, as a read hands it out. Reading into the same Entry again reuses its memory.
@@ -53,7 +58,7 @@ struct Entry {
   std::string_view stored() const { return shared ? shared.view() : std::string_view(bytes); }
   // Whether there is any of what few entries have.
   bool HasRare() const {
-    return shared || !tags.empty() || !depends_on.empty() || !validator.empty();
+    return shared || loaded || !tags.empty() || !depends_on.empty() || !validator.empty();
   }
   // Drops it.
   void DropRare();
@@ -79,6 +84,7 @@ struct Entry {
   std::vector<std::string> tags;
   std::vector<std::string> depends_on;
   std::string validator;
+  bool loaded = false;  // see EntryFields
 };
 
 }  // namespace larder

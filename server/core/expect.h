@@ -22,6 +22,23 @@ struct Expect {
   Version version = kNoVersion;  // for kVersion and kUnchanged
 };
 
+// Whether it holds for a key of which the entry of `version` is there; `live`: and counts. What is
+// unchanged is not for this to say.
+inline bool Holds(const Expect& expect, bool live, Version version) {
+  switch (expect.kind) {
+    case Expect::Kind::kAny:
+    case Expect::Kind::kUnchanged:
+      return true;
+    case Expect::Kind::kAbsent:
+      return !live;
+    case Expect::Kind::kPresent:
+      return live;
+    case Expect::Kind::kVersion:
+      return live && version == expect.version;
+  }
+  return false;
+}
+
 }  // namespace larder
 
 #endif  // LARDER_CORE_EXPECT_H_

@@ -14,6 +14,7 @@ enum class MissReason : uint8_t {
   kNegative,     // the origin has no such key
   kLoading,      // another caller loads it and the allowed wait is over
   kTierFailed,   // a tier that may hold it did not answer
+  kRolledPast,   // the cache is not used for it, by its type's rollout
 };
 
 }  // namespace larder

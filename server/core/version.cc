@@ -26,6 +26,12 @@ absl::Time VersionTime(Version version) {
 
 uint32_t VersionNode(Version version) { return version & kNodeIdMax; }
 
+bool VersionMayBeOfLoad(Version version) {
+  // The last of its millisecond.
+  constexpr uint64_t kCounterMax = (uint64_t{1} << kCounterBits) - 1;
+  return (version >> kNodeIdBits & kCounterMax) == kCounterMax;
+}
+
 Version VersionAt(absl::Time time) { return TicksAt(time) << kNodeIdBits; }
 
 VersionClock::VersionClock(Clock* clock, uint32_t node_id, Version floor)

@@ -29,6 +29,9 @@ inline uint64_t VersionMs(Version version) { return version >> 22; }
 // The wall time at which `version` was made, as its node saw it, to the millisecond.
 absl::Time VersionTime(Version version);
 uint32_t VersionNode(Version version);
+// Whether VersionClock::OfLoad may have made it as one below all changes of its millisecond. Always
+// true for one that it did; of others one in 4,096 at most looks alike.
+bool VersionMayBeOfLoad(Version version);
 // The least version that a node could make at `time`.
 Version VersionAt(absl::Time time);
 

@@ -3,25 +3,16 @@
 // for the other's would wait for each other until the leases run out. So a caller who is given a
 // lease waits for nobody's.
 
-#include <atomic>
+#include <map>
 #include <memory>
 #include <utility>
 
 #include "base/status.h"
+#include "base/wave.h"
 #include "engine/engine.h"
 
 namespace larder {
 namespace {
-
-// Counts down what runs side by side.
-struct Wave {
-  Wave(Executor* executor, size_t count) : open(count), done(executor) {}
-  void End() {
-    if (open.fetch_sub(1, std::memory_order_acq_rel) == 1) done.TrySet(true);
-  }
-  std::atomic<size_t> open;
-  Signal<bool> done;
-};
 
 bool IsLoading(const absl::StatusOr<LoadResult>& result) {
   return result.ok() && !result->lease.has_value() && !result->read.entry.has_value() &&
@@ -33,6 +24,7 @@ bool IsLoading(const absl::StatusOr<LoadResult>& result) {
 Task<absl::StatusOr<LoadResult>> Engine::LoadOne(LoadRequest request, Resolved resolved,
                                                  Found found) {
   const FullKey full_key(request.key.name_space, request.key.key);
+  if (resolved.past) co_return co_await LoadPast(&full_key, request, resolved, std::move(found));
   if (LoaderOf(*resolved.type) != nullptr)
     co_return co_await LoadThrough(&full_key, request, resolved, std::move(found));
   co_return co_await LoadByLease(&full_key, request, resolved, std::move(found));
@@ -75,14 +67,19 @@ Task<std::vector<absl::StatusOr<LoadResult>>> Engine::BatchGetOrLoad(BatchLoadRe
     }
     load.wait_until = leased ? options_.clock->Mono() : request.wait_until;
     const auto wave = std::make_shared<Wave>(options_.executor, chosen.size());
-    for (const size_t i : chosen) {
-      load.key = {request.name_space, request.keys[i], request.type};
-      load.cancellation = &cancellations[i];
-      Spawn(LoadOne(load, resolved[i], std::move(found[i])),
-            [wave, result = &results[i]](absl::StatusOr<LoadResult> loaded) {
-              *result = std::move(loaded);
-              wave->End();
-            });
+    {
+      std::map<OriginLoader*, OriginLoader::Gather> together;
+      for (const size_t i : chosen) {
+        OriginLoader* const loader = LoaderOf(*resolved[i].type);
+        if (loader != nullptr) together.try_emplace(loader, loader);
+        load.key = {request.name_space, request.keys[i], request.type};
+        load.cancellation = &cancellations[i];
+        Spawn(LoadOne(load, resolved[i], std::move(found[i])),
+              [wave, result = &results[i]](absl::StatusOr<LoadResult> loaded) {
+                *result = std::move(loaded);
+                wave->End();
+              });
+      }
     }
     if (!chosen.empty()) co_await wave->done;
   }

@@ -33,6 +33,7 @@ void Coherence::Start() {
   // Memory is empty, so there is nothing to suspect; what comes before the bus is followed is.
   suspect_before_.store(kAllVersions, std::memory_order_release);
   if (options_.on_bus) options_.on_bus(false);
+  if (options_.feed != nullptr) options_.feed->Gap(/*goes_on=*/true);
   options_.bus->Start(this);
 }
 
@@ -51,10 +52,44 @@ void Coherence::Confirm(std::string_view full_key, Version version, MonoNanos be
   confirmed_.insert(MarkOf(full_key, version));
 }
 
-void Coherence::Changed(std::vector<std::string> full_keys, Version version) {
+void Coherence::Changed(std::vector<std::string> full_keys, Version version,
+                        std::vector<KeyChange> changes) {
+  NoteChanged(full_keys, version);
+  Tell(full_keys, version, changes);
+  Publish(std::move(full_keys), version, std::move(changes));
+}
+
+void Coherence::Loaded(std::vector<std::string> full_keys, Version version,
+                       std::vector<KeyChange> changes) {
+  Tell(full_keys, version, changes);
+  Publish(std::move(full_keys), version, std::move(changes));
+}
+
+void Coherence::ChangedElsewhere(std::vector<std::string> full_keys, Version version,
+                                 std::vector<KeyChange> changes) {
+  NoteChanged(full_keys, version);
+  Publish(std::move(full_keys), version, std::move(changes));
+}
+
+void Coherence::NoteChanged(const std::vector<std::string>& full_keys, Version version) {
+  if (!options_.on_changed) return;
+  for (const std::string& full_key : full_keys) options_.on_changed(full_key, version);
+}
+
+void Coherence::Publish(std::vector<std::string> full_keys, Version version,
+                        std::vector<KeyChange> changes) {
   if (alone() || full_keys.empty()) return;
   for (const std::string& full_key : full_keys) Wake(full_key);
-  options_.bus->Publish({BusMessage::Kind::kChanged, version, std::move(full_keys), {}, 0});
+  BusMessage message{BusMessage::Kind::kChanged, version, std::move(full_keys), {}, 0};
+  message.changes = std::move(changes);
+  options_.bus->Publish(std::move(message));
+}
+
+void Coherence::Tell(const std::vector<std::string>& full_keys, Version version,
+                     const std::vector<KeyChange>& changes) {
+  if (options_.feed == nullptr || !options_.feed->active()) return;
+  for (size_t i = 0; i < full_keys.size(); ++i)
+    options_.feed->Changed(full_keys[i], version, changes.empty() ? KeyChange() : changes[i]);
 }
 
 void Coherence::Released(std::string full_key) {
@@ -63,16 +98,23 @@ void Coherence::Released(std::string full_key) {
   options_.bus->Publish({BusMessage::Kind::kReleased, kNoVersion, {std::move(full_key)}, {}, 0});
 }
 
-void Coherence::Revised(std::string full_key, Version version) {
+void Coherence::Revised(std::string full_key, Version version, std::vector<KeyChange> change) {
+  std::vector<std::string> full_keys(1, std::move(full_key));
+  Tell(full_keys, version, change);
   if (alone()) return;
-  Wake(full_key);
-  options_.bus->Publish({BusMessage::Kind::kRevised, version, {std::move(full_key)}, {}, 0});
+  Wake(full_keys[0]);
+  BusMessage message{BusMessage::Kind::kRevised, version, std::move(full_keys), {}, 0};
+  message.changes = std::move(change);
+  options_.bus->Publish(std::move(message));
 }
 
 Task<FleetAck> Coherence::ChangedAndWait(std::vector<std::string> full_keys, Version version,
-                                         MonoNanos deadline) {
+                                         std::vector<KeyChange> changes, MonoNanos deadline) {
+  NoteChanged(full_keys, version);
+  Tell(full_keys, version, changes);
   if (alone()) co_return FleetAck{.replicas = 0, .acknowledged = 0, .known = true};
   BusMessage message{BusMessage::Kind::kChanged, version, std::move(full_keys), {}, 0};
+  message.changes = std::move(changes);
   co_return co_await options_.bus->PublishAndWait(std::move(message), deadline);
 }
 
@@ -80,13 +122,19 @@ void Coherence::OnMessages(const std::vector<BusMessage>& messages) {
   const MonoNanos now = options_.clock->Mono();
   for (const BusMessage& message : messages) {
     if (message.version != kNoVersion) options_.versions->Observe(message.version);
-    for (const std::string& full_key : message.keys) {
+    if (message.kind == BusMessage::Kind::kRule && options_.on_rule) options_.on_rule(message);
+    const bool tells =
+        options_.feed != nullptr && options_.feed->active() &&
+        (message.kind == BusMessage::Kind::kChanged || message.kind == BusMessage::Kind::kRevised);
+    for (size_t i = 0; i < message.keys.size(); ++i) {
+      const std::string& full_key = message.keys[i];
+      const KeyChange change = tells ? Heard(message, i, now) : KeyChange();
       if (message.kind == BusMessage::Kind::kRevised) {
         changes_.fetch_add(1, std::memory_order_relaxed);
         Drop(full_key, message.version, now);
       } else if (message.kind == BusMessage::Kind::kChanged) {
         changes_.fetch_add(1, std::memory_order_relaxed);
-        if (options_.on_changed) options_.on_changed(full_key);
+        if (options_.on_changed) options_.on_changed(full_key, message.version);
         // A copy of the very version may have come from the tier before the message did. A version
         // that the tier never took was not compared with what the others wrote, and says nothing:
         // 1: B sets 15.  2: A, whose clock is ahead, sets 20; its tier is away.  3: B hears nothing
@@ -95,8 +143,21 @@ void Coherence::OnMessages(const std::vector<BusMessage>& messages) {
         Drop(full_key, upto, now);
       }
       Wake(full_key);
+      // Now that the copy is gone, whoever is told and reads the key finds what is new.
+      if (tells) options_.feed->Changed(full_key, message.version, change);
     }
   }
+}
+
+KeyChange Coherence::Heard(const BusMessage& message, size_t key, MonoNanos now) const {
+  KeyChange change = message.changes.empty() ? KeyChange() : message.changes[key];
+  if (!options_.feed->WantsFormer()) return change;
+  Entry copy;
+  MissReason why;
+  if (!options_.memory->Peek(message.keys[key], now, &copy, &why)) return change;
+  change.tags.insert(change.tags.end(), copy.tags.begin(), copy.tags.end());
+  change.tags_known = true;
+  return change;
 }
 
 void Coherence::Drop(std::string_view full_key, Version upto, MonoNanos now) {
@@ -110,6 +171,8 @@ void Coherence::OnGap(std::string_view why) {
   round_.fetch_add(1, std::memory_order_acq_rel);
   following_since_.store(INT64_MAX, std::memory_order_release);
   suspect_before_.store(kAllVersions, std::memory_order_release);
+  if (options_.on_bus) options_.on_bus(false);
+  if (options_.feed != nullptr) options_.feed->Gap(/*goes_on=*/true);
   MutexLock lock(&mu_);
   confirmed_.clear();
 }
@@ -120,6 +183,7 @@ void Coherence::OnFollowing() {
   // Everything that is written from now on is heard of, so only what is older can be out of date.
   suspect_before_.store(options_.versions->Next(), std::memory_order_release);
   if (options_.on_bus) options_.on_bus(true);
+  if (options_.feed != nullptr) options_.feed->Gap(/*goes_on=*/false);
   LogInfo("coherence_following", {});
   auto check = std::make_shared<Check>();
   check->round = round;

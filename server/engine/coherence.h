@@ -30,6 +30,7 @@
 #include "bus/bus.h"
 #include "core/entry.h"
 #include "core/version.h"
+#include "engine/change_feed.h"
 #include "engine/lease_table.h"
 #include "engine/lower_tier.h"
 #include "memory/l1.h"
@@ -59,10 +60,16 @@ class Coherence : public BusListener {
     Executor* executor = nullptr;
     // Where checks are counted while they ask the tier.
     InFlight* background = nullptr;
-    // Hears of keys that other replicas changed; may be null. Does not block.
-    std::function<void(std::string_view full_key)> on_changed = nullptr;
+    // Hears of keys that were changed, here or elsewhere; may be null. Does not block.
+    std::function<void(std::string_view full_key, Version version)> on_changed = nullptr;
+    // Hears of rules of other replicas; may be null. Does not block.
+    std::function<void(const BusMessage& message)> on_rule = nullptr;
     // Hears that changes may have been missed (false), and that from now on none is (true).
     std::function<void(bool following)> on_bus = nullptr;
+    // Hears of the newest version that another replica knew of; may be null. Does not block.
+    std::function<void(Version version)> on_saw = nullptr;
+    // Is told of every change, here or elsewhere, and of gaps; may be null.
+    ChangeFeed* feed = nullptr;
     // Confirmations that are remembered; when there are more, they are forgotten together.
     size_t confirmed_max = 1'000'000;
     // Suspect copies are gone through in steps of so many, with so long a pause between them.
@@ -101,14 +108,26 @@ class Coherence : public BusListener {
   void Refute(std::string_view full_key, Version version);
   void CountServedSuspect() { served_suspect_.fetch_add(1, std::memory_order_relaxed); }
 
-  // Tells the other replicas.
-  void Changed(std::vector<std::string> full_keys, Version version);
+  // Whether anybody may be told what happens to keys, so that it is worth being written down.
+  bool Tells() const { return !alone() || (options_.feed != nullptr && options_.feed->active()); }
+  // Tells the other replicas, and those who watch here. `changes`, here and below: one for each
+  // key, or none where nothing is known of them.
+  void Changed(std::vector<std::string> full_keys, Version version, std::vector<KeyChange> changes);
+  // The same for what a load brought: it is no change of what there is.
+  void Loaded(std::vector<std::string> full_keys, Version version, std::vector<KeyChange> changes);
+  // Tells the other replicas only: those who watch here have been told, or it is nothing new here.
+  void ChangedElsewhere(std::vector<std::string> full_keys, Version version,
+                        std::vector<KeyChange> changes);
+  // Tells those who watch here only: it is nothing to the other replicas.
+  void ChangedHere(std::string_view full_key, Version version, const KeyChange& change) {
+    if (options_.feed != nullptr) options_.feed->Changed(full_key, version, change);
+  }
   void Released(std::string full_key);
   // The entry of `version` has other times: copies of it are out of date.
-  void Revised(std::string full_key, Version version);
+  void Revised(std::string full_key, Version version, std::vector<KeyChange> change);
   // The same, and waits for them.
   Task<FleetAck> ChangedAndWait(std::vector<std::string> full_keys, Version version,
-                                MonoNanos deadline);
+                                std::vector<KeyChange> changes, MonoNanos deadline);
 
   // Wakes `waiter` with kStored when another replica changes its key or gives up the key's fleet
   // lease.
@@ -123,8 +142,20 @@ class Coherence : public BusListener {
   void OnMessages(const std::vector<BusMessage>& messages) override;
   void OnGap(std::string_view why) override;
   void OnFollowing() override;
+  Version NewestVersion() const override { return options_.versions->Last(); }
+  void SawVersion(Version version) override {
+    options_.versions->Observe(version);
+    if (options_.on_saw) options_.on_saw(version);
+  }
 
  private:
+  void NoteChanged(const std::vector<std::string>& full_keys, Version version);
+  // Tells those who watch here.
+  void Tell(const std::vector<std::string>& full_keys, Version version,
+            const std::vector<KeyChange>& changes);
+  // What a message says of one of its keys, with what the copy here says of it.
+  KeyChange Heard(const BusMessage& message, size_t key, MonoNanos now) const;
+  void Publish(std::vector<std::string> full_keys, Version version, std::vector<KeyChange> changes);
   bool WasConfirmed(std::string_view full_key, Version version, MonoNanos now) const;
   void Wake(std::string_view full_key);
   // Copies up to that version go, because of what another replica did.

@@ -4,10 +4,12 @@
 
 #include "engine/engine.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/status.h"
 #include "core/error.h"
+#include "engine/engine_options.h"
 
 namespace larder {
 namespace {
@@ -26,80 +28,10 @@ constexpr absl::Duration kSettleStepInterval = absl::Milliseconds(5);
 constexpr size_t kSettleBatch = 256;
 // Keys of which it is remembered that they could not be loaded.
 constexpr size_t kFailuresMax = 100'000;
+// Of those that are about a key.
+constexpr size_t kRulesExplained = 10;
 // A key that is asked for when nobody else asks.
 constexpr std::string_view kProbeKey = "larder:probe";
-// What an entry takes beside its key, value, tags and dependencies, with room to spare.
-constexpr uint64_t kEntryOverheadBytes = 256;
-
-L1::Options MemoryOptions(const Engine::Options& options) {
-  L1::Options memory;
-  memory.budget_bytes = options.memory_bytes;
-  memory.budget_bytes_max = options.memory_bytes_max;
-  memory.entry_bytes_max =
-      options.value_bytes_max + kEntryOverheadBytes + kKeyBytesMax + 2 * kTagsMax * kKeyBytesMax;
-  for (const TypePolicy& type : options.types->types()) {
-    memory.types.push_back({type.share_min, type.share_max, type.ttl.access_half_life});
-  }
-  memory.types_max = options.types->size();
-  memory.namespaces_max = options.namespaces_max;
-  memory.hash_seed = options.hash_seed;
-  memory.clock = options.clock;
-  return memory;
-}
-
-// What is kept beside memory follows its size: a thirty-second part, but enough to be of use.
-uint64_t Beside(const Engine::Options& options, uint64_t bytes_max) {
-  constexpr uint64_t kBytesMin = 1 << 20;
-  const uint64_t budget = std::max(options.memory_bytes, options.memory_bytes_max);
-  return std::clamp(budget / 32, kBytesMin, bytes_max);
-}
-
-HotKeys::Options HotKeysOptions(const Engine::Options& options) {
-  HotKeys::Options hot_keys;
-  hot_keys.types = options.types->size();
-  hot_keys.bytes_max = Beside(options, hot_keys.bytes_max);
-  hot_keys.clock = options.clock;
-  hot_keys.random = options.random;
-  return hot_keys;
-}
-
-Compressor::Options CompressorOptions(const Engine::Options& options) {
-  Compressor::Options compressor;
-  for (const TypePolicy& type : options.types->types()) {
-    compressor.types.push_back(type.compress);
-  }
-  compressor.value_bytes_max = options.value_bytes_max;
-  compressor.dictionaries_bytes_max = Beside(options, compressor.dictionaries_bytes_max);
-  compressor.sample_bytes_max = Beside(options, compressor.sample_bytes_max);
-  compressor.clock = options.clock;
-  compressor.random = options.random;
-  return compressor;
-}
-
-LeaseTable::Options LeaseOptions(const Engine::Options& options) {
-  return {options.leases_max, options.waiters_max, options.waiters_per_key_max, options.executor,
-          options.random};
-}
-
-Coherence::Options CoherenceOptions(const Engine::Options& options, L1* memory, LeaseTable* leases,
-                                    LowerTier* lower, VersionClock* versions, InFlight* background,
-                                    std::function<void(std::string_view)> on_changed,
-                                    std::function<void(bool)> on_bus) {
-  Coherence::Options coherence;
-  coherence.bus = options.bus;
-  coherence.memory = memory;
-  coherence.leases = leases;
-  coherence.lower = lower;
-  coherence.versions = versions;
-  coherence.types = options.types.get();
-  coherence.clock = options.clock;
-  coherence.executor = options.executor;
-  coherence.background = background;
-  coherence.on_changed = std::move(on_changed);
-  coherence.on_bus = std::move(on_bus);
-  return coherence;
-}
-
 void AddCounts(UsageTotals& to, const UsageTotals& from) {
   for (size_t i = 0; i < kUsageCount; ++i) to[i] += from[i];
 }
@@ -109,9 +41,10 @@ void AddCounts(UsageTotals& to, const UsageTotals& from) {
 Engine::Engine(const Options& options)
     : options_(options),
       versions_(options.clock, options.node_id, options.version_floor),
-      memory_(L1::New(MemoryOptions(options))),
+      rule_table_(RuleOptions(options)),
+      memory_(L1::New(MemoryOptions(options, &rule_table_))),
       namespaces_(options.namespaces_max),
-      usage_(options.types->size(), options.namespaces_max),
+      usage_(options.types->capacity(), options.namespaces_max),
       hot_keys_(HotKeysOptions(options)),
       compressor_(Compressor::New(CompressorOptions(options))),
       leases_(LeaseOptions(options)),
@@ -119,15 +52,35 @@ Engine::Engine(const Options& options)
           {options.leases_max, options.waiters_max, options.waiters_per_key_max, options.executor}),
       failures_(kFailuresMax),
       learner_hash_(options.random->Next(), options.random->Next()),
-      lower_({options.tier, options.clock, options.owed_max}),
+      turns_({options.waiters_max, options.clock, options.executor}),
+      copies_under_way_(options.executor),
+      journal_sink_(this),
+      longest_life_(absl::ToInt64Nanoseconds(LongestLife(*options.types))),
+      rules_(RulesOptions(
+          options, &rule_table_, memory_.get(), &versions_, &background_, &changes_, &rule_history_,
+          [this] {
+            const int64_t nanos = longest_life_.load(std::memory_order_relaxed);
+            return nanos == INT64_MAX ? absl::InfiniteDuration() : absl::Nanoseconds(nanos);
+          })),
+      lower_({options.tier, options.clock, &rule_table_, &rules_, options.owed_max}),
+      changes_(FeedOptions(options)),
       coherence_(CoherenceOptions(
-          options, memory_.get(), &leases_, &lower_, &versions_, &background_,
-          [this](std::string_view key) { filters_->NoteChanged(key); },
-          [this](bool following) { filters_->OnBus(following); })),
+          options, memory_.get(), &leases_, &lower_, &changes_, &versions_, &background_,
+          [this](std::string_view full_key, Version version) {
+            filters_->NoteChanged(full_key);
+            rule_table_.Changed(FullKey::NamespaceOf(full_key), FullKey::KeyOf(full_key), version);
+          },
+          [this](const BusMessage& message) { rules_.OnMessage(message); },
+          [this](bool following) { OnBus(following); },
+          [this](Version version) { rules_.OnSaw(version); })),
       since_(options.clock->Now()),
       budget_bytes_(options.memory_bytes) {
-  loader_of_.resize(options.types->size());
-  learner_of_.resize(options.types->size());
+  // What waits there from before comes before all that is written from now on, whatever the clock
+  // says.
+  if (options.journal != nullptr) versions_.Observe(options.journal->newest());
+  loader_of_.resize(options.types->capacity());
+  learner_of_.resize(options.types->capacity());
+  writer_of_.resize(options.types->capacity());
   for (const OriginLink& link : options.origins) {
     OriginLoader::Options loader;
     loader.origin = link.origin;
@@ -138,8 +91,17 @@ Engine::Engine(const Options& options)
     loader.executor = options.executor;
     loader.background = &background_;
     loaders_.push_back(std::make_unique<OriginLoader>(loader));
+    OriginWriter::Options writer;
+    writer.origin = link.origin;
+    writer.batch_max = link.batch_max;
+    writer.clock = options.clock;
+    writer.executor = options.executor;
+    writer.background = &background_;
+    writers_.push_back(std::make_unique<OriginWriter>(writer));
     for (const TypePolicy& type : options.types->types()) {
-      if (type.origin == link.name) loader_of_[type.id] = loaders_.back().get();
+      if (type.origin != link.name) continue;
+      loader_of_[type.id] = loaders_.back().get();
+      writer_of_[type.id] = writers_.back().get();
     }
   }
   KeyFilters::Options filters;
@@ -160,12 +122,45 @@ Engine::Engine(const Options& options)
   filters_ = std::make_unique<KeyFilters>(filters);
 }
 
+absl::Status Engine::ReplaceTypes(const TypeTable& next) {
+  RETURN_IF_ERROR(options_.types->Replace(next, [this](const std::vector<TypePolicy>& types) {
+    for (const TypePolicy& type : types)
+      memory_->SetType(type.id, MemoryTypeOf(type, lower_.Has(type)));
+  }));
+  // Entries that were stored under the old policies live on as long as those gave them.
+  const int64_t before = longest_life_.load(std::memory_order_relaxed);
+  const int64_t life = absl::ToInt64Nanoseconds(LongestLife(*options_.types));
+  longest_life_.store(std::max(before, life), std::memory_order_relaxed);
+  return absl::OkStatus();
+}
+
+void Engine::OnBus(bool following) {
+  filters_->OnBus(following);
+  if (!following) {
+    rules_.OnGap();
+    return;
+  }
+  rule_table_.ForgetChanges(versions_.Next());
+  rules_.OnFollowing();
+}
+
 void Engine::Start() {
   options_.executor->After(kSweepInterval, [this] { SweepAndReschedule(); });
   options_.executor->After(kTrainInterval, [this] { TrainAndReschedule(); });
   if (lower_.exists()) options_.executor->After(kSettleInterval, [this] { SettleAndReschedule(); });
+  // Changes before this are not known, and what depends on them may lie in the tier.
+  if (lower_.exists()) rule_table_.ForgetChanges(versions_.Next());
   coherence_.Start();
+  rules_.Start();
   filters_->Start();
+  if (options_.journal != nullptr) options_.journal->Start(&journal_sink_);
+}
+
+Origin* Engine::OriginNamed(std::string_view name) const {
+  for (const OriginLink& link : options_.origins) {
+    if (link.name == name) return link.origin;
+  }
+  return nullptr;
 }
 
 void Engine::SettleAndReschedule() {
@@ -178,9 +173,10 @@ void Engine::SettleAndReschedule() {
     for (const TierErase& gone : settled.outdated)
       DropOlder(gone.full_key, gone.version, LeaseTable::Change::kRemoved);
     // The others may have read from the tier what it should not have had any more.
-    coherence_.Changed(std::move(settled.full_keys), settled.newest);
+    const size_t count = settled.count;
+    TellSettled(std::move(settled));
     background_.Leave();
-    options_.executor->After(settled.count == kSettleBatch ? kSettleStepInterval : kSettleInterval,
+    options_.executor->After(count == kSettleBatch ? kSettleStepInterval : kSettleInterval,
                              [this] { SettleAndReschedule(); });
   });
 }
@@ -210,7 +206,8 @@ void Engine::TrainAndReschedule() {
 
 void Engine::SweepAndReschedule() {
   hot_keys_.Tick();
-  const bool more = memory_->Sweep(options_.clock->Mono());
+  const bool swept = memory_->Sweep(options_.clock->Mono());
+  const bool more = TellExpired() || swept;
   options_.executor->After(more ? kSweepStepInterval : kSweepInterval,
                            [this] { SweepAndReschedule(); });
 }
@@ -223,12 +220,19 @@ bool Engine::Stop(absl::Duration most) {
 void Engine::Drain() {
   leases_.Drain();
   flights_.Drain();
+  turns_.Drain();
   coherence_.Drain();
+  changes_.Drain();
 }
 
 absl::StatusOr<Engine::Resolved> Engine::ResolveForRead(const KeyRequest& request) const {
   ASSIGN_OR_RETURN(const TypeMatch match, options_.types->Resolve(request.key, request.type));
-  return Resolved{match.type, namespaces_.Find(request.name_space)};
+  Resolved resolved{match.type, namespaces_.Find(request.name_space)};
+  if (ABSL_PREDICT_FALSE(!match.type->rollout.ReadsAll())) {
+    const FullKey full_key(request.name_space, request.key);
+    resolved.past = !match.type->rollout.Reads(full_key.view());
+  }
+  return resolved;
 }
 
 absl::StatusOr<Engine::Resolved> Engine::ResolveForWrite(const KeyRequest& request) {
@@ -283,10 +287,12 @@ absl::Duration Engine::SetExpiry(EntryFields* fields, const TypePolicy& type, Tt
   return ttl;
 }
 
-Task<absl::StatusOr<Explanation>> Engine::Explain(KeyRequest request, uint64_t value_bytes) {
+Task<absl::StatusOr<Explanation>> Engine::Explain(KeyRequest request, uint64_t value_bytes,
+                                                  bool want_values) {
   CO_ASSIGN_OR_RETURN(const TypeMatch match, options_.types->Resolve(request.key, request.type));
   const FullKey full_key(request.name_space, request.key);
   Found found = Peek(full_key.view());
+  if (found.present && want_values && !Decode(full_key.view(), &found.entry)) found = Found();
 
   Explanation explanation;
   explanation.match = match;
@@ -307,7 +313,10 @@ Task<absl::StatusOr<Explanation>> Engine::Explain(KeyRequest request, uint64_t v
     input.learned = own.value_or(learner->MeanFactor());
   }
   explanation.ttl = ExplainTtl(match.type->ttl, input);
-  if (found.present) explanation.entry = std::move(found.entry);
+  if (found.present) {
+    explanation.suspect = !coherence_.Trusts(full_key.view(), found.entry, options_.clock->Mono());
+    explanation.entry = std::move(found.entry);
+  }
   explanation.miss = found.why;
   explanation.lease_held = leases_.IsHeld(full_key.view(), &explanation.lease_waiters) ||
                            flights_.IsFlying(full_key.view(), &explanation.lease_waiters);
@@ -315,10 +324,30 @@ Task<absl::StatusOr<Explanation>> Engine::Explain(KeyRequest request, uint64_t v
     std::vector<std::string> keys(1, std::string(full_key.view()));
     std::vector<LowerTier::Read> reads = co_await lower_.Get(std::move(keys), INT64_MAX);
     Found below = Promote(std::string(full_key.view()), *match.type, std::move(reads[0]),
-                          /*ticket=*/0, /*want_value=*/false);
+                          /*ticket=*/0, want_values);
     if (below.present) explanation.below = std::move(below.entry);
   }
+  if (MayWait(*match.type)) {
+    CO_ASSIGN_OR_RETURN(explanation.waiting,
+                        co_await options_.journal->Find(std::string(full_key.view())));
+  }
+  explanation.rules = RulesAbout(full_key, explanation);
   co_return explanation;
+}
+
+std::vector<Rule> Engine::RulesAbout(const FullKey& full_key,
+                                     const Explanation& explanation) const {
+  // Of an entry that is gone nobody knows the tags any more.
+  std::vector<std::string> tags;
+  for (const std::optional<Entry>* copy : {&explanation.entry, &explanation.below}) {
+    if (copy->has_value()) tags.insert(tags.end(), (*copy)->tags.begin(), (*copy)->tags.end());
+  }
+  RuleSubject subject;
+  subject.name_space = full_key.name_space();
+  subject.key = full_key.key();
+  subject.type = explanation.match.type->name;
+  subject.tags = tags;
+  return rule_history_.About(subject, kRulesExplained);
 }
 
 EngineStats Engine::Stats() const {
@@ -332,12 +361,16 @@ EngineStats Engine::Stats() const {
   stats.lower = lower_.Stats();
   if (options_.bus != nullptr) stats.bus = options_.bus->Stats();
   stats.coherence = coherence_.Stats();
+  stats.rules = rules_.Stats();
+  stats.watch = changes_.GetStats();
   if (options_.fleet_leases != nullptr) {
     stats.fleet_leases = options_.fleet_leases->Stats();
     stats.fleet_leases->waited_out += loads_without_lease_.load(std::memory_order_relaxed);
   }
   stats.fleet_waits_short = fleet_waits_short_.load(std::memory_order_relaxed);
   for (const OriginLink& link : options_.origins) stats.origins.push_back(link.origin->Stats());
+  if (options_.journal != nullptr) stats.journal = options_.journal->Stats();
+  stats.writes_doubtful = writes_doubtful_.load(std::memory_order_relaxed);
   stats.flights = flights_.flights();
   stats.flights_waiting = flights_.waiting();
   stats.flights_refused = flights_refused_.load(std::memory_order_relaxed);

@@ -3,6 +3,9 @@
 // after a wait; none of them holds a thread while it waits. Errors carry a reason (core/error.h). A
 // miss is an answer, never an error. Requests are views: what they point to outlives the task that
 // they are given to.
+//
+// It is one class in a dozen .cc files, and longer than others: every path changes the same tables,
+// in an order that the paths have to agree on.
 
 #ifndef LARDER_ENGINE_ENGINE_H_
 #define LARDER_ENGINE_ENGINE_H_
@@ -28,22 +31,31 @@
 #include "core/key.h"
 #include "core/miss.h"
 #include "core/version.h"
+#include "engine/change_feed.h"
 #include "engine/coherence.h"
+#include "engine/copies_under_way.h"
 #include "engine/engine_answers.h"
 #include "engine/failure_memo.h"
 #include "engine/flight_table.h"
 #include "engine/hot_list.h"
+#include "engine/journal_sink.h"
 #include "engine/key_filters.h"
+#include "engine/key_turns.h"
 #include "engine/lease_table.h"
 #include "engine/lower_tier.h"
 #include "engine/namespaces.h"
 #include "engine/origin_loader.h"
+#include "engine/origin_writer.h"
 #include "engine/requests.h"
+#include "engine/rule_history.h"
+#include "engine/rules.h"
 #include "engine/usage.h"
+#include "journal/journal.h"
 #include "memory/l1.h"
 #include "policy/change_learner.h"
 #include "policy/compressor.h"
 #include "policy/hot_keys.h"
+#include "policy/rule_table.h"
 #include "policy/type_table.h"
 #include "tier/fleet_lease.h"
 #include "tier/tier.h"
@@ -61,7 +73,7 @@ class Engine {
     Clock* clock = Clock::System();
     Random* random = Random::System();
     Executor* executor = nullptr;  // outlives the engine's calls; shut down before the engine goes
-    std::shared_ptr<const TypeTable> types = nullptr;
+    std::shared_ptr<TypeTable> types = nullptr;
     uint32_t node_id = 0;
     Version version_floor = kNoVersion;
     // The budget of memory, and the most that SetMemoryBudget may make of it (0 = the same).
@@ -81,8 +93,16 @@ class Engine {
     FleetLease* fleet_leases = nullptr;
     // A type that names none of these has its values loaded by callers.
     std::vector<OriginLink> origins = {};
+    // Where types that write behind have their writes; null: there are none. Stopped before Stop.
+    Journal* journal = nullptr;
     // Writes that the tier did not take and that are remembered key by key.
     size_t owed_max = 100'000;
+    // Bounds of the invalidations in force, and how many keys of the tier are looked at in a second
+    // to remove what they cover (0: none).
+    RuleTable::Options rules = {};
+    uint32_t sweep_rate = 20'000;
+    // For those who watch. Clock, executor, node id and boot are filled in.
+    ChangeFeed::Options watch = {};
     // What a hit in memory does while nobody can tell whether it is still true: be served, or be a
     // miss.
     bool serve_suspect = true;
@@ -95,6 +115,11 @@ class Engine {
   // Begins what goes on beside the calls: the sweep of expired entries, the training of
   // dictionaries, following the other replicas, making good what the lower tier missed.
   void Start();
+
+  // Takes over the policies of `next`, while calls go on: each sees the old ones or the new ones.
+  // What a policy says of origins, writes to them, shares of memory, compression, filters and
+  // learning holds as at the start; a new type has none of these. Errors: TypeTable::Replace.
+  absl::Status ReplaceTypes(const TypeTable& next);
 
   // Ends every wait with DRAINING and refuses new ones. Reads and writes go on.
   void Drain();
@@ -116,7 +141,7 @@ class Engine {
   Task<absl::StatusOr<ReadResult>> Get(KeyRequest request, bool want_value = true,
                                        bool again = false);
   Task<absl::StatusOr<WriteResult>> Set(WriteRequest request);
-  Task<absl::StatusOr<RemoveResult>> Delete(KeyRequest request);
+  Task<absl::StatusOr<RemoveResult>> Delete(KeyRequest request, ChangeContext context = {});
   // One answer each, in order; the lower tier is asked once.
   Task<absl::StatusOr<std::vector<ReadResult>>> BatchGet(std::string_view name_space,
                                                          std::vector<std::string_view> keys,
@@ -124,8 +149,12 @@ class Engine {
   Task<std::vector<absl::StatusOr<WriteResult>>> BatchSet(std::vector<WriteRequest> requests);
   Task<absl::StatusOr<std::vector<RemoveResult>>> BatchDelete(std::string_view name_space,
                                                               std::vector<std::string_view> keys,
-                                                              std::string_view type);
-  // Removes the cached copies of the keys. A dry run only counts.
+                                                              std::string_view type,
+                                                              ChangeContext context = {});
+  // Removes the cached copies of what the request selects, or marks them stale. A dry run only
+  // counts. Errors: RULES_FULL.
+  Task<absl::StatusOr<InvalidateResult>> Invalidate(InvalidateRequest request);
+  // The same for keys that are to be removed.
   Task<absl::StatusOr<InvalidateResult>> InvalidateKeys(InvalidateRequest request);
   // A hit; or what the type's origin has; or, for a type without one, the lease to load the key.
   // `again`: FindHit was asked for the key just before.
@@ -142,19 +171,28 @@ class Engine {
   Origin* OriginOf(const TypePolicy& type) const {
     return LoaderOf(type) == nullptr ? nullptr : LoaderOf(type)->origin();
   }
+  // Null: it is not configured.
+  Origin* OriginNamed(std::string_view name) const;
   // Loads the keys that are not in memory or below; of types without an origin, those below.
   // `keys` outlives the task.
   Task<EngineWarmed> WarmKeys(std::string_view name_space, const std::vector<std::string>* keys,
                               std::string_view type);
 
-  // Whether there is a lower tier that can be relied on now.
+  // Whether entries of the type are loaded from its origin at the start.
+  bool WarmsFromOrigin(const TypePolicy& type) const {
+    return type.warm.on_start && OriginOf(type) != nullptr;
+  }
+
+  // Whether the lower tier, if there is one, can be relied on now.
   bool CanRefill() const;
   // Fetches the keys from the lower tier into memory, those that are not there. `keys` outlives the
   // task.
   Task<RefillResult> Refill(const std::vector<HotKey>* keys);
 
-  // `value_bytes` 0: of the cached value.
-  Task<absl::StatusOr<Explanation>> Explain(KeyRequest request, uint64_t value_bytes);
+  // `value_bytes` 0: of the cached value. Without `want_values` the copies may come as they are
+  // stored, compressed.
+  Task<absl::StatusOr<Explanation>> Explain(KeyRequest request, uint64_t value_bytes,
+                                            bool want_values = false);
   EngineStats Stats() const;
   const HotKeys& hot_keys() const { return hot_keys_; }
 
@@ -164,6 +202,14 @@ class Engine {
   L1& memory() { return *memory_; }
   const LowerTier& lower() const { return lower_; }
   const Coherence& coherence() const { return coherence_; }
+  const Rules& rules() const { return rules_; }
+  ChangeFeed& changes() { return changes_; }
+  // ChangeFeed::Watch, with expirations if the selector asks for them.
+  absl::StatusOr<std::unique_ptr<ChangeFeed::Watcher>> Watch(WatchSelector selector,
+                                                             std::string_view resume_token);
+  // The value of the key if memory has exactly this version, and not for an absent one. Counts
+  // nothing.
+  bool PeekValue(std::string_view full_key, Version version, std::string* value);
 
  private:
   struct Resolved {
@@ -171,21 +217,28 @@ class Engine {
     std::optional<uint16_t> name_space;
     // No caller reads: it counts as neither hit nor miss.
     bool ahead = false;
+    // The key is one that the cache is not read for.
+    bool past = false;
   };
   // What a lookup found: a value, a negative entry, or nothing.
   struct Found {
     bool live() const { return present && !entry.negative; }
     bool present = false;
     bool below = false;  // it came from the lower tier
+    bool waits = false;  // it came from the journal
     Entry entry;
     MissReason why = MissReason::kAbsent;
     Version seen_below = kNoVersion;  // see LowerTier::Read
+    // When the question began to which `seen_below` is the answer, and coherence_'s round then.
+    std::optional<MonoNanos> looked_at;
+    uint64_t round = 0;
   };
   // What became of a store in all tiers.
   struct Stored {
     bool stored = false;
     // Of the entry; or of what is there instead, as far as that is known.
     Version version = kNoVersion;
+    bool existed = false;  // of a removal: a copy was there
   };
   // One entry on its way to the tiers. What it points to outlives the store.
   struct Storing {
@@ -194,6 +247,9 @@ class Engine {
     std::string_view plain;
     const TypePolicy* type;
     Expect expect;
+    // What memory had of the key before, where it matters to those who watch; see NoteFormer.
+    std::vector<std::string> former_tags = {};
+    bool former_known = false;
   };
 
   absl::StatusOr<Resolved> ResolveForRead(const KeyRequest& request) const;
@@ -250,9 +306,18 @@ class Engine {
   // Memory's entry of exactly this version as the lower tier would keep it.
   std::optional<TierPut> CurrentPut(const std::string& full_key, Version version);
 
+  // rollout.cc: keys that the cache is not used for.
+  // A write of it that waits in the journal, or nothing. REQUIRES, here and below: resolved.past.
+  Task<Found> FindPast(const FullKey* full_key, Resolved resolved);
+  ReadResult CountedPast(const FullKey& full_key, Found found, const Resolved& resolved);
+  Task<absl::StatusOr<LoadResult>> LoadPast(const FullKey* full_key, LoadRequest request,
+                                            Resolved resolved, Found found);
+  Task<absl::StatusOr<WriteResult>> SetPast(KeyRequest key, ChangeContext context);
+
   // refill.cc: what one read of a Refill brought.
   void RefillOne(const HotKey& key, const TypePolicy& type, LowerTier::Read read, FillTicket ticket,
                  RefillResult* result);
+  void Missing(const HotKey& key, const TypePolicy& type, RefillResult* result) const;
 
   // load.cc: leases.
   // How long a caller with a stale value waits for a better one, out of the time until `until`.
@@ -313,12 +378,19 @@ class Engine {
   // way.
   void RefreshBehind(std::string_view full_key, const Entry& entry, MonoNanos now);
   bool RefreshIsDue(const Entry& entry, bool below, MonoNanos now) const;
+  // What the opener of a flight has seen below just before; see flight.cc.
+  struct SeenBelow {
+    bool known = false;
+    Version version = kNoVersion;
+    MonoNanos since = 0;
+    uint64_t round = 0;
+  };
   // REQUIRES: the flight is open. It lands in any case.
-  void StartFlight(std::string full_key, const TypePolicy* type, OriginCall call);
-  Task<bool> Fly(std::string full_key, const TypePolicy* type, OriginCall call);
+  void StartFlight(std::string full_key, const TypePolicy* type, OriginCall call, SeenBelow seen);
+  Task<bool> Fly(std::string full_key, const TypePolicy* type, OriginCall call, SeenBelow seen);
   // kLookAgain: something came in between.
   Task<Landing> FlyOnce(const std::string* full_key, const TypePolicy* type, const OriginCall* call,
-                        MonoNanos deadline);
+                        MonoNanos deadline, SeenBelow before);
   // Whether it is what a flight is to bring, without asking the origin.
   bool IsCurrent(const Found& found, MonoNanos now) const;
   static Landing LandFound(Found found);
@@ -348,6 +420,8 @@ class Engine {
   // Gives the entry that has the version of `storing` its times, in every tier. Not stored: it has
   // changed since.
   Task<absl::StatusOr<Stored>> Revise(Storing storing);
+  // Stores under the version that the fields have. Not stored: something newer is there.
+  Task<absl::StatusOr<Stored>> StoreAt(Storing storing);
   // Makes a write of the key that the shared tier does not have good, so that it can decide.
   Task<bool> SettleFirst(std::string full_key);
   // The tier's condition failed: what memory has of the key is not what the fleet has.
@@ -378,22 +452,141 @@ class Engine {
   struct Removing {
     std::vector<std::string> full_keys;
     std::vector<const TypePolicy*> types;
+    std::vector<KeyChange> changes = {};  // see Describe
   };
   // Removes the keys everywhere and says which were there. Does not tell the bus.
   // `settled`: the tier has taken it, or need not.
   Task<absl::StatusOr<std::vector<bool>>> Remove(Removing removing, Version* version,
                                                  bool* settled);
+  // write_modes.cc: changes of types whose writes reach an origin.
+  struct OriginChange {
+    const FullKey* full_key = nullptr;
+    Resolved resolved;
+    bool remove = false;
+    const Storing* storing = nullptr;  // null for a removal
+    Expect expect;
+    ChangeContext context;
+  };
+  static bool WritesOrigin(const TypePolicy& type) {
+    return type.write.mode != WriteMode::kCacheOnly;
+  }
+  // What `change` points to outlives these tasks. Not stored: the condition does not hold.
+  Task<absl::StatusOr<Stored>> ChangeAtOrigin(OriginChange change);
+  // REQUIRES, for these: it is the change's turn, and its condition holds.
+  Task<absl::StatusOr<Stored>> ChangeInTurn(const OriginChange* change);
+  Task<absl::StatusOr<Stored>> ChangeThrough(const OriginChange* change);
+  Task<absl::StatusOr<Stored>> ChangeInvalidate(const OriginChange* change);
+  Task<absl::StatusOr<Stored>> ChangeAround(const OriginChange* change);
+  Task<absl::StatusOr<Stored>> ChangeBehind(const OriginChange* change);
+  // What the key is, by its copies or its origin, a pending write included.
+  Task<absl::StatusOr<Found>> FindTruth(const OriginChange* change);
+  Task<Found> FindNewest(const OriginChange* change, Resolved resolved);
+  // Takes note of the version that the fleet has of the key.
+  Task<bool> ObserveBelow(const OriginChange* change);
+  Task<std::shared_ptr<void>> TakeFleetTurn(const OriginChange* change);
+  Task<OriginWritten> WriteToOrigin(const OriginChange* change, Version version);
+  // Removes the key from every tier; with `fleet_until`, waits so long for the other replicas.
+  Task<absl::StatusOr<Stored>> RemoveCopies(const OriginChange* change,
+                                            std::optional<MonoNanos> fleet_until);
+  // After a write whose end nobody knows.
+  Task<bool> RemoveDoubtful(const OriginChange* change);
+  Task<bool> RemoveAgain(std::string full_key, Resolved resolved);
+  Task<absl::StatusOr<std::vector<RemoveResult>>> DeleteAtOrigin(std::string_view name_space,
+                                                                 std::vector<std::string_view> keys,
+                                                                 std::vector<Resolved> resolved,
+                                                                 ChangeContext context);
+
+  // watching.cc: what those who watch are told of, here and on the other replicas.
+  // Before `storing` is stored: keeps the tags of the entry that it replaces, if anybody watches
+  // tags.
+  void NoteFormer(Storing* storing) const;
+  // That it was stored, or (`gone`) that it left nothing; nothing where nobody would be told.
+  std::vector<KeyChange> ToldOf(const Storing& storing, bool gone = false) const;
+  // That it has other times.
+  std::vector<KeyChange> ToldOfTimes(const Storing& storing) const;
+  // Tells those who watch here alone that it was stored, or that the key is gone from here.
+  void TellHere(const Storing& storing);
+  void TellRemoved(const Storing& storing);
+  // Before the keys are removed: notes what they are.
+  void Describe(Removing* removing) const;
+  void TellSettled(LowerTier::Settled settled);
+  // Some of what expired, after the sweep; true: there is more.
+  bool TellExpired();
+
+  // invalidate.cc.
+  struct ChangedKey {
+    std::string full_key;
+    const TypePolicy* type;
+  };
+  Task<absl::StatusOr<InvalidateResult>> MarkKeysStale(InvalidateRequest request);
+  Task<absl::StatusOr<InvalidateResult>> InvalidateByRules(InvalidateRequest request);
+  // What the types of the keys say is out of date when they are changed. REQUIRES: one namespace.
+  Task<bool> InvalidateDerived(std::vector<ChangedKey> changed);
+  static NameTemplate::Captures CapturesOf(const TypePolicy& type, std::string_view key);
+  // Adds the tags that all entries of the type carry.
+  static void AddTypeTags(const TypePolicy& type, std::string_view full_key,
+                          std::vector<std::string>* tags);
+  // Whether an entry with these fields is covered by a rule by now.
+  bool IsCovered(const EntryFields& fields) const;
+  // Removes what the shared tier has of the key if a rule covers it: the tier knows no rules, and
+  // would decide a condition by it. True: it could be read.
+  Task<bool> RemoveCoveredBelow(std::string full_key);
+
+  // counter.cc.
+  // What the counter would become.
+  static absl::StatusOr<IncrementResult> CountUp(const Found& found,
+                                                 const IncrementRequest& request, MonoNanos now);
+  // The counter with `text` as its value, in the place of `found`.
+  Storing CounterOf(const FullKey* full_key, const Resolved& resolved,
+                    const IncrementRequest& request, std::string_view text, Found found,
+                    bool keep_times, IncrementResult* counted) const;
+  // Where there is no origin to tell. `key` outlives the task.
+  Task<absl::StatusOr<IncrementResult>> IncrementCopies(const FullKey* key,
+                                                        IncrementRequest request,
+                                                        Resolved resolved);
+  Task<absl::StatusOr<IncrementResult>> IncrementAtOrigin(IncrementRequest request,
+                                                          Resolved resolved);
+
+  // pending.cc: writes that wait in the journal.
+  friend class JournalSinkOfEngine;
+  bool MayWait(const TypePolicy& type) const {
+    return type.write.mode == WriteMode::kBehind && options_.journal != nullptr;
+  }
+  // Whether what the lower tier has of the key is older than a write that waits.
+  bool IsBeforeWaiting(const std::string& full_key, const LowerTier::Read& read) const {
+    const Version waiting = options_.journal->VersionOf(full_key);
+    return waiting > read.seen ||
+           (waiting != kNoVersion && read.entry.has_value() && read.entry->loaded);
+  }
+  // The key's newest write that waits, as a reader sees it.
+  Task<absl::StatusOr<std::optional<Found>>> FindWaiting(const FullKey* full_key,
+                                                         const TypePolicy* type);
+  // `found`, or what waits if that is newer.
+  Task<Found> WithWaiting(const FullKey* full_key, const TypePolicy* type, Found found);
+  // After the origin has the write: whether copies may be out of date, and what sees to it.
+  bool MustCompare(const JournalRecord& write);
+  Task<bool> CompareCopies(std::string full_key, const TypePolicy* type, Version version);
+  // The write will never be at the origin.
+  void RemoveDead(const JournalRecord& write);
+  Task<bool> RemoveCopiesOf(std::string full_key, const TypePolicy* type, Version version);
+
   absl::Status TooLarge(const EntryFields& fields) const;
   absl::Status TierAway(const absl::Status& why) const;
 
+  // Messages may have been missed (false); from now on none is (true).
+  void OnBus(bool following);
   void SweepAndReschedule();
   void TrainAndReschedule();
   void SettleAndReschedule();
   void NoteTierState();
   void StepMemoryBudget();
+  // The last invalidations that are about a key of which so much is known.
+  std::vector<Rule> RulesAbout(const FullKey& full_key, const Explanation& explanation) const;
 
   const Options options_;
   VersionClock versions_;
+  RuleTable rule_table_;
+  RuleHistory rule_history_;
   std::unique_ptr<L1> memory_;
   NamespaceTable namespaces_;
   UsageCounters usage_;
@@ -408,7 +601,13 @@ class Engine {
   // By type id; null: the type has no origin, or does not learn.
   std::vector<OriginLoader*> loader_of_;
   std::vector<std::unique_ptr<ChangeLearner>> learner_of_;
+  std::vector<std::unique_ptr<OriginWriter>> writers_;
+  std::vector<OriginWriter*> writer_of_;
+  std::atomic<uint64_t> writes_doubtful_{0};
   const KeyedHash learner_hash_;
+  KeyTurns turns_;
+  CopiesUnderWay copies_under_way_;
+  JournalSinkOfEngine journal_sink_;
   std::unique_ptr<KeyFilters> filters_;
   // Suspect hits are served without a question, because the tier is known to be away.
   std::atomic<bool> serve_unchecked_{false};
@@ -416,7 +615,11 @@ class Engine {
   std::atomic<uint64_t> flights_refused_{0};
   std::atomic<uint64_t> flights_again_{0};
   std::atomic<uint64_t> loads_without_lease_{0};
+  // The longest that an entry of any type can have been given, in nanoseconds; INT64_MAX: for ever.
+  std::atomic<int64_t> longest_life_;
+  Rules rules_;
   LowerTier lower_;
+  ChangeFeed changes_;
   Coherence coherence_;
   const absl::Time since_;
 

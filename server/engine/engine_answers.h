@@ -15,11 +15,14 @@
 #include "bus/bus.h"
 #include "core/entry.h"
 #include "core/miss.h"
+#include "engine/change_feed.h"
 #include "engine/coherence.h"
 #include "engine/key_filters.h"
 #include "engine/lease_table.h"
 #include "engine/lower_tier.h"
+#include "engine/rules.h"
 #include "engine/usage.h"
+#include "journal/journal.h"
 #include "memory/l1.h"
 #include "origin/origin.h"
 #include "policy/compressor.h"
@@ -38,6 +41,8 @@ struct RefillResult {
   size_t outdated = 0;  // the tier has an older version than memory had
   // The tier did not answer, or changes may have been missed: ask again.
   bool again = false;
+  // Of the missing, the full keys that an origin may have: of types that are warmed at the start.
+  std::vector<std::string> from_origin;
 };
 
 // What became of keys that were to be loaded ahead.
@@ -53,9 +58,14 @@ struct Explanation {
   std::vector<TtlStep> ttl;
   std::optional<Entry> entry;  // null when it is not in memory; may be negative
   std::optional<Entry> below;  // the lower tier's
+  bool suspect = false;        // `entry` is compared with the lower tier before it is served
   MissReason miss = MissReason::kAbsent;
   bool lease_held = false;
   size_t lease_waiters = 0;
+  // The newest write of the key that the origin does not have yet.
+  std::optional<JournalRecord> waiting;
+  // The last invalidations that are about the key, newest first; see RuleHistory.
+  std::vector<Rule> rules;
 };
 
 struct UsageRow {
@@ -92,10 +102,16 @@ struct EngineStats {
   LowerTierStats lower;
   std::optional<BusStats> bus;
   CoherenceStats coherence;
+  RulesStats rules;
+  ChangeFeed::Stats watch;
   std::optional<FleetLeaseStats> fleet_leases;
   // Waits for the fleet that ended before all replicas had answered.
   uint64_t fleet_waits_short = 0;
   std::vector<OriginStats> origins;
+  // Unset where no type writes behind.
+  std::optional<JournalStats> journal;
+  // Writes of which nobody knows whether the origin has them.
+  uint64_t writes_doubtful = 0;
   // Keys that are being loaded from origins, and callers who wait for them, now.
   size_t flights = 0;
   size_t flights_waiting = 0;

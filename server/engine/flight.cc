@@ -17,6 +17,14 @@
 // he asked; and a value that cannot be kept, because it ends at once or is too large, still reaches
 // all who waited for it.
 //
+// Whoever opens a flight has mostly just looked below and found nothing; the flight then does not
+// ask once more, so that the keys of a batch reach their origin in the same moment. The look inside
+// the flight is there to save a load, and what it would find is in memory by now, where memory
+// keeps the type; but with the fleet's lease it comes after a wait for another replica's load, and
+// has to be made again. What was seen stays the condition under which the loaded value is stored
+// below: whatever changes the key after the look, in this replica or elsewhere, refuses it, and the
+// next attempt looks for itself.
+//
 // After a change of the key a flight goes on, to load once more, instead of making way for another
 // one: that would be two loads of one key.
 
@@ -60,7 +68,8 @@ Task<absl::StatusOr<LoadResult>> Engine::LoadThrough(const FullKey* full_key, Lo
     if (found.present && worth != Worth::kStaleOnError)
       co_return LoadResult{Counted(*full_key, std::move(found), resolved, now), std::nullopt};
     // Not for namespaces that nobody has stored to: whoever makes names up must not make filters.
-    if (!found.present && resolved.name_space.has_value() &&
+    // Nor while others may make keys of which nothing is heard.
+    if (!found.present && resolved.name_space.has_value() && coherence_.HeardSince(now) &&
         filters_->IsAbsent(type, full_key->view())) {
       usage_.Count(Usage::kFiltered, type.id, resolved.name_space);
       found.present = found.entry.negative = true;
@@ -83,7 +92,11 @@ Task<absl::StatusOr<LoadResult>> Engine::LoadThrough(const FullKey* full_key, Lo
     if (place.opened) {
       OriginCall call{std::string(full_key->name_space()), type.name,
                       std::string(request.trace_parent), std::string(request.trace_state)};
-      StartFlight(std::string(full_key->view()), &type, std::move(call));
+      SeenBelow seen{.known = !found.present && found.looked_at.has_value(),
+                     .version = found.seen_below,
+                     .since = found.looked_at.value_or(0),
+                     .round = found.round};
+      StartFlight(std::string(full_key->view()), &type, std::move(call), seen);
     } else if (!std::exchange(waited, true)) {
       usage_.Count(Usage::kLoadsCoalesced, type.id, resolved.name_space);
     }
@@ -174,25 +187,29 @@ void Engine::RefreshBehind(std::string_view full_key, const Entry& entry, MonoNa
   const bool posted = options_.executor->TryPost([this, type, key = std::string(full_key)] {
     usage_.Count(Usage::kRefreshes, type->id, namespaces_.Find(FullKey::NamespaceOf(key)));
     OriginCall call{std::string(FullKey::NamespaceOf(key)), type->name};
-    StartFlight(key, type, std::move(call));
+    StartFlight(key, type, std::move(call), SeenBelow());
   });
   // There is too much to do: a later read tries again.
   if (!posted) flights_.Land(full_key, {.kind = Landing::Kind::kLookAgain});
 }
 
-void Engine::StartFlight(std::string full_key, const TypePolicy* type, OriginCall call) {
+void Engine::StartFlight(std::string full_key, const TypePolicy* type, OriginCall call,
+                         SeenBelow seen) {
   if (!background_.TryEnter()) {
     flights_.Land(full_key, {.kind = Landing::Kind::kDraining});
     return;
   }
-  Spawn(Fly(std::move(full_key), type, std::move(call)), [this](bool) { background_.Leave(); });
+  Spawn(Fly(std::move(full_key), type, std::move(call), seen),
+        [this](bool) { background_.Leave(); });
 }
 
-Task<bool> Engine::Fly(std::string full_key, const TypePolicy* type, OriginCall call) {
+Task<bool> Engine::Fly(std::string full_key, const TypePolicy* type, OriginCall call,
+                       SeenBelow seen) {
   const MonoNanos deadline = MonoAfter(options_.clock->Mono(), type->freshness.hard_timeout);
   Landing landing;
   for (int attempt = 1;; ++attempt) {
-    landing = co_await FlyOnce(&full_key, type, &call, deadline);
+    landing = co_await FlyOnce(&full_key, type, &call, deadline, seen);
+    seen = SeenBelow();
     if (landing.kind != Landing::Kind::kLookAgain) break;
     flights_again_.fetch_add(1, std::memory_order_relaxed);
     if (attempt < kAttemptsMax && options_.clock->Mono() < deadline) continue;
@@ -213,11 +230,12 @@ Task<bool> Engine::Fly(std::string full_key, const TypePolicy* type, OriginCall 
 }
 
 Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* type,
-                              const OriginCall* call, MonoNanos deadline) {
+                              const OriginCall* call, MonoNanos deadline, SeenBelow before) {
   const FullKey key(FullKey::NamespaceOf(*full_key), FullKey::KeyOf(*full_key));
   const bool below = lower_.Has(*type);
   ArmedLease lease;
   if (options_.fleet_leases != nullptr && below) {
+    before.known = false;
     // Half of the time there is, so that a holder who hangs costs the others no failure.
     const MonoNanos began = options_.clock->Mono();
     const MonoNanos patience = began + (deadline - began) / 2;
@@ -255,9 +273,20 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
   Found held = Find(key, lease.since, /*want_value=*/true, /*again=*/true);
   Version seen = held.present ? held.entry.version : kNoVersion;
   if (!Trusts(key, held, lease.since)) held = Found();
+  if (MayWait(*type)) {
+    // The origin does not know yet what it will have.
+    absl::StatusOr<std::optional<Found>> waiting = co_await FindWaiting(&key, type);
+    if (!waiting.ok() || waiting->has_value()) memory_->EndFill(*full_key, lease.ticket);
+    if (!waiting.ok()) co_return FailedLanding(waiting.status(), absl::StatusCode::kUnavailable);
+    if (waiting->has_value()) co_return LandFound(**std::move(waiting));
+  }
   // What memory keeps for a part of its time says nothing of the whole.
   const bool capped = type->l1_ttl_max != absl::InfiniteDuration();
-  if (below && (capped || !IsCurrent(held, lease.since))) {
+  if (before.known && !held.present && type->l1_ttl_max > absl::ZeroDuration() &&
+      before.round == lease.round) {
+    lease.since = before.since;
+    lease.seen_below = before.version;
+  } else if (below && (capped || !IsCurrent(held, lease.since))) {
     std::vector<std::string> keys(1, *full_key);
     std::vector<LowerTier::Read> reads = co_await lower_.Get(std::move(keys), INT64_MAX);
     // The same with another replica for B. It is kept under our ticket, if it is what was waited

@@ -37,7 +37,10 @@ void HotListSaver::Walk() {
     cursor_ = options_.memory->List(cursor_, now, &listed);
   } while (cursor_ != 0 && listed.size() < kStepEntries && ++listings < kStepListings);
   for (const L1::Listed& entry : listed) {
-    if (!options_.types->Get(entry.type_id).second_tier) continue;
+    const TypePolicy& type = options_.types->Get(entry.type_id);
+    const bool below = options_.second_tier && type.second_tier;
+    const bool from_origin = type.warm.on_start && !type.origin.empty();
+    if (!below && !from_origin) continue;
     if (counted_) {
       Take(entry);
     } else {

@@ -37,6 +37,9 @@ class HotListSaver {
   struct Options {
     const L1* memory = nullptr;
     const TypeTable* types = nullptr;
+    // There is a second tier, from which entries come back. Of types that are warmed at the start,
+    // they come from the origin, too.
+    bool second_tier = true;
     DataDir* data_dir = nullptr;
     Clock* clock = Clock::System();
     // Most keys, and most bytes of them on disk.

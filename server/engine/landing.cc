@@ -82,9 +82,17 @@ Task<Landing> Engine::LandLoaded(const std::string* full_key, const TypePolicy* 
   fields.version = lease.version;
   fields.type_id = type->id;
   fields.namespace_id = *name_space;
+  AddTypeTags(*type, *full_key, &loaded.tags);
+  if (loaded.tags.size() > kTagsMax) {
+    memory_->EndFill(*full_key, lease.ticket);
+    co_return OriginFailed(
+        type->origin, absl::DataLossError(StrCat(loaded.tags.size(), " tags, those of type ",
+                                                 type->name, " included; at most ", kTagsMax)));
+  }
   fields.tags = loaded.tags;
   fields.depends_on = loaded.depends_on;
   fields.validator = loaded.validator;
+  fields.loaded = MayWait(*type);
   TtlInput input;
   input.value_bytes = loaded.value.size();
   input.absent = absent;
@@ -109,6 +117,7 @@ Task<Landing> Engine::LandLoaded(const std::string* full_key, const TypePolicy* 
   entry->tags = std::move(loaded.tags);
   entry->depends_on = std::move(loaded.depends_on);
   entry->validator = std::move(loaded.validator);
+  entry->loaded = MayWait(*type);
 
   std::string stored;
   Encode(&fields, &stored);

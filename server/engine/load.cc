@@ -32,6 +32,10 @@ constexpr absl::Duration kPutMost = absl::Seconds(10);
 Task<absl::StatusOr<LoadResult>> Engine::GetOrLoad(LoadRequest request, bool again) {
   CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead(request.key));
   const FullKey full_key(request.key.name_space, request.key.key);
+  if (resolved.past) {
+    Found past = co_await FindPast(&full_key, resolved);
+    co_return co_await LoadPast(&full_key, request, resolved, std::move(past));
+  }
   Found found = co_await FindAnywhere(&full_key, resolved, /*want_value=*/true, again);
   if (LoaderOf(*resolved.type) != nullptr)
     co_return co_await LoadThrough(&full_key, request, resolved, std::move(found));
@@ -295,6 +299,12 @@ Task<Engine::Filled> Engine::FillTiers(Storing storing, ArmedLease lease) {
     co_return filled;
   }
   fields.version = lease.version;
+  NoteFormer(&storing);
+  // It was invalidated while it was loaded. Checked again at the end.
+  if (IsCovered(fields)) {
+    memory_->EndFill(full_key, lease.ticket);
+    co_return filled;
+  }
   const uint64_t round = coherence_.round();
   bool below = false;
   if (lower_.Has(type) && memory_->HasFill(full_key, lease.ticket)) {
@@ -338,13 +348,19 @@ Task<Engine::Filled> Engine::FillTiers(Storing storing, ArmedLease lease) {
   const bool kept = result.outcome == InsertOutcome::kStored;
   const bool too_large = result.outcome == InsertOutcome::kTooLarge;
   filled.current = result.current;
-  if (kept || (below && (other_round || too_large))) {
+  if (IsCovered(fields)) {
+    filled.kind = Filled::Kind::kLate;
+  } else if (kept || (below && (other_round || too_large))) {
     filled.kind = Filled::Kind::kKept;
   } else if (too_large) {
     filled.kind = Filled::Kind::kTooLarge;
   }
   // Without a tier that they share, what was loaded here is no change to the others.
-  if (below) coherence_.Changed({std::string(full_key)}, lease.version);
+  if (below) {
+    coherence_.Loaded({std::string(full_key)}, lease.version, ToldOf(storing));
+  } else if (kept) {
+    TellHere(storing);
+  }
   co_return filled;
 }
 

@@ -21,6 +21,7 @@
 #include "base/crc32c.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "core/key.h"
 #include "policy/codec.h"
 #include "tier/envelope.h"
 
@@ -119,7 +120,12 @@ Task<std::vector<LowerTier::Read>> LowerTier::Get(std::vector<std::string> full_
   floors.reserve(full_keys.size());
   for (const std::string& full_key : full_keys) floors.push_back(FloorOf(full_key));
   const uint64_t outages = outages_.load(std::memory_order_acquire);
-  absl::StatusOr<std::vector<TierRead>> found = co_await options_.tier->Get(full_keys, deadline);
+  bool known = options_.rules == nullptr || options_.rules->Known();
+  if (!known) known = co_await options_.rules->BeKnown();
+  // Who waited in vain for the rules has waited as long as a call of the tier may take.
+  absl::StatusOr<std::vector<TierRead>> found =
+      absl::UnavailableError("the invalidations that it keeps could not be read");
+  if (known) found = co_await options_.tier->Get(full_keys, deadline);
   const bool failed = !Note(found.status()) || !found.ok();
   if (outages != outages_.load(std::memory_order_acquire)) {
     for (size_t i = 0; i < floors.size(); ++i)
@@ -142,8 +148,31 @@ Task<std::vector<LowerTier::Read>> LowerTier::Get(std::vector<std::string> full_
     }
     read.type = std::move(at.type);
     read.entry = std::move(at.entry);
+    if (options_.table != nullptr) Cover(full_keys[i], &read);
   }
   co_return reads;
+}
+
+void LowerTier::Cover(std::string_view full_key, Read* read) const {
+  Entry& entry = *read->entry;
+  RuleTable::Verdict verdict;
+  const bool listed = !entry.tags.empty() || !entry.depends_on.empty();
+  if (entry.version <= (listed ? options_.table->newest_listed() : options_.table->newest())) {
+    verdict = options_.table->Judge({FullKey::NamespaceOf(full_key), FullKey::KeyOf(full_key),
+                                     read->type, entry.tags, entry.depends_on, entry.version});
+  }
+  if (!entry.depends_on.empty() && !options_.rules->KnowsChangesSince(entry.version))
+    verdict.gone = true;
+  if (verdict.fresh_until < entry.fresh_until) {
+    const MonoNanos window = entry.usable_until - entry.fresh_until;
+    entry.fresh_until = verdict.fresh_until;
+    if (window <= 0) verdict.gone = true;
+    entry.usable_until = std::min(entry.usable_until, entry.fresh_until + window);
+    if (entry.usable_until <= options_.clock->Mono()) verdict.gone = true;
+  }
+  if (!verdict.gone) return;
+  read->covered = true;
+  read->entry.reset();
 }
 
 Task<absl::StatusOr<std::vector<TierChange>>> LowerTier::Put(std::vector<TierPut> puts,
@@ -326,10 +355,13 @@ Task<LowerTier::Settled> LowerTier::SettleThese(std::vector<Owed> all, Current c
     }
   }
   Settled settled;
-  const auto end = [&](const std::string& full_key, Version version, bool done) {
+  const auto end = [&](const std::string& full_key, Version version, bool done, bool removed,
+                       Version given) {
     EndOwed(full_key, version, done);
     if (!done) return;
     ++settled.count;
+    settled.versions.push_back(given);
+    settled.removed.push_back(removed);
     settled.full_keys.push_back(full_key);
     // Above it, because it may be that only the times of that very version are new.
     settled.newest = std::max(settled.newest, version + 1);
@@ -337,7 +369,7 @@ Task<LowerTier::Settled> LowerTier::SettleThese(std::vector<Owed> all, Current c
   if (!puts.empty()) {
     const auto done = co_await Put(puts, INT64_MAX);
     for (size_t i = 0; i < puts.size(); ++i) {
-      end(puts[i].full_key, puts[i].version, done.ok());
+      end(puts[i].full_key, puts[i].version, done.ok(), /*removed=*/false, puts[i].version);
       if (done.ok() && (*done)[i].outcome == TierChange::Outcome::kNewerExists)
         settled.outdated.push_back({puts[i].full_key, puts[i].version});
     }
@@ -345,7 +377,7 @@ Task<LowerTier::Settled> LowerTier::SettleThese(std::vector<Owed> all, Current c
   if (!erases.empty()) {
     const auto done = co_await Erase(std::move(erases), INT64_MAX);
     for (const Owed& owed : gone) {
-      end(owed.full_key, owed.version, done.ok());
+      end(owed.full_key, owed.version, done.ok(), /*removed=*/true, owed.remove_upto);
       if (done.ok()) settled.outdated.push_back({owed.full_key, owed.remove_upto});
     }
   }

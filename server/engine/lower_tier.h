@@ -35,6 +35,8 @@
 #include "base/task.h"
 #include "core/entry.h"
 #include "core/version.h"
+#include "engine/rules.h"
+#include "policy/rule_table.h"
 #include "policy/type_table.h"
 #include "tier/tier.h"
 
@@ -55,6 +57,9 @@ class LowerTier {
     // Outlives the object. Null: there is no tier, and nothing but exists() may be called.
     Tier* tier = nullptr;
     Clock* clock = Clock::System();
+    // What is invalidated: nothing that is covered is read from the tier. Null: nothing is.
+    const RuleTable* table = nullptr;
+    Rules* rules = nullptr;  // with `table`
     // Writes that the tier owes, remembered key by key; beyond it, everything in the tier that is
     // older than the newest of them is no longer read.
     size_t owed_max = 100'000;
@@ -78,6 +83,8 @@ class LowerTier {
     Version seen = kNoVersion;
     // What lies there is an entry whose life is over.
     bool ended = false;
+    // What lies there is an entry that a rule covers.
+    bool covered = false;
     // What may be served of it. type_id and namespace_id are not set.
     std::optional<Entry> entry;
     std::string type;
@@ -121,6 +128,9 @@ class LowerTier {
     // What the tier now has, for whoever is to be told: copies below `newest` may be out of date.
     std::vector<std::string> full_keys;
     Version newest = kNoVersion;
+    // Of each of them: the version that the tier was given, or up to which it has nothing any more.
+    std::vector<Version> versions;
+    std::vector<bool> removed;
     // What memory may still have up to these versions is not what the tier has.
     std::vector<TierErase> outdated;
   };
@@ -167,6 +177,8 @@ class LowerTier {
     Version remove_upto = kNoVersion;
     bool by_value = true;
   };
+  // Takes what a rule says of the entry into account.
+  void Cover(std::string_view full_key, Read* read) const;
   static Owed BeginOwed(const std::string& full_key, Ahead* ahead);
   // Those that nobody else is at.
   std::vector<Owed> TakeOwed(size_t limit);

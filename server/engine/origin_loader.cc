@@ -21,6 +21,23 @@ OriginLoaded Failed(absl::Status error) {
 
 }  // namespace
 
+OriginLoader::Gather::Gather(OriginLoader* loader) : loader_(loader) {
+  MutexLock lock(&loader_->mu_);
+  ++loader_->gathers_;
+}
+
+OriginLoader::Gather::~Gather() {
+  std::vector<Group> due;
+  {
+    MutexLock lock(&loader_->mu_);
+    if (--loader_->gathers_ > 0) return;
+    for (const auto& [group, gathering] : loader_->groups_) {
+      if (!gathering.keys.empty() && gathering.calls == 0) due.push_back(group);
+    }
+  }
+  for (const Group& group : due) loader_->LookSoon(group);
+}
+
 Task<OriginLoaded> OriginLoader::Load(OriginCall call, OriginLoad::Item item, MonoNanos deadline) {
   const auto race = std::make_shared<Race<OriginLoaded>>();
   const MonoNanos now = options_.clock->Mono();
@@ -45,7 +62,7 @@ void OriginLoader::Enqueue(Wanted wanted) {
       Gathering& gathering = groups_[group];
       gathering.keys.push_back(std::move(wanted));
       const bool full = gathering.keys.size() == options_.batch_max;
-      now = full || (!gathering.looks && gathering.calls == 0);
+      now = full || (!gathering.looks && gathering.calls == 0 && gathers_ == 0);
       later = !now && !gathering.looks;
       if (now || later) gathering.looks = true;
     }
@@ -105,7 +122,8 @@ std::vector<OriginLoader::Wanted> OriginLoader::Take(const Group& group, Gatheri
     return batch;
   }
   const absl::Duration waited = absl::Nanoseconds(options_.clock->Mono() - keys.front().since);
-  if (keys.size() < options_.batch_max && gathering->calls > 0 && waited < options_.delay) {
+  const bool more = gathering->calls > 0 || gathers_ > 0;
+  if (keys.size() < options_.batch_max && more && waited < options_.delay) {
     *wait = options_.delay - waited;
     return batch;
   }

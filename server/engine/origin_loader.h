@@ -57,6 +57,20 @@ class OriginLoader {
   // is dropped.
   Task<OriginLoaded> Load(OriginCall call, OriginLoad::Item item, MonoNanos deadline);
 
+  // While there is one, a call that is not full waits for more keys, as if one were under way:
+  // whoever is about to ask for many holds it meanwhile, so that another thread does not send the
+  // first alone.
+  class Gather {
+   public:
+    explicit Gather(OriginLoader* loader);
+    ~Gather();
+    Gather(const Gather&) = delete;
+    Gather& operator=(const Gather&) = delete;
+
+   private:
+    OriginLoader* const loader_;
+  };
+
   Origin* origin() const { return options_.origin; }
   // Keys that wait to be asked for, now.
   size_t queued() const {
@@ -101,6 +115,7 @@ class OriginLoader {
   // Groups that wait for a call of any group to return, in the order in which they came.
   std::deque<Group> held_up_ ABSL_GUARDED_BY(mu_);
   size_t calls_ ABSL_GUARDED_BY(mu_) = 0;
+  size_t gathers_ ABSL_GUARDED_BY(mu_) = 0;
   size_t queued_ ABSL_GUARDED_BY(mu_) = 0;
   std::atomic<uint64_t> refused_{0};
 };

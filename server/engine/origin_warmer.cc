@@ -15,10 +15,20 @@ namespace {
 // Batches are that far apart when the rate is small.
 constexpr absl::Duration kStep = absl::Milliseconds(100);
 constexpr absl::Duration kPageMost = absl::Seconds(30);
+// How often it is looked whether there is something that is wanted.
+constexpr absl::Duration kWantedPause = absl::Milliseconds(20);
 
 }  // namespace
 
-OriginWarmer::OriginWarmer(const Options& options) : options_(options) {}
+OriginWarmer::OriginWarmer(const Options& options) : options_(options) {
+  for (const TypePolicy& type : options_.engine->options().types->types()) {
+    if (!options_.engine->WarmsFromOrigin(type)) continue;
+    StartJob& job = start_jobs_.emplace_back();
+    job.type = &type;
+    job.stats.type = type.name;
+    job.stats.state = "waiting";
+  }
+}
 
 size_t OriginWarmer::BatchFor(uint32_t rate) const {
   if (rate == 0) return options_.batch;
@@ -33,6 +43,10 @@ bool OriginWarmer::Full() const {
 }
 
 Task<absl::Status> OriginWarmer::Run(WarmJob job, WarmObserver* observer) {
+  return RunFor(std::move(job), nullptr, observer);
+}
+
+Task<absl::Status> OriginWarmer::RunFor(WarmJob job, StartJob* start, WarmObserver* observer) {
   if (jobs_.fetch_add(1) >= options_.jobs_max) {
     jobs_.fetch_sub(1);
     co_return RetryableError(Reason::kOVERLOADED, absl::Seconds(10),
@@ -40,7 +54,7 @@ Task<absl::Status> OriginWarmer::Run(WarmJob job, WarmObserver* observer) {
   }
   WarmCount count;
   count.began = clock()->Mono();
-  absl::Status status = co_await RunJob(&job, &count, observer);
+  absl::Status status = co_await RunJob(&job, start, &count, observer);
   jobs_.fetch_sub(1);
   if (status.ok() && stopping_) {
     status =
@@ -56,7 +70,7 @@ Task<absl::Status> OriginWarmer::Run(WarmJob job, WarmObserver* observer) {
   co_return status;
 }
 
-Task<absl::Status> OriginWarmer::RunJob(const WarmJob* job, WarmCount* count,
+Task<absl::Status> OriginWarmer::RunJob(const WarmJob* job, StartJob* start, WarmCount* count,
                                         WarmObserver* observer) {
   if (job->keys.empty()) {
     CO_ASSIGN_OR_RETURN(const TypeMatch match,
@@ -65,7 +79,13 @@ Task<absl::Status> OriginWarmer::RunJob(const WarmJob* job, WarmCount* count,
       co_return FieldError(Reason::kTYPE_WITHOUT_ORIGIN, "type",
                            StrCat("the type `", match.type->name, "` has no origin to list"));
     }
-    co_return co_await RunScan(job, match.type, count, observer);
+    if (start != nullptr) {
+      absl::Status status;
+      const bool goes_on =
+          co_await RunWanted(job, start, Await::kAllWanted, count, observer, &status);
+      if (!goes_on) co_return status;
+    }
+    co_return co_await RunScan(job, match.type, start, count, observer);
   }
   absl::Status status;
   count->total = job->keys.size();
@@ -81,16 +101,71 @@ Task<absl::Status> OriginWarmer::RunJob(const WarmJob* job, WarmCount* count,
   co_return status;
 }
 
+Task<bool> OriginWarmer::RunWanted(const WarmJob* job, StartJob* start, Await await,
+                                   WarmCount* count, WarmObserver* observer, absl::Status* status) {
+  WarmJob part;
+  part.type = job->type;
+  part.rate = job->rate;
+  while (!stopping_) {
+    const bool all = await == Await::kNo || options_.wanted_all == nullptr || options_.wanted_all();
+    std::vector<std::string> keys = TakeWanted(start, BatchFor(job->rate));
+    if (!keys.empty()) {
+      part.name_space = std::string(FullKey::NamespaceOf(keys[0]));
+      for (std::string& key : keys) key = std::string(FullKey::KeyOf(key));
+      const bool goes_on = co_await LoadBatch(&part, std::move(keys), count, observer, status);
+      if (!goes_on) co_return false;
+    } else if (all) {
+      co_return true;
+    } else {
+      co_await Pause(options_.engine->options().executor, kWantedPause);
+    }
+  }
+  co_return false;
+}
+
+std::vector<std::string> OriginWarmer::TakeWanted(StartJob* start, size_t most) {
+  std::vector<std::string> keys;
+  MutexLock lock(&mu_);
+  std::deque<std::string>& wanted = start->wanted;
+  while (!wanted.empty() && keys.size() < most) {
+    if (!keys.empty() && FullKey::NamespaceOf(wanted.front()) != FullKey::NamespaceOf(keys[0]))
+      break;
+    keys.push_back(std::move(wanted.front()));
+    wanted.pop_front();
+  }
+  return keys;
+}
+
+void OriginWarmer::Want(std::vector<std::string> full_keys) {
+  const TypeTable& types = *options_.engine->options().types;
+  MutexLock lock(&mu_);
+  for (std::string& full_key : full_keys) {
+    const absl::StatusOr<TypeMatch> match = types.Resolve(FullKey::KeyOf(full_key), "");
+    if (!match.ok()) continue;
+    const auto job = std::find_if(start_jobs_.begin(), start_jobs_.end(),
+                                  [&](const StartJob& one) { return one.type == match->type; });
+    if (job == start_jobs_.end() || job->over || job->wanted_total >= job->type->warm.limit)
+      continue;
+    ++job->wanted_total;
+    job->wanted.push_back(std::move(full_key));
+  }
+}
+
 Task<absl::Status> OriginWarmer::RunScan(const WarmJob* job, const TypePolicy* type,
-                                         WarmCount* count, WarmObserver* observer) {
+                                         StartJob* start, WarmCount* count,
+                                         WarmObserver* observer) {
   Origin* const origin = options_.engine->OriginOf(*type);
   const uint64_t limit = job->limit > 0 ? job->limit : type->warm.limit;
-  uint64_t listed = 0;
+  uint64_t listed = count->loaded + count->failed;
   std::string cursor;
   absl::Status status;
   int failures = 0;
   int empty = 0;
-  do {
+  while (listed < limit) {
+    if (start != nullptr) {
+      const bool goes_on = co_await RunWanted(job, start, Await::kNo, count, observer, &status);
+      if (!goes_on) co_return status;
+    }
     OriginScan scan;
     scan.call = {job->name_space.empty() ? std::string(kDefaultNamespace) : job->name_space,
                  type->name};
@@ -123,8 +198,10 @@ Task<absl::Status> OriginWarmer::RunScan(const WarmJob* job, const TypePolicy* t
       const bool goes_on = co_await LoadBatch(job, std::move(keys), count, observer, &status);
       if (!goes_on) co_return status;
     }
-  } while ((!cursor.empty() || failures > 0) && listed < limit && !stopping_);
-  co_return absl::OkStatus();
+    if (cursor.empty() || stopping_) break;
+  }
+  if (start != nullptr) co_await RunWanted(job, start, Await::kNo, count, observer, &status);
+  co_return status;
 }
 
 Task<bool> OriginWarmer::LoadBatch(const WarmJob* job, std::vector<std::string> keys,
@@ -183,13 +260,6 @@ void OriginWarmer::Start() {
   bool any = false;
   {
     MutexLock lock(&mu_);
-    for (const TypePolicy& type : options_.engine->options().types->types()) {
-      if (!type.warm.on_start || options_.engine->OriginOf(type) == nullptr) continue;
-      StartJob& job = start_jobs_.emplace_back();
-      job.type = &type;
-      job.stats.type = type.name;
-      job.stats.state = "waiting";
-    }
     any = !start_jobs_.empty();
   }
   if (any) Spawn(RunStartJobs(), [](bool) {});
@@ -213,9 +283,10 @@ Task<bool> OriginWarmer::RunStartJobs() {
     warm.limit = job->type->warm.limit;
     warm.rate = job->type->warm.rate;
     AtStart observer(this, job);
-    const absl::Status status = co_await Run(std::move(warm), &observer);
+    const absl::Status status = co_await RunFor(std::move(warm), job, &observer);
     MutexLock lock(&mu_);
     job->over = true;
+    job->wanted.clear();
     job->stats.state = !status.ok() ? status.ToString() : job->stats.count.full ? "full" : "done";
   }
   co_return true;

@@ -1,9 +1,10 @@
 // OriginWarmer has keys loaded from their origin before anybody asks for them: those that the
-// origin lists, or those of a list. They go the way of every load (engine/flight.cc), a batch at a
-// time and no faster than allowed, so what callers change meanwhile wins, and the origin's limits
-// hold. Thread safety: any method, any thread; none blocks.
-// Errors: TYPE_WITHOUT_ORIGIN; OVERLOADED, too many jobs; DRAINING; the origin's when it cannot be
-// listed, or when nothing could be loaded several times in a row. Ends when memory is nearly full.
+// origin lists, or those of a list; at the start, first those that memory had before. They go the
+// way of every load (engine/flight.cc), a batch at a time and no faster than allowed, so what
+// callers change meanwhile wins, and the origin's limits hold. Thread safety: any method, any
+// thread; none blocks. Errors: TYPE_WITHOUT_ORIGIN; OVERLOADED, too many jobs; DRAINING; the
+// origin's when it cannot be listed, or when nothing could be loaded several times in a row. Ends
+// when memory is nearly full.
 
 #ifndef LARDER_ENGINE_ORIGIN_WARMER_H_
 #define LARDER_ENGINE_ORIGIN_WARMER_H_
@@ -11,6 +12,7 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -70,6 +72,9 @@ class OriginWarmer {
     int jobs_max = 4;
     // Pages without a key, one after the other, after which a job ends; 1 to 1 million.
     int empty_pages_max = 1'000;
+    // Whether Want will not be called any more; null: it never is. Until then, jobs at the start
+    // list nothing.
+    std::function<bool()> wanted_all = nullptr;
   };
 
   // What became of the warming of one type at the start.
@@ -84,6 +89,9 @@ class OriginWarmer {
   // `observer` may be null; it outlives the task.
   Task<absl::Status> Run(WarmJob job, WarmObserver* observer);
 
+  // Full keys that memory had before the restart, hottest first, for the jobs at the start: as many
+  // for each type as its limit says. Others are dropped.
+  void Want(std::vector<std::string> full_keys);
   // Begins the jobs of the types that want one at the start, one after the other.
   void Start();
   // Whether the types have as much as readiness waits for, or their time for it is over.
@@ -99,12 +107,24 @@ class OriginWarmer {
     const TypePolicy* type;
     TypeStats stats;
     bool over = false;
+    // Full keys to begin with, and how many there were.
+    std::deque<std::string> wanted;
+    uint64_t wanted_total = 0;
   };
+  enum class Await : uint8_t { kNo, kAllWanted };
 
   Clock* clock() const { return options_.engine->options().clock; }
-  Task<absl::Status> RunJob(const WarmJob* job, WarmCount* count, WarmObserver* observer);
-  Task<absl::Status> RunScan(const WarmJob* job, const TypePolicy* type, WarmCount* count,
-                             WarmObserver* observer);
+  // `start`: of a job at the start, else null.
+  Task<absl::Status> RunFor(WarmJob job, StartJob* start, WarmObserver* observer);
+  Task<absl::Status> RunJob(const WarmJob* job, StartJob* start, WarmCount* count,
+                            WarmObserver* observer);
+  Task<absl::Status> RunScan(const WarmJob* job, const TypePolicy* type, StartJob* start,
+                             WarmCount* count, WarmObserver* observer);
+  // Loads what is wanted. False: the job is over.
+  Task<bool> RunWanted(const WarmJob* job, StartJob* start, Await await, WarmCount* count,
+                       WarmObserver* observer, absl::Status* status);
+  // The next full keys of one namespace.
+  std::vector<std::string> TakeWanted(StartJob* start, size_t most);
   // Loads one batch; what is still to be paused for the rate is done. False: the job is over.
   Task<bool> LoadBatch(const WarmJob* job, std::vector<std::string> keys, WarmCount* count,
                        WarmObserver* observer, absl::Status* status);

@@ -84,6 +84,8 @@ bool Engine::FindHit(const FullKey& key, MonoNanos now, bool want_value, Entry* 
   MissReason why;
   if (!memory_->Find(key.view(), now, entry, &why) || entry->negative) return false;
   if (ABSL_PREDICT_FALSE(now >= entry->fresh_until)) return false;
+  if (ABSL_PREDICT_FALSE(!options_.types->Get(entry->type_id).rollout.Reads(key.view())))
+    return false;
   if (!coherence_.Trusts(key.view(), *entry, now)) {
     // Who could tell is known to be away: what Checked would say in the end.
     if (!serve_unchecked_.load(std::memory_order_relaxed)) return false;
@@ -162,6 +164,7 @@ ReadResult Engine::Counted(const FullKey& full_key, Found found, const Resolved&
   if (found.live() && resolved.ahead) {
     if (RefreshIsDue(found.entry, found.below, now))
       RefreshBehind(full_key.view(), found.entry, now);
+    result.stale = now >= found.entry.fresh_until;
     result.entry = std::move(found.entry);
     return result;
   }
@@ -192,6 +195,10 @@ ReadResult Engine::Counted(const FullKey& full_key, Found found, const Resolved&
 Task<absl::StatusOr<ReadResult>> Engine::Get(KeyRequest request, bool want_value, bool again) {
   CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead(request));
   const FullKey full_key(request.name_space, request.key);
+  if (resolved.past) {
+    Found past = co_await FindPast(&full_key, resolved);
+    co_return CountedPast(full_key, std::move(past), resolved);
+  }
   Found found = co_await FindAnywhere(&full_key, resolved, want_value, again);
   const MonoNanos now = options_.clock->Mono();
   co_return Counted(full_key, ForReader(std::move(found), now), resolved, now);
@@ -213,7 +220,9 @@ Task<absl::StatusOr<std::vector<ReadResult>>> Engine::BatchGet(std::string_view 
   const MonoNanos now = options_.clock->Mono();
   for (size_t i = 0; i < keys.size(); ++i) {
     const FullKey full_key(name_space, keys[i]);
-    results.push_back(Counted(full_key, ForReader(std::move(found[i]), now), resolved[i], now));
+    results.push_back(resolved[i].past ? CountedPast(full_key, std::move(found[i]), resolved[i])
+                                       : Counted(full_key, ForReader(std::move(found[i]), now),
+                                                 resolved[i], now));
   }
   co_return results;
 }
@@ -230,6 +239,10 @@ Task<std::vector<Engine::Found>> Engine::FindMany(std::string_view name_space,
   const MonoNanos now = options_.clock->Mono();
   for (size_t i = 0; i < keys.size(); ++i) {
     const FullKey full_key(name_space, keys[i]);
+    if (resolved[i].past) {
+      results[i].why = MissReason::kRolledPast;
+      continue;
+    }
     Found found = Find(full_key, now, want_value, /*again=*/true);
     const bool suspect = !Trusts(full_key, found, now);
     const TypePolicy& kept_as =
@@ -246,9 +259,9 @@ Task<std::vector<Engine::Found>> Engine::FindMany(std::string_view name_space,
     if (suspect) Judge(full_key.view(), nullptr, now, &found);
     results[i] = std::move(found);
   }
-  if (asked.empty()) co_return results;
-
-  std::vector<Found> below = co_await FindBelow(std::move(full_keys), std::move(types), want_value);
+  std::vector<Found> below;
+  if (!asked.empty())
+    below = co_await FindBelow(std::move(full_keys), std::move(types), want_value);
   for (size_t at = 0; at < asked.size(); ++at) {
     const FullKey full_key(name_space, keys[asked[at]]);
     Found& result = results[asked[at]];
@@ -260,6 +273,11 @@ Task<std::vector<Engine::Found>> Engine::FindMany(std::string_view name_space,
     }
     result = std::move(answer);
   }
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (!MayWait(*resolved[i].type)) continue;
+    const FullKey full_key(name_space, keys[i]);
+    results[i] = co_await WithWaiting(&full_key, resolved[i].type, std::move(results[i]));
+  }
   co_return results;
 }
 
@@ -268,12 +286,14 @@ Task<Engine::Found> Engine::FindAnywhere(const FullKey* full_key, Resolved resol
   const MonoNanos now = options_.clock->Mono();
   Found found = Find(*full_key, now, want_value, again);
   if (!Trusts(*full_key, found, now)) {
-    co_return co_await Checked(full_key, resolved.type, std::move(found), want_value);
+    found = co_await Checked(full_key, resolved.type, std::move(found), want_value);
+  } else if (!found.present && lower_.Has(*resolved.type)) {
+    Found below = co_await FindOneBelow(full_key, resolved.type, want_value);
+    if (!below.present && below.why == MissReason::kAbsent) below.why = found.why;
+    found = std::move(below);
   }
-  if (found.present || !lower_.Has(*resolved.type)) co_return found;
-  Found below = co_await FindOneBelow(full_key, resolved.type, want_value);
-  if (!below.present && below.why == MissReason::kAbsent) below.why = found.why;
-  co_return below;
+  if (!MayWait(*resolved.type)) co_return found;
+  co_return co_await WithWaiting(full_key, resolved.type, std::move(found));
 }
 
 Task<Engine::Found> Engine::FindForChange(const FullKey* full_key, Resolved resolved,
@@ -299,6 +319,7 @@ Task<std::vector<Engine::Found>> Engine::FindBelow(std::vector<std::string> full
                                                    std::vector<const TypePolicy*> types,
                                                    bool want_value) {
   const uint64_t round = coherence_.round();
+  const MonoNanos began = options_.clock->Mono();
   std::vector<FillTicket> tickets;
   tickets.reserve(full_keys.size());
   for (const std::string& full_key : full_keys) tickets.push_back(memory_->TryBeginFill(full_key));
@@ -307,9 +328,13 @@ Task<std::vector<Engine::Found>> Engine::FindBelow(std::vector<std::string> full
   std::vector<Found> found;
   found.reserve(reads.size());
   for (size_t i = 0; i < reads.size(); ++i) {
-    if (!same_round && tickets[i] != 0)
+    const bool outdated = MayWait(*types[i]) && IsBeforeWaiting(full_keys[i], reads[i]);
+    if ((!same_round || outdated) && tickets[i] != 0)
       memory_->EndFill(full_keys[i], std::exchange(tickets[i], 0));
+    const bool answered = !reads[i].failed;
     found.push_back(Promote(full_keys[i], *types[i], std::move(reads[i]), tickets[i], want_value));
+    if (answered) found.back().looked_at = began;
+    found.back().round = round;
     // Harmless when the fill has ended.
     if (tickets[i] != 0) memory_->EndFill(full_keys[i], tickets[i]);
   }

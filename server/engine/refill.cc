@@ -8,6 +8,10 @@
 // The list knows one thing more: the version that memory had. A tier that holds an older one did
 // not take the last write, and nobody remembers that it owes it. It is told so now.
 //
+// What the tier no longer has, or never gets, its origin may have: of types that are warmed at the
+// start, such keys are handed on (origin_warmer.h), because loads take long and are paced by other
+// limits.
+//
 // With other replicas, nothing is fetched before their changes are heard of, and not while copies
 // are suspect: each would be fetched once for nothing, and a second time to be checked.
 
@@ -26,7 +30,6 @@ constexpr int kHitsGiven = 3;
 }  // namespace
 
 bool Engine::CanRefill() const {
-  if (!lower_.exists()) return false;
   if (options_.bus == nullptr) return true;
   return !coherence_.Stats().suspect && options_.clock->Mono() <= options_.bus->ReliableUntil();
 }
@@ -43,15 +46,20 @@ Task<RefillResult> Engine::Refill(const std::vector<HotKey>* keys) {
   for (const HotKey& key : *keys) {
     const absl::StatusOr<TypeMatch> match =
         options_.types->Resolve(FullKey::KeyOf(key.full_key), "");
-    if (!match.ok() || !lower_.Has(*match->type)) {
+    const bool below = match.ok() && lower_.Has(*match->type);
+    if (!below && !(match.ok() && WarmsFromOrigin(*match->type))) {
       ++result.missing;
       continue;
     }
     Entry present;
     MissReason why;
     FillTicket ticket = 0;
-    if (!memory_->Peek(key.full_key, options_.clock->Mono(), &present, &why))
-      ticket = memory_->TryBeginFill(key.full_key);
+    const bool there = memory_->Peek(key.full_key, options_.clock->Mono(), &present, &why);
+    if (!there && !below) {
+      Missing(key, *match->type, &result);
+      continue;
+    }
+    if (!there) ticket = memory_->TryBeginFill(key.full_key);
     if (ticket == 0) {
       // There already, or being loaded.
       ++result.present;
@@ -79,8 +87,17 @@ Task<RefillResult> Engine::Refill(const std::vector<HotKey>* keys) {
   co_return result;
 }
 
+void Engine::Missing(const HotKey& key, const TypePolicy& type, RefillResult* result) const {
+  ++result->missing;
+  if (WarmsFromOrigin(type)) result->from_origin.push_back(key.full_key);
+}
+
 void Engine::RefillOne(const HotKey& key, const TypePolicy& type, LowerTier::Read read,
                        FillTicket ticket, RefillResult* result) {
+  if (MayWait(type) && IsBeforeWaiting(key.full_key, read)) {
+    ++result->outdated;
+    return;
+  }
   if (read.seen != kNoVersion && read.seen < key.version) {
     ++result->outdated;
     lower_.Begin(key.full_key, key.version);
@@ -90,10 +107,7 @@ void Engine::RefillOne(const HotKey& key, const TypePolicy& type, LowerTier::Rea
   const TypePolicy* const stored_as = options_.types->Find(read.type);
   // What the tier has of a type that no longer goes there may be out of date.
   const bool kept_there = stored_as == nullptr || stored_as->second_tier;
-  if (!read.entry.has_value() || !kept_there) {
-    ++result->missing;
-    return;
-  }
+  if (!read.entry.has_value() || !kept_there) return Missing(key, type, result);
   ++result->loaded;
   const Found found = Promote(key.full_key, type, std::move(read), ticket, /*want_value=*/false);
   // Hits would make a sliding entry live longer.

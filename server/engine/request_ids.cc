@@ -30,7 +30,8 @@ absl::StatusOr<RequestIds::Begun> RequestIds::Begin(std::string_view name_space,
     bytes_ += kRecordBytes + 2 * key.size();
     const uint64_t number = ++last_number_;
     order_.push_back({key, now});
-    records_.emplace(std::move(key), Record{request, number, std::prev(order_.end()), false, {}});
+    records_.emplace(std::move(key),
+                     Record{request, number, std::prev(order_.end()), false, {}, {}});
     MakeRoom();
     return Begun{std::nullopt, number};
   }
@@ -43,6 +44,7 @@ absl::StatusOr<RequestIds::Begun> RequestIds::Begin(std::string_view name_space,
     return RetryableError(Reason::kREQUEST_IN_PROGRESS, absl::Milliseconds(50),
                           "the first request with this request_id is still running");
   }
+  if (!record.error.ok()) return record.error;
   return Begun{record.answer, 0};
 }
 
@@ -62,6 +64,15 @@ void RequestIds::End(std::string_view name_space, std::string_view id, uint64_t 
   it->second.answer = std::move(answer);
   it->second.ended = true;
   MakeRoom();
+}
+
+void RequestIds::EndUnknown(std::string_view name_space, std::string_view id, uint64_t place,
+                            absl::Status error) {
+  MutexLock lock(&mu_);
+  const auto it = FindRunning(name_space, id, place);
+  if (it == records_.end()) return;
+  it->second.error = std::move(error);
+  it->second.ended = true;
 }
 
 void RequestIds::Forget(std::string_view name_space, std::string_view id, uint64_t place) {

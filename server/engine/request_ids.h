@@ -35,20 +35,26 @@ class RequestIds {
 
   explicit RequestIds(const Options& options) : options_(options) {}
 
-  // What to do with a call: go ahead and End or Forget it by its place, or repeat `answer`.
+  // What to do with a call: go ahead and End, EndUnknown or Forget it by its place, or repeat
+  // `answer`.
   struct Begun {
     std::optional<std::string> answer;
     uint64_t place = 0;
   };
   // `request` identifies the content of the call: another one under the same id is
   // REQUEST_ID_REUSED. REQUEST_IN_PROGRESS while the first call runs; REQUEST_ID_INVALID for an id
-  // that is too long.
+  // that is too long; and what EndUnknown said of it.
   absl::StatusOr<Begun> Begin(std::string_view name_space, std::string_view id, uint64_t request);
 
   // The call answered `answer`.
   void End(std::string_view name_space, std::string_view id, uint64_t place, std::string answer);
 
-  // The call failed and changed nothing: a repeat starts afresh.
+  // The call failed with `error`, and nobody knows whether it changed anything: a repeat, which
+  // might change it twice, gets the same error.
+  void EndUnknown(std::string_view name_space, std::string_view id, uint64_t place,
+                  absl::Status error);
+
+  // The call failed, and a repeat starts afresh: it changed nothing, or would do the same again.
   void Forget(std::string_view name_space, std::string_view id, uint64_t place);
 
   size_t size() const;
@@ -66,6 +72,7 @@ class RequestIds {
     std::list<Place>::iterator place;
     bool ended;
     std::string answer;
+    absl::Status error = absl::OkStatus();  // in place of an answer
   };
   using Records = absl::flat_hash_map<std::string, Record>;
 

@@ -18,6 +18,7 @@
 #include "core/expect.h"
 #include "core/miss.h"
 #include "core/version.h"
+#include "policy/rule_table.h"
 
 namespace larder {
 
@@ -41,6 +42,17 @@ struct ReadResult {
   bool stale = false;
 };
 
+// What a change knows of the call that it is part of.
+struct ChangeContext {
+  // When the caller stops waiting.
+  MonoNanos deadline = INT64_MAX;
+  // By which the caller knows the change; may be empty.
+  std::string_view request_id = {};
+  // W3C trace context of the caller, for the origin; empty: none.
+  std::string_view trace_parent = {};
+  std::string_view trace_state = {};
+};
+
 struct WriteRequest {
   KeyRequest key;
   std::string_view value;
@@ -50,6 +62,7 @@ struct WriteRequest {
   std::vector<std::string> depends_on;
   Expect condition = {};
   std::string_view lease_token;
+  ChangeContext context = {};
 };
 
 enum class NotStored : uint8_t { kCondition, kLeaseLost, kNewerExists };
@@ -68,10 +81,14 @@ struct RemoveResult {
 
 struct InvalidateRequest {
   std::string_view name_space;
-  std::vector<std::string_view> keys;
+  std::vector<std::string_view> keys = {};
   bool dry_run = false;
   // Set: wait until the other replicas have done the same, but no longer than this.
   std::optional<MonoNanos> fleet_until = std::nullopt;
+  // In place of keys: rules without versions.
+  std::vector<Rule> rules = {};
+  // Of keys: they stay as stale values where their types allow that; a rule says it itself.
+  bool mark_stale = false;
 };
 
 struct InvalidateResult {
@@ -143,6 +160,7 @@ struct IncrementRequest {
   int64_t initial = 0;
   std::optional<absl::Duration> ttl = std::nullopt;
   bool extend = false;
+  ChangeContext context = {};
 };
 
 struct IncrementResult {

@@ -1,4 +1,5 @@
-// How a change reaches every tier.
+// How a change reaches every tier. Long, because the ways differ in what decides and have to be
+// read side by side.
 //
 // Memory first, then the tier below, then the other replicas, then the caller. Memory decides under
 // one lock which version of a key this replica serves and ends loads that began before the change.
@@ -29,21 +30,8 @@ namespace {
 constexpr int kAttemptsMax = 100;
 // The same for changes by other replicas whose clock is ahead.
 constexpr int kAttemptsBelowMax = 5;
-
-bool Holds(const Expect& expect, bool live, Version version) {
-  switch (expect.kind) {
-    case Expect::Kind::kAny:
-    case Expect::Kind::kUnchanged:
-      return true;
-    case Expect::Kind::kAbsent:
-      return !live;
-    case Expect::Kind::kPresent:
-      return live;
-    case Expect::Kind::kVersion:
-      return live && version == expect.version;
-  }
-  return false;
-}
+// Of ToldOf: the write left nothing.
+constexpr bool kGone = true;
 
 }  // namespace
 
@@ -76,6 +64,8 @@ EntryFields Engine::FieldsOf(std::string_view full_key, Entry& entry) {
   fields.namespace_id = entry.namespace_id;
   fields.tags = std::move(entry.tags);
   fields.depends_on = std::move(entry.depends_on);
+  fields.validator = std::move(entry.validator);
+  fields.loaded = entry.loaded;
   return fields;
 }
 
@@ -110,7 +100,10 @@ absl::StatusOr<InsertResult> Engine::StoreNewVersion(Storing* storing) {
         continue;
       case InsertOutcome::kTooLarge:
         TellLoaders(fields.full_key, result.cancelled, LeaseTable::Change::kRemoved);
-        if (!below) return TooLarge(fields);
+        if (!below) {
+          TellRemoved(*storing);
+          return TooLarge(fields);
+        }
         return result;
       case InsertOutcome::kConditionFailed:
         end();
@@ -124,6 +117,7 @@ absl::StatusOr<InsertResult> Engine::StoreNewVersion(Storing* storing) {
 }
 
 Task<absl::StatusOr<Engine::Stored>> Engine::Store(Storing storing) {
+  NoteFormer(&storing);
   if (lower_.Has(*storing.type)) {
     if (storing.expect.kind == Expect::Kind::kAny)
       co_return co_await StoreThrough(std::move(storing));
@@ -132,7 +126,8 @@ Task<absl::StatusOr<Engine::Stored>> Engine::Store(Storing storing) {
   }
   CO_ASSIGN_OR_RETURN(const InsertResult result, StoreNewVersion(&storing));
   if (result.outcome == InsertOutcome::kConditionFailed) co_return Stored{false, result.current};
-  coherence_.Changed({std::string(storing.fields.full_key)}, storing.fields.version);
+  coherence_.Changed({std::string(storing.fields.full_key)}, storing.fields.version,
+                     ToldOf(storing));
   co_return Stored{true, storing.fields.version};
 }
 
@@ -163,14 +158,53 @@ Task<absl::StatusOr<Engine::Stored>> Engine::StoreThrough(Storing storing) {
     }
     if (!changes.ok() && storing.type->require_l2) {
       DropOlder(fields.full_key, version, LeaseTable::Change::kRemoved);
-      coherence_.Changed({std::string(fields.full_key)}, version);
+      coherence_.Changed({std::string(fields.full_key)}, version, ToldOf(storing, kGone));
       co_return TierAway(changes.status());
     }
-    coherence_.Changed({std::string(fields.full_key)}, version);
     const bool kept_below = changes.ok() && (*changes)[0].outcome != TierChange::Outcome::kSkipped;
-    if (too_large && !kept_below) co_return TooLarge(fields);
+    const bool gone = too_large && !kept_below;
+    coherence_.Changed({std::string(fields.full_key)}, version, ToldOf(storing, gone));
+    if (gone) co_return TooLarge(fields);
     co_return Stored{true, version};
   }
+}
+
+// A version that was given before cannot be raised here: whoever gave it makes the change again.
+Task<absl::StatusOr<Engine::Stored>> Engine::StoreAt(Storing storing) {
+  NoteFormer(&storing);
+  EntryFields& fields = storing.fields;
+  const bool below = lower_.Has(*storing.type);
+  if (below) lower_.Begin(fields.full_key, fields.version);
+  const InsertResult result = InsertCapped(
+      &fields, *storing.type, [&] { return memory_->Insert(fields, {}, options_.clock->Mono()); });
+  if (result.outcome == InsertOutcome::kNewerExists) {
+    if (below) lower_.GiveUp(fields.full_key);
+    co_return Stored{false, result.current};
+  }
+  if (result.outcome == InsertOutcome::kOutdated) {
+    // Memory cannot keep it any more: at least nothing older is there.
+    DropOlder(fields.full_key, fields.version, LeaseTable::Change::kStored);
+  } else {
+    const bool kept = result.outcome != InsertOutcome::kTooLarge;
+    TellLoaders(fields.full_key, result.cancelled,
+                kept ? LeaseTable::Change::kStored : LeaseTable::Change::kRemoved);
+  }
+  absl::Status away;
+  if (below) {
+    std::vector<TierPut> puts;
+    puts.push_back(lower_.PutOf(fields, storing.plain, *storing.type, {}));
+    const auto changes = co_await lower_.Put(std::move(puts), INT64_MAX);
+    lower_.End(fields.full_key, fields.version, changes.ok());
+    if (changes.ok() && (*changes)[0].outcome == TierChange::Outcome::kNewerExists)
+      co_return Stored{false, (*changes)[0].current};
+    if (!changes.ok() && storing.type->require_l2) {
+      DropOlder(fields.full_key, fields.version, LeaseTable::Change::kRemoved);
+      away = changes.status();
+    }
+  }
+  coherence_.Changed({std::string(fields.full_key)}, fields.version, ToldOf(storing));
+  if (!away.ok()) co_return TierAway(away);
+  co_return Stored{true, fields.version};
 }
 
 // The shared tier decides, memory follows.
@@ -181,6 +215,11 @@ Task<absl::StatusOr<Engine::Stored>> Engine::StoreIfShared(Storing storing) {
     const absl::Status why = absl::UnavailableError("it did not take an earlier write of the key");
     if (storing.type->require_l2) co_return TierAway(why);
     co_return co_await StoreWithoutTier(std::move(storing), why);
+  }
+  if (rule_table_.newest_listed() != kNoVersion) {
+    const bool readable = co_await RemoveCoveredBelow(std::string(fields.full_key));
+    if (!readable && storing.type->require_l2)
+      co_return TierAway(absl::UnavailableError("it could not be read"));
   }
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
     const uint64_t round = coherence_.round();
@@ -207,7 +246,7 @@ Task<absl::StatusOr<Engine::Stored>> Engine::StoreIfShared(Storing storing) {
       default:
         FollowBelow(&storing, round);
         lower_.End(fields.full_key, fields.version, /*settled=*/true);
-        coherence_.Changed({std::string(fields.full_key)}, fields.version);
+        coherence_.Changed({std::string(fields.full_key)}, fields.version, ToldOf(storing));
         co_return Stored{true, fields.version};
     }
   }
@@ -222,7 +261,7 @@ Task<bool> Engine::SettleFirst(std::string full_key) {
   LowerTier::Settled settled = co_await lower_.SettleKey(std::move(full_key), current);
   for (const TierErase& gone : settled.outdated)
     DropOlder(gone.full_key, gone.version, LeaseTable::Change::kRemoved);
-  coherence_.Changed(std::move(settled.full_keys), settled.newest);
+  TellSettled(std::move(settled));
   co_return true;
 }
 
@@ -258,7 +297,7 @@ Task<absl::StatusOr<Engine::Stored>> Engine::Revise(Storing storing) {
   const bool first_here = !below || !lower_.shared();
   bool kept = first_here && revise_memory();
   if (!below) {
-    if (kept) coherence_.Revised(std::string(fields.full_key), version);
+    if (kept) coherence_.Revised(std::string(fields.full_key), version, ToldOfTimes(storing));
     co_return Stored{kept, version};
   }
 
@@ -276,14 +315,14 @@ Task<absl::StatusOr<Engine::Stored>> Engine::Revise(Storing storing) {
   if (!changes.ok() && storing.type->require_l2) {
     lower_.GiveUp(fields.full_key);
     DropOlder(fields.full_key, version, LeaseTable::Change::kRemoved);
-    coherence_.Revised(std::string(fields.full_key), version);
+    coherence_.Revised(std::string(fields.full_key), version, ToldOfTimes(storing));
     co_return TierAway(changes.status());
   }
   if (!changes.ok()) {
     kept = kept || revise_memory();
     if (kept) {
       lower_.End(fields.full_key, version, /*settled=*/false);
-      coherence_.Revised(std::string(fields.full_key), version);
+      coherence_.Revised(std::string(fields.full_key), version, ToldOfTimes(storing));
     } else {
       lower_.GiveUp(fields.full_key);
     }
@@ -299,7 +338,7 @@ Task<absl::StatusOr<Engine::Stored>> Engine::Revise(Storing storing) {
   }
   if (!kept && (round != coherence_.round() || !revise_memory()))
     DropOlder(fields.full_key, version, LeaseTable::Change::kStored);
-  coherence_.Revised(std::string(fields.full_key), version);
+  coherence_.Revised(std::string(fields.full_key), version, ToldOfTimes(storing));
   co_return Stored{true, version};
 }
 
@@ -308,14 +347,17 @@ Task<absl::StatusOr<Engine::Stored>> Engine::StoreWithoutTier(Storing storing, a
   EntryFields& fields = storing.fields;
   if (storing.type->require_l2) {
     DropOlder(fields.full_key, fields.version, LeaseTable::Change::kRemoved);
-    coherence_.Changed({std::string(fields.full_key)}, fields.version);
+    coherence_.Changed({std::string(fields.full_key)}, fields.version, ToldOf(storing, kGone));
     co_return TierAway(why);
   }
   CO_ASSIGN_OR_RETURN(const InsertResult result, StoreNewVersion(&storing));
   if (result.outcome == InsertOutcome::kConditionFailed) co_return Stored{false, result.current};
   lower_.End(fields.full_key, fields.version, /*settled=*/false);
-  if (result.outcome == InsertOutcome::kTooLarge) co_return TooLarge(fields);
-  coherence_.Changed({std::string(fields.full_key)}, fields.version);
+  if (result.outcome == InsertOutcome::kTooLarge) {
+    TellRemoved(storing);
+    co_return TooLarge(fields);
+  }
+  coherence_.Changed({std::string(fields.full_key)}, fields.version, ToldOf(storing));
   co_return Stored{true, fields.version};
 }
 
@@ -407,7 +449,7 @@ Task<absl::StatusOr<std::vector<bool>>> Engine::Remove(Removing removing, Versio
     open = std::move(outrun);
   }
   if (!away.ok()) {
-    coherence_.Changed(std::move(removing.full_keys), *version);
+    coherence_.Changed(std::move(removing.full_keys), *version, std::move(removing.changes));
     co_return TierAway(away);
   }
   co_return existed;

@@ -32,8 +32,9 @@ enum class Usage : uint8_t {
   kStaleOnError,    // the part of kStaleHits that stood in for a load that failed or was not tried
   kFiltered,        // reads that the filter answered
   kFilterFalse,     // loads that the filter let through and that found nothing
+  kPast,            // reads of keys that the cache is not used for
 };
-inline constexpr size_t kUsageCount = 16;
+inline constexpr size_t kUsageCount = 17;
 
 using UsageTotals = std::array<uint64_t, kUsageCount>;
 

@@ -47,6 +47,16 @@ uint64_t EvictedForRoom(const L1Usage& usage) {
 
 Warmer::Warmer(const Options& options) : options_(options) {}
 
+bool Warmer::Enabled() const {
+  if (options_.engine == nullptr || options_.data_dir == nullptr || options_.limit == 0)
+    return false;
+  const Engine& engine = *options_.engine;
+  const std::vector<TypePolicy>& types = engine.options().types->types();
+  return engine.options().tier != nullptr ||
+         std::any_of(types.begin(), types.end(),
+                     [&](const TypePolicy& type) { return engine.WarmsFromOrigin(type); });
+}
+
 void Warmer::OnDisk(Work work) {
   Executor* const disk = options_.disk != nullptr ? options_.disk : options_.executor;
   disk->Post(std::move(work));
@@ -141,8 +151,8 @@ void Warmer::Step() {
   switch (turn.kind) {
     case Turn::Kind::kAsk:
       Spawn(options_.engine->Refill(turn.batch.get()),
-            [this, batch = turn.batch](const RefillResult& result) {
-              Finished(batch, result);
+            [this, batch = turn.batch](RefillResult result) {
+              Finished(batch, std::move(result));
               // Not from here: what the tier has at hand is answered at once, and a whole list
               // would be one long step.
               options_.executor->Post([this] { Step(); });
@@ -232,7 +242,9 @@ Warmer::Batch Warmer::TakeBatch(MonoNanos now) {
   return batch;
 }
 
-void Warmer::Finished(const Batch& batch, const RefillResult& result) {
+void Warmer::Finished(const Batch& batch, RefillResult result) {
+  if (!result.again && !result.from_origin.empty() && options_.on_missing != nullptr)
+    options_.on_missing(std::move(result.from_origin));
   MutexLock lock(&mu_);
   if (result.again) {
     stats_.again += batch->size();
@@ -273,6 +285,7 @@ HotListSaver::Options Warmer::SaverOptions() const {
   HotListSaver::Options saver;
   saver.memory = &options_.engine->memory();
   saver.types = options_.engine->options().types.get();
+  saver.second_tier = options_.engine->options().tier != nullptr;
   saver.data_dir = options_.data_dir;
   saver.clock = options_.clock;
   saver.keys_max = options_.limit;

@@ -1,6 +1,7 @@
 // A Warmer brings memory's entries back from the lower tier after a restart: it reads the hot list
 // that the process before has left, fetches what it names, hottest first, and then writes the list
-// of its own process down at regular intervals and at the end.
+// of its own process down at regular intervals and at the end. What is not in the tier, but may be
+// in an origin, it hands on.
 // Thread safety: any method, any thread. Works in short steps on the executor. Only WaitUntilReady
 // and Stop block.
 // Errors: none. A list that is damaged or missing, a tier that is away: memory is then warmed by
@@ -17,8 +18,10 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -34,14 +37,14 @@
 namespace larder {
 
 struct WarmStats {
-  // `off`: there is no lower tier, no data directory, or the limit is 0. `waiting`: for the list or
-  // the tier. `warming`. Then one of `done`, `full`: memory is, `given up`: the tier stayed away
-  // too long, `stopped`.
+  // `off`: there is nothing to fetch from, no data directory, or the limit is 0. `waiting`: for the
+  // list or the tier. `warming`. Then one of `done`, `full`: memory is, `given up`: the tier stayed
+  // away too long, `stopped`.
   std::string_view state = "off";
   uint64_t total = 0;      // keys of the list
   uint64_t loaded = 0;     // entries that came back
   uint64_t present = 0;    // were in memory already
-  uint64_t missing = 0;    // are no longer in the tier
+  uint64_t missing = 0;    // are no longer in the tier; some may be in an origin
   uint64_t outdated = 0;   // were older in the tier than memory had had them
   uint64_t again = 0;      // keys that had to be asked for once more
   uint64_t bad_files = 0;  // of the list, that could not be read
@@ -57,6 +60,9 @@ class Warmer {
     // Both null: no warming. They outlive the warmer's steps.
     Engine* engine = nullptr;
     DataDir* data_dir = nullptr;
+    // Takes what an origin may have (see RefillResult), the hottest first. Called on `executor`,
+    // for the last time before ready() or, where that is later, the end. Null: nobody wants it.
+    std::function<void(std::vector<std::string>)> on_missing = nullptr;
     // Outlives the warmer's steps; shut down before the warmer goes.
     Executor* executor = nullptr;
     // Where the steps run that block on the disk; null: on `executor`.
@@ -113,10 +119,7 @@ class Warmer {
     bool ended = false;  // and with it all the warming
   };
 
-  bool Enabled() const {
-    return options_.engine != nullptr && options_.data_dir != nullptr && options_.limit > 0 &&
-           options_.engine->options().tier != nullptr;
-  }
+  bool Enabled() const;
   void OnDisk(Work work);
 
   // Fetching.
@@ -133,7 +136,7 @@ class Warmer {
   bool BeforeReady(MonoNanos now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return now < MonoAfter(begun_, options_.before_ready);
   }
-  void Finished(const Batch& batch, const RefillResult& result);
+  void Finished(const Batch& batch, RefillResult result);
   void End(std::string_view state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool MemoryIsFull() const;
 

@@ -1,18 +1,16 @@
-// The write path: Set, Delete, Invalidate by keys, Touch, Increment. How a change reaches every
-// tier is in store.cc.
+// The write path: Set, Delete, Touch. How a change reaches every tier is in store.cc; how it
+// reaches an origin, in write_modes.cc; counters are in counter.cc; invalidations in invalidate.cc.
 //
 // A change ends a fill of its key in the step in which it becomes visible, and only then is the
 // lease table told, so that whoever holds the lease has lost it before anybody can learn of the
 // change.
 
 #include <algorithm>
-#include <atomic>
-#include <charconv>
 #include <memory>
 #include <utility>
 
 #include "base/status.h"
-#include "base/strings.h"
+#include "base/wave.h"
 #include "core/error.h"
 #include "engine/engine.h"
 
@@ -21,15 +19,8 @@ namespace {
 
 // Each further attempt means that another change of the same key came in between.
 constexpr int kAttemptsMax = 100;
-
-absl::StatusOr<int64_t> ParseCounter(std::string_view value) {
-  int64_t parsed;
-  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), parsed);
-  if (error != std::errc() || end != value.data() + value.size()) {
-    return Error(Reason::kNOT_A_COUNTER, "the value is not a whole decimal number of 64 bits");
-  }
-  return parsed;
-}
+// Items of a batch that are under way at a time.
+constexpr size_t kTogether = 100;
 
 }  // namespace
 
@@ -42,6 +33,7 @@ EntryFields Engine::NewFields(const WriteRequest& request, const FullKey& full_k
   fields.type_id = resolved.type->id;
   fields.namespace_id = *resolved.name_space;
   fields.tags = request.tags;
+  AddTypeTags(*resolved.type, full_key.view(), &fields.tags);
   fields.depends_on = request.depends_on;
   return fields;
 }
@@ -71,6 +63,11 @@ Task<absl::StatusOr<WriteResult>> Engine::Set(WriteRequest request) {
     hot_keys_.Record(storing.fields.type_id, full_key.view(), HotKeys::Event::kWrite,
                      request.value.size(), weight);
   }
+  if (storing.fields.tags.size() > kTagsMax) {
+    co_return FieldError(Reason::kTAG_INVALID, "tags",
+                         StrCat(storing.fields.tags.size(), " tags, those of type ",
+                                resolved.type->name, " included; at most ", kTagsMax));
+  }
   std::string stored;
   Encode(&storing.fields, &stored);
 
@@ -81,9 +78,25 @@ Task<absl::StatusOr<WriteResult>> Engine::Set(WriteRequest request) {
     CO_ASSIGN_OR_RETURN(written,
                         co_await Fulfil(&request, &full_key, resolved, std::move(storing)));
   } else {
-    CO_ASSIGN_OR_RETURN(const Stored result, co_await Store(std::move(storing)));
+    Stored result;
+    // That the origin has no value is nothing that it could be told.
+    if (!WritesOrigin(*resolved.type) && request.condition.kind == Expect::Kind::kAny &&
+        !resolved.type->rollout.Keeps(full_key.view())) {
+      CO_ASSIGN_OR_RETURN(written, co_await SetPast(request.key, request.context));
+      co_return written;
+    }
+    if (WritesOrigin(*resolved.type) && !request.absent) {
+      OriginChange change{&full_key, resolved, false, &storing, request.condition, request.context};
+      CO_ASSIGN_OR_RETURN(result, co_await ChangeAtOrigin(std::move(change)));
+    } else {
+      CO_ASSIGN_OR_RETURN(result, co_await Store(std::move(storing)));
+    }
     written.stored = result.stored;
     written.version = result.version;
+  }
+  if (written.stored && resolved.type->HasDerived()) {
+    std::vector<ChangedKey> changed(1, ChangedKey{std::string(full_key.view()), resolved.type});
+    co_await InvalidateDerived(std::move(changed));
   }
   written.ttl = ttl;
   usage_.Count(written.stored ? Usage::kSets : Usage::kSetsRefused, resolved.type->id,
@@ -94,12 +107,6 @@ Task<absl::StatusOr<WriteResult>> Engine::Set(WriteRequest request) {
 // Items go their way a hundred at a time, so that the lower tier takes them in few steps.
 Task<std::vector<absl::StatusOr<WriteResult>>> Engine::BatchSet(
     std::vector<WriteRequest> requests) {
-  constexpr size_t kTogether = 100;
-  struct Wave {
-    explicit Wave(Executor* executor, size_t count) : open(count), done(executor) {}
-    std::atomic<size_t> open;
-    Signal<bool> done;
-  };
   std::vector<absl::StatusOr<WriteResult>> results(requests.size(), absl::UnknownError(""));
   for (size_t first = 0; first < requests.size(); first += kTogether) {
     const size_t last = std::min(first + kTogether, requests.size());
@@ -108,7 +115,7 @@ Task<std::vector<absl::StatusOr<WriteResult>>> Engine::BatchSet(
       Spawn(Set(std::move(requests[i])),
             [wave, result = &results[i]](absl::StatusOr<WriteResult> written) {
               *result = std::move(written);
-              if (wave->open.fetch_sub(1, std::memory_order_acq_rel) == 1) wave->done.TrySet(true);
+              wave->End();
             });
     }
     co_await wave->done;
@@ -116,66 +123,86 @@ Task<std::vector<absl::StatusOr<WriteResult>>> Engine::BatchSet(
   co_return results;
 }
 
-Task<absl::StatusOr<RemoveResult>> Engine::Delete(KeyRequest request) {
+Task<absl::StatusOr<RemoveResult>> Engine::Delete(KeyRequest request, ChangeContext context) {
   std::vector<std::string_view> keys(1, request.key);
-  CO_ASSIGN_OR_RETURN(const std::vector<RemoveResult> removed,
-                      co_await BatchDelete(request.name_space, std::move(keys), request.type));
+  CO_ASSIGN_OR_RETURN(
+      const std::vector<RemoveResult> removed,
+      co_await BatchDelete(request.name_space, std::move(keys), request.type, context));
   co_return removed[0];
 }
 
 Task<absl::StatusOr<std::vector<RemoveResult>>> Engine::BatchDelete(
-    std::string_view name_space, std::vector<std::string_view> keys, std::string_view type) {
-  Removing removing;
+    std::string_view name_space, std::vector<std::string_view> keys, std::string_view type,
+    ChangeContext context) {
+  std::vector<Resolved> resolved;
+  bool at_origin = false;
   for (const std::string_view key : keys) {
-    CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead({name_space, key, type}));
-    removing.full_keys.emplace_back(FullKey(name_space, key).view());
-    removing.types.push_back(resolved.type);
-    usage_.Count(Usage::kRemovals, resolved.type->id, resolved.name_space);
+    CO_ASSIGN_OR_RETURN(const Resolved one, ResolveForRead({name_space, key, type}));
+    resolved.push_back(one);
+    at_origin = at_origin || WritesOrigin(*one.type);
+    usage_.Count(Usage::kRemovals, one.type->id, one.name_space);
   }
+  std::vector<ChangedKey> derived;
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (!resolved[i].type->HasDerived()) continue;
+    derived.push_back({std::string(FullKey(name_space, keys[i]).view()), resolved[i].type});
+  }
+  if (at_origin) {
+    auto deleted =
+        co_await DeleteAtOrigin(name_space, std::move(keys), std::move(resolved), context);
+    // Also where some of them failed.
+    if (!derived.empty()) co_await InvalidateDerived(std::move(derived));
+    co_return deleted;
+  }
+  Removing removing;
+  for (size_t i = 0; i < keys.size(); ++i) {
+    removing.full_keys.emplace_back(FullKey(name_space, keys[i]).view());
+    removing.types.push_back(resolved[i].type);
+  }
+  Describe(&removing);
   std::vector<std::string> changed = removing.full_keys;
+  std::vector<KeyChange> told = removing.changes;
   Version version = kNoVersion;
   bool settled = false;  // if not, the engine sees to it
   CO_ASSIGN_OR_RETURN(const std::vector<bool> existed,
                       co_await Remove(std::move(removing), &version, &settled));
-  coherence_.Changed(std::move(changed), version);
+  coherence_.Changed(std::move(changed), version, std::move(told));
+  if (!derived.empty()) co_await InvalidateDerived(std::move(derived));
   std::vector<RemoveResult> results;
   results.reserve(keys.size());
   for (const bool was_there : existed) results.push_back({was_there, version});
   co_return results;
 }
 
-Task<absl::StatusOr<InvalidateResult>> Engine::InvalidateKeys(InvalidateRequest request) {
-  InvalidateResult result;
-  Removing removing;
-  for (const std::string_view key : request.keys) {
-    CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForRead({request.name_space, key, ""}));
-    const FullKey full_key(request.name_space, key);
-    if (request.dry_run) {
-      if (Peek(full_key.view()).present) ++result.entries;
-      continue;
+// Side by side, so that an origin is given many in one call. Where some fail, so does the whole: a
+// repeat harms nothing.
+Task<absl::StatusOr<std::vector<RemoveResult>>> Engine::DeleteAtOrigin(
+    std::string_view name_space, std::vector<std::string_view> keys, std::vector<Resolved> resolved,
+    ChangeContext context) {
+  std::vector<absl::StatusOr<Stored>> removed(keys.size(), absl::UnknownError(""));
+  std::vector<FullKey> full_keys;
+  full_keys.reserve(keys.size());
+  for (const std::string_view key : keys) full_keys.emplace_back(name_space, key);
+  for (size_t first = 0; first < keys.size(); first += kTogether) {
+    const size_t last = std::min(first + kTogether, keys.size());
+    const auto wave = std::make_shared<Wave>(options_.executor, last - first);
+    for (size_t i = first; i < last; ++i) {
+      OriginChange change{&full_keys[i], resolved[i], true, nullptr, {}, context};
+      Spawn(ChangeAtOrigin(std::move(change)),
+            [wave, result = &removed[i]](absl::StatusOr<Stored> stored) {
+              *result = std::move(stored);
+              wave->End();
+            });
     }
-    // Why it is removed is that the origin has another value, which may be its first.
-    filters_->Note(*resolved.type, full_key.view());
-    removing.full_keys.emplace_back(full_key.view());
-    removing.types.push_back(resolved.type);
-    usage_.Count(Usage::kRemovals, resolved.type->id, resolved.name_space);
+    co_await wave->done;
   }
-  if (request.dry_run) co_return result;
-  std::vector<std::string> changed = removing.full_keys;
-  bool settled = false;
-  CO_ASSIGN_OR_RETURN(const std::vector<bool> existed,
-                      co_await Remove(std::move(removing), &result.version, &settled));
-  result.entries = static_cast<uint64_t>(std::count(existed.begin(), existed.end(), true));
-  if (!request.fleet_until.has_value()) {
-    coherence_.Changed(std::move(changed), result.version);
-  } else {
-    result.fleet = co_await coherence_.ChangedAndWait(std::move(changed), result.version,
-                                                      *request.fleet_until);
-    // Whoever drops its copy may still find the old value below.
-    if (!settled) result.fleet.known = false;
-    if (!result.fleet.all()) fleet_waits_short_.fetch_add(1, std::memory_order_relaxed);
+  std::vector<RemoveResult> results;
+  results.reserve(keys.size());
+  for (const absl::StatusOr<Stored>& one : removed) {
+    if (!one.ok()) co_return one.status();
+    results.push_back({one->existed, one->version});
   }
-  co_return result;
+  co_return results;
 }
 
 Task<absl::StatusOr<TouchResult>> Engine::Touch(TouchRequest request) {
@@ -217,71 +244,16 @@ Task<absl::StatusOr<TouchResult>> Engine::Touch(TouchRequest request) {
     }
     std::string stored_form;
     if (plain) Encode(&storing.fields, &stored_form);
-    CO_ASSIGN_OR_RETURN(const Stored stored, co_await Revise(std::move(storing)));
+    Stored stored;
+    if (found.waits) {
+      CO_ASSIGN_OR_RETURN(stored, co_await StoreAt(std::move(storing)));
+    } else {
+      CO_ASSIGN_OR_RETURN(stored, co_await Revise(std::move(storing)));
+    }
     if (!stored.stored) continue;
     touched.changed = true;
     touched.fresh_until = fresh_until;
     co_return touched;
-  }
-  co_return Contention();
-}
-
-Task<absl::StatusOr<IncrementResult>> Engine::Increment(IncrementRequest request) {
-  CO_ASSIGN_OR_RETURN(const Resolved resolved, ResolveForWrite(request.key));
-  const FullKey full_key(request.key.name_space, request.key.key);
-  for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
-    Found found = co_await FindForChange(&full_key, resolved, /*want_value=*/true);
-    const MonoNanos now = options_.clock->Mono();
-    if (!found.present && found.why == MissReason::kTierFailed && resolved.type->require_l2)
-      co_return TierAway(absl::UnavailableError("it could not be read"));
-    Entry& present = found.entry;
-    // A stale counter begins anew, in the place of the entry that is there yet.
-    const bool counts = found.live() && now < present.fresh_until;
-    IncrementResult counted{.value = request.initial, .created = !counts};
-    if (counts) {
-      CO_ASSIGN_OR_RETURN(counted.value, ParseCounter(present.stored()));
-    }
-    if (__builtin_add_overflow(counted.value, request.delta, &counted.value)) {
-      co_return Error(Reason::kCOUNTER_OVERFLOW,
-                      "the counter would leave the range of 64 bits; it is unchanged");
-    }
-    if (counts && request.delta == 0 && !request.extend) {
-      counted.version = present.version;
-      counted.fresh_until = present.fresh_until;
-      co_return counted;
-    }
-
-    const std::string text = StrCat(counted.value);
-    WriteRequest write;
-    write.key = request.key;
-    write.value = text;
-    TtlInput input;
-    input.value_bytes = text.size();
-    input.requested = request.ttl;
-    Storing storing{NewFields(write, full_key, resolved),
-                    text,
-                    resolved.type,
-                    {Expect::Kind::kAbsent, kNoVersion}};
-    EntryFields& fields = storing.fields;
-    SetExpiry(&fields, *resolved.type, input, now);
-    if (found.live()) {
-      storing.expect = {Expect::Kind::kVersion, present.version};
-      storing.type = &options_.types->Get(present.type_id);
-      fields.type_id = present.type_id;
-      fields.tags = std::move(present.tags);
-      fields.depends_on = std::move(present.depends_on);
-      if (counts && !request.extend) {
-        fields.fresh_until = present.fresh_until;
-        fields.usable_until = present.usable_until;
-        fields.sliding = present.sliding;
-      }
-    }
-    counted.fresh_until = fields.fresh_until;
-    CO_ASSIGN_OR_RETURN(const Stored stored, co_await Store(std::move(storing)));
-    if (!stored.stored) continue;
-    usage_.Count(Usage::kSets, resolved.type->id, resolved.name_space);
-    counted.version = stored.version;
-    co_return counted;
   }
   co_return Contention();
 }

@@ -50,6 +50,22 @@ constexpr uint64_t kGrowthMax = 256;
 
 constexpr uint64_t RoundUp(uint64_t bytes, uint64_t to) { return (bytes + to - 1) / to * to; }
 
+// So many entries tell well enough what part of all a rule would cover.
+constexpr uint64_t kEstimatedFrom = 20'000;
+
+// | what a shard goes on with | shard: 6 bits |
+constexpr int kCursorShardBits = 6;
+
+// Lives for ever, and is empty.
+const RuleTable* NoRules() {
+  static const RuleTable* const none = [] {
+    RuleTable::Options options;
+    options.changes = options.tag_places = 1;
+    return new RuleTable(options);
+  }();
+  return none;
+}
+
 }  // namespace
 
 uint64_t L1Tally::evicted() const {
@@ -79,14 +95,24 @@ L1Common::L1Common(const L1::Options& options)
       types_max(options.types_max),
       namespaces_max(options.namespaces_max),
       types(std::make_unique<Type[]>(options.types_max + 1)),
-      namespaces(std::make_unique<std::atomic<const std::string*>[]>(options.namespaces_max)) {
+      namespaces(std::make_unique<std::atomic<const std::string*>[]>(options.namespaces_max)),
+      rules(options.rules != nullptr ? options.rules : NoRules()) {
   for (size_t id = 0; id <= types_max; ++id) {
     const L1::TypeOptions type = id < options.types.size() ? options.types[id] : L1::TypeOptions();
     types[id].share_min = type.share_min;
     types[id].share_max = type.share_max;
-    types[id].hits_half_life = std::max<int64_t>(absl::ToInt64Nanoseconds(type.hits_half_life), 1);
+    SetType(static_cast<uint16_t>(id), type);
   }
   Tick(began);
+}
+
+void L1Common::SetType(uint16_t id, const L1::TypeOptions& type) {
+  if (id > types_max) return;
+  if (types[id].name.empty()) types[id].name = type.name;
+  types[id].hits_half_life.store(
+      std::max<int64_t>(absl::ToInt64Nanoseconds(type.hits_half_life), 1),
+      std::memory_order_relaxed);
+  types[id].keeps_ended.store(type.keeps_ended, std::memory_order_relaxed);
 }
 
 L1Common::~L1Common() {
@@ -98,7 +124,8 @@ void L1Common::Tick(MonoNanos now) {
   if (now < next_epochs && now != began) return;
   next_epochs = now + absl::ToInt64Nanoseconds(absl::Seconds(1));
   for (size_t id = 0; id <= types_max; ++id) {
-    types[id].hits_epoch.store(static_cast<uint8_t>((now - began) / types[id].hits_half_life),
+    const int64_t half_life = types[id].hits_half_life.load(std::memory_order_relaxed);
+    types[id].hits_epoch.store(static_cast<uint8_t>((now - began) / half_life),
                                std::memory_order_relaxed);
   }
 }
@@ -173,8 +200,13 @@ class ShardedL1 : public L1 {
   }
   uint64_t BytesFor(const EntryFields& fields) const override;
   bool Sweep(MonoNanos now) override;
+  void KeepEnded(bool keep) override;
+  bool TakeEnded(size_t most, std::vector<Ended>* out, uint64_t* lost) override;
   bool SetBudget(uint64_t budget_bytes) override;
   uint64_t List(uint64_t cursor, MonoNanos now, std::vector<Listed>* out) const override;
+  uint64_t SweepRules(uint64_t cursor, MonoNanos now) override;
+  uint64_t Estimate(const Rule& rule, MonoNanos now) const override;
+  void SetType(uint16_t id, const TypeOptions& type) override { common_.SetType(id, type); }
   uint64_t EntriesEncoded(Encoding encoding) const override;
   L1Usage Usage() const override;
   bool CheckInvariants() const override;
@@ -212,6 +244,7 @@ class ShardedL1 : public L1 {
   uint64_t shard_mask_ = 0;
   std::atomic<uint64_t> budget_bytes_;
   uint64_t budget_bytes_most_ = 0;
+  std::atomic<size_t> take_next_{0};  // the shard that TakeEnded begins with
 };
 
 #if defined(__x86_64__)
@@ -294,6 +327,25 @@ bool ShardedL1::Sweep(MonoNanos now) {
   return more;
 }
 
+void ShardedL1::KeepEnded(bool keep) {
+  if (common_.keeps_ended.load(std::memory_order_relaxed) == keep) return;
+  common_.keeps_ended.store(keep, std::memory_order_relaxed);
+  if (keep) return;
+  for (const std::unique_ptr<Shard>& shard : shards_) shard->ForgetEnded();
+}
+
+bool ShardedL1::TakeEnded(size_t most, std::vector<Ended>* out, uint64_t* lost) {
+  bool more = false;
+  // The first in turn, so that a shard with plenty leaves something to the others.
+  const size_t first = take_next_.fetch_add(1, std::memory_order_relaxed);
+  const size_t wanted = out->size() + most;
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    Shard& shard = *shards_[(first + i) & shard_mask_];
+    if (shard.TakeEnded(wanted - out->size(), out, lost)) more = true;
+  }
+  return more;
+}
+
 bool ShardedL1::SetBudget(uint64_t budget_bytes) {
   const uint64_t least = FixedBytes() + shards_.size() * shards_[0]->budget_bytes_min();
   budget_bytes = std::clamp(budget_bytes, std::max(least, kBudgetBytesMin), budget_bytes_most_);
@@ -307,13 +359,46 @@ bool ShardedL1::SetBudget(uint64_t budget_bytes) {
 }
 
 uint64_t ShardedL1::List(uint64_t cursor, MonoNanos now, std::vector<Listed>* out) const {
-  // | table of the shard | shard: 6 bits |
-  constexpr int kShardBits = 6;
-  uint64_t number = cursor & ((1u << kShardBits) - 1);
-  const uint64_t table = cursor >> kShardBits;
+  uint64_t number = cursor & ((1u << kCursorShardBits) - 1);
+  const uint64_t table = cursor >> kCursorShardBits;
   if (number >= shards_.size()) return 0;
-  if (shards_[number]->List(table, now, out)) return (table + 1) << kShardBits | number;
+  if (shards_[number]->List(table, now, out)) return (table + 1) << kCursorShardBits | number;
   return ++number < shards_.size() ? number : 0;
+}
+
+uint64_t ShardedL1::SweepRules(uint64_t cursor, MonoNanos now) {
+  uint64_t number = cursor & ((1u << kCursorShardBits) - 1);
+  if (number >= shards_.size() || cursor >> kCursorShardBits >= SegmentPool::kNone) return 0;
+  const auto segment = static_cast<uint32_t>(cursor >> kCursorShardBits);
+  const uint64_t next = shards_[number]->SweepRules(segment, now);
+  if (next != SegmentPool::kNone) return next << kCursorShardBits | number;
+  return ++number < shards_.size() ? number : 0;
+}
+
+uint64_t ShardedL1::Estimate(const Rule& rule, MonoNanos now) const {
+  RuleTable::Options options;
+  options.changes = options.tag_places = 1;
+  RuleTable alone(options);
+  Rule removal = rule;
+  removal.stale = false;
+  // A glob that cannot be read matches nothing.
+  if (!alone.Add(removal, now).ok()) return 0;
+  uint64_t entries = 0;
+  for (const std::unique_ptr<Shard>& shard : shards_) entries += shard->entries();
+  if (entries == 0) return 0;
+  // Keys are spread over the tables by their hash, so that every table is as good a sample.
+  const uint64_t tables = shards_.size() * shards_[0]->index_tables();
+  const uint64_t asked = std::clamp<uint64_t>(tables * kEstimatedFrom / entries, 1, tables);
+  uint64_t looked = 0;
+  uint64_t covered = 0;
+  for (uint64_t i = 0; i < asked || (looked < kEstimatedFrom && i < tables); ++i) {
+    // An odd step visits every table once, as their number is a power of two.
+    const uint64_t at = (i * 0x9e3779b97f4a7c15) & (tables - 1);
+    looked += shards_[at % shards_.size()]->CountCovered(alone, at / shards_.size(), now, &covered);
+  }
+  if (looked == 0 || asked == tables) return covered;
+  return static_cast<uint64_t>(static_cast<double>(covered) / static_cast<double>(looked) *
+                               static_cast<double>(entries));
 }
 
 uint64_t ShardedL1::EntriesEncoded(Encoding encoding) const {

@@ -3,7 +3,11 @@
 // everything else blocks at most for one shard's lock, which is never held across I/O or a
 // callback. Errors: none; a lookup that finds nothing says why as far as L1 remembers. Never holds
 // more than its budget, index and bookkeeping included; while a reader that lost its processor
-// holds memory back, at most a sixty-fourth more. Never calls another tier.
+// holds memory back, at most a sixty-fourth more; and as much for what expired and is still to be
+// told, while somebody wants to be told. Never calls another tier.
+//
+// Rules. What the rule table says is gone is as if it had expired, and what it says is stale is
+// handed out as stale, from the moment that the rule is there; its memory comes back later.
 //
 // Fills. A load takes time, and what it brings back may be out of date when it lands. BeginFill
 // leaves a ticket for the key; whatever changes the key afterwards (Insert, Erase) takes the ticket
@@ -27,6 +31,7 @@
 #include "core/expect.h"
 #include "core/miss.h"
 #include "core/version.h"
+#include "policy/rule_table.h"
 
 namespace larder {
 
@@ -38,7 +43,8 @@ enum class InsertOutcome : uint8_t {
   kNewerExists,      // an entry of a newer version is there
   kConditionFailed,  // Expect did not hold
   kOutdated,         // newer versions have left this shard since: try again with a new version
-  kTicketLost,       // the key was changed, or the fill given up, since BeginFill
+  // The key was changed, or the fill given up, since BeginFill; or a rule covers what it brings.
+  kTicketLost,
   // The entry alone would take more than a quarter of its shard or of its type. Insert removes what
   // it would have replaced.
   kTooLarge,
@@ -112,12 +118,16 @@ class L1 {
 
   // What L1 knows of a data type.
   struct TypeOptions {
+    // As rules call it.
+    std::string name = {};
     // Part of the budget that other types cannot take from it, and that it cannot exceed. The
     // minimum shares of all types together are at most 1.
     double share_min = 0;
     double share_max = 1;
     // Hits count half after this time.
     absl::Duration hits_half_life = absl::Minutes(10);
+    // Whether KeepEnded concerns it; SetType changes it.
+    bool keeps_ended = true;
   };
 
   struct Options {
@@ -136,6 +146,8 @@ class L1 {
     // The key of the hash that places entries; 0 draws one. Only tests set it.
     uint64_t hash_seed = 0;
     Clock* clock = Clock::System();
+    // What is not served any more; outlives L1. Null: there are no rules.
+    const RuleTable* rules = nullptr;
   };
 
   static std::unique_ptr<L1> New(const Options& options);
@@ -165,7 +177,8 @@ class L1 {
   virtual FillTicket TryBeginFill(std::string_view full_key) = 0;
   // Whether the ticket is still there.
   virtual bool HasFill(std::string_view full_key, FillTicket ticket) const = 0;
-  // Stores the entry if the ticket is still there, and ends the fill.
+  // Stores the entry if the ticket is still there and no rule says that it is gone, and ends the
+  // fill.
   virtual InsertResult Fill(const EntryFields& fields, FillTicket ticket, MonoNanos now) = 0;
   // Gives the fill up. Harmless when it has ended.
   virtual void EndFill(std::string_view full_key, FillTicket ticket) = 0;
@@ -177,6 +190,20 @@ class L1 {
   // each shard. To be called about ten times a second, and again in a millisecond when it returns
   // that more is due.
   virtual bool Sweep(MonoNanos now) = 0;
+
+  // An entry whose time is over.
+  struct Ended {
+    std::string full_key;
+    Version version = kNoVersion;
+    uint16_t type_id = 0;
+    std::vector<std::string> tags;
+  };
+  // From now on what expires is kept until TakeEnded: entries with values, as far as there is room,
+  // and Sweep looks for them more often. Or no more, and what is kept is forgotten.
+  virtual void KeepEnded(bool keep) = 0;
+  // Moves at most `most` of those to `out`, and adds to `lost` how many there was no room for. True
+  // when there are more.
+  virtual bool TakeEnded(size_t most, std::vector<Ended>* out, uint64_t* lost) = 0;
 
   // Changes the budget, within budget_bytes_max and the least that its shards can work with (about
   // a fortieth of the budget at the start; Usage says what is in force), in steps: each call frees
@@ -198,7 +225,21 @@ class L1 {
   // shards meanwhile may be missing.
   virtual uint64_t List(uint64_t cursor, MonoNanos now, std::vector<Listed>* out) const = 0;
 
+  // Removes what the rules say is gone from one part of L1, a segment at most, and returns the
+  // cursor of the next part; 0 after the last one. Begin with 0. Holds a lock for about a
+  // millisecond. What moves from one part to another meanwhile may be left: begin again while rules
+  // come.
+  virtual uint64_t SweepRules(uint64_t cursor, MonoNanos now) = 0;
+
+  // About how many live entries the rule alone would cover: of some ten thousand that are looked
+  // at, which is all of them in a small memory, and as many more of the others. Other rules are
+  // none of its business.
+  virtual uint64_t Estimate(const Rule& rule, MonoNanos now) const = 0;
+
   // Entries that are stored in this encoding now.
+  // Takes over what may change of a type while it has entries; one that has none yet gets its name.
+  virtual void SetType(uint16_t id, const TypeOptions& type) = 0;
+
   virtual uint64_t EntriesEncoded(Encoding encoding) const = 0;
 
   virtual L1Usage Usage() const = 0;

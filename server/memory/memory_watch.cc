@@ -6,6 +6,7 @@
 
 #include "memory/memory_watch.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/log.h"
@@ -84,10 +85,34 @@ MemoryReading MemoryWatch::Read() {
   return reading;
 }
 
+// A machine that is nearly full is not this process's doing, and swaps before it kills.
+void MemoryWatch::LookWhetherTight(const MemoryReading& reading) {
+  double left = 1;
+  std::string where;
+  for (const MemoryLevel& level : reading.levels) {
+    if (level.source == MemorySource::kMachine || level.high || level.limit_bytes == 0) continue;
+    const double part =
+        static_cast<double>(level.available_bytes) / static_cast<double>(level.limit_bytes);
+    if (part < left) where = level.Name();
+    left = std::min(left, part);
+  }
+  const bool tight = left < (tight_ ? kEased : kTight);
+  if (tight == tight_) return;
+  tight_ = tight;
+  if (tight) {
+    LogWarning("memory_tight", {{"left", left}, {"of", where}, {"refused", "writes and batches"}});
+  } else {
+    LogInfo("memory_eased", {{"left", left}});
+  }
+  if (target_.set_tight != nullptr) target_.set_tight(tight);
+}
+
 void MemoryWatch::Tick() {
   const uint64_t before = governor_.Status().budget_bytes;
+  const MemoryReading reading = Read();
+  LookWhetherTight(reading);
   const BudgetDecision decision =
-      governor_.Decide(Read(), target_.held_bytes(), options_.clock->Mono());
+      governor_.Decide(reading, target_.held_bytes(), options_.clock->Mono());
   if (decision.cause != BudgetCause::kNone) {
     target_.set_budget(decision.budget_bytes);
     LogInfo("memory_budget", {{"decision", Sentence(true, decision.budget_bytes, decision.why)},

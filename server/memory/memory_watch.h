@@ -22,6 +22,9 @@ namespace larder {
 class MemoryWatch {
  public:
   static constexpr absl::Duration kInterval = absl::Seconds(1);
+  // The parts of a container's limit that are left when it becomes tight, and when it is no longer.
+  static constexpr double kTight = 0.04;
+  static constexpr double kEased = 0.08;
 
   struct Options {
     GovernorOptions governor = {};
@@ -38,6 +41,9 @@ class MemoryWatch {
     std::function<uint64_t()> held_bytes;
     // Gives L1 a new budget, which it reaches in its own time.
     std::function<void(uint64_t)> set_budget;
+    // The process is about to reach the limit of its container although memory gives way (true); it
+    // is not any more. Null: nobody wants to know.
+    std::function<void(bool)> set_tight = nullptr;
   };
 
   // Reads memory and makes the first decision, which it logs: the budget to build L1 with.
@@ -54,12 +60,14 @@ class MemoryWatch {
  private:
   MemoryReading Read();
   void Tick();
+  void LookWhetherTight(const MemoryReading& reading);
 
   const Options options_;
   // Of the constructor and then of the executor, where each piece of work posts the next one.
   std::set<std::string> logged_problems_;
   Governor governor_;
   Target target_;
+  bool tight_ = false;
 };
 
 }  // namespace larder

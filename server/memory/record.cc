@@ -24,7 +24,7 @@ struct Lists {
   uint32_t bytes;
   uint16_t tags;
   uint16_t depends_on : 15;
-  uint16_t validators : 1;  // one or none
+  uint16_t validators : 1;  // one, which may be empty, if it was loaded from an origin
 };
 
 uint32_t ListBytes(const std::vector<std::string>& list) {
@@ -34,9 +34,9 @@ uint32_t ListBytes(const std::vector<std::string>& list) {
 }
 
 uint32_t ListBytes(const EntryFields& fields) {
-  const size_t validator =
-      fields.validator.empty() ? 0 : sizeof(uint16_t) + fields.validator.size();
-  return ListBytes(fields.tags) + ListBytes(fields.depends_on) + static_cast<uint32_t>(validator);
+  const size_t validator = fields.FromOrigin() ? sizeof(uint16_t) + fields.validator.size() : 0;
+  return static_cast<uint32_t>(fields.tags.size() * sizeof(TagPrint)) + ListBytes(fields.tags) +
+         ListBytes(fields.depends_on) + static_cast<uint32_t>(validator);
 }
 
 char* Append(char* to, const void* from, size_t size) {
@@ -81,8 +81,7 @@ uint8_t Record::FlagsFor(const EntryFields& fields, bool large, MonoNanos now) {
   if (fields.sliding != 0) flags |= kSliding;
   if (fields.encoding != kPlain) flags |= kEncoded;
   if (large) flags |= kLarge;
-  if (!fields.tags.empty() || !fields.depends_on.empty() || !fields.validator.empty())
-    flags |= kListed;
+  if (!fields.tags.empty() || !fields.depends_on.empty() || fields.FromOrigin()) flags |= kListed;
   return flags;
 }
 
@@ -124,14 +123,21 @@ Record* Record::Write(char* to, const EntryFields& fields, const Context& contex
   if (record->flags_ & kListed) {
     const Lists lists{ListBytes(fields), static_cast<uint16_t>(fields.tags.size()),
                       static_cast<uint16_t>(fields.depends_on.size() & 0x7fff),
-                      static_cast<uint16_t>(fields.validator.empty() ? 0 : 1)};
+                      static_cast<uint16_t>(fields.FromOrigin() ? 1 : 0)};
     at = Append(at, &lists, sizeof(lists));
   }
   at = Append(at, key.data(), key.size());
   at = Append(at, fields.value.data(), value_size);
+  const size_t print_bytes = fields.tags.size() * sizeof(TagPrint);
+  if (context.tag_prints != nullptr) {
+    at = Append(at, context.tag_prints, print_bytes);
+  } else if (print_bytes > 0) {
+    std::memset(at, 0, print_bytes);
+    at += print_bytes;
+  }
   at = AppendList(at, fields.tags);
   at = AppendList(at, fields.depends_on);
-  if (!fields.validator.empty()) AppendItem(at, fields.validator);
+  if (fields.FromOrigin()) AppendItem(at, fields.validator);
   return record;
 }
 
@@ -203,17 +209,35 @@ void Record::ReadOptional(uint8_t flags, Entry* entry) const {
   entry->plain_bytes = (flags & kEncoded) ? Optional<uint32_t>(kEncoded, 4) : 0;
   entry->sliding = sliding();
   if (flags & kListed) {
-    const auto lists = Optional<Lists>(kListed);
-    const char* from = tail() + optional_bytes() + key_size() + value_size();
-    from = ReadList(from, lists.tags, &entry->tags);
-    from = ReadList(from, lists.depends_on, &entry->depends_on);
+    const auto counts = Optional<Lists>(kListed);
+    const char* from = ReadList(items(counts.tags), counts.tags, &entry->tags);
+    from = ReadList(from, counts.depends_on, &entry->depends_on);
     entry->validator.clear();
-    if (lists.validators > 0) ReadItem(from, &entry->validator);
+    entry->loaded = counts.validators > 0;
+    if (entry->loaded) ReadItem(from, &entry->validator);
   } else {
     entry->tags.clear();
     entry->depends_on.clear();
     entry->validator.clear();
+    entry->loaded = false;
   }
+}
+
+void Record::ReadLists(std::vector<std::string>* tags, std::vector<std::string>* depends_on) const {
+  tags->clear();
+  depends_on->clear();
+  if (!Has(kListed)) return;
+  const auto counts = Optional<Lists>(kListed);
+  ReadList(ReadList(items(counts.tags), counts.tags, tags), counts.depends_on, depends_on);
+}
+
+TagPrints Record::tag_prints() const {
+  if (!Has(kListed)) return {};
+  return {lists(), Optional<Lists>(kListed).tags};
+}
+
+bool Record::has_dependencies() const {
+  return Has(kListed) && Optional<Lists>(kListed).depends_on > 0;
 }
 
 uint16_t Record::EncodeHits(uint32_t hits) {

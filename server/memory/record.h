@@ -5,6 +5,8 @@
 //   | header 24 | times 24 | sliding 8 | encoding 8 | block 24 | lists 8 | key | value | lists |
 //               '--- each only where its flag is set -----------'
 //
+// The lists begin with four bytes for each tag that say what rules could concern it.
+//
 // Times are milliseconds since L1 began, modulo 2^32 and compared by their difference, which is
 // right within 24 days; entries that live longer have their times in full.
 
@@ -17,10 +19,12 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/base/optimization.h"
 #include "base/words.h"
 #include "core/entry.h"
+#include "policy/tag_sketch.h"
 
 namespace larder {
 
@@ -64,6 +68,7 @@ class Record {
     uint64_t block_bytes;  // that the block takes
     uint32_t hits;
     uint8_t hits_epoch;
+    const TagPrint* tag_prints = nullptr;  // one for each tag; zeros where there are none
   };
 
   // Bytes that a record takes, a multiple of kAlign. Without the block of a large value.
@@ -118,6 +123,12 @@ class Record {
   // REQUIRES: kLarge.
   uint64_t block() const;
   uint64_t block_bytes() const;
+
+  // What RuleTable::PrintTags made of the tags.
+  TagPrints tag_prints() const;
+  bool has_dependencies() const;
+  // Copies the tags and dependencies alone.
+  void ReadLists(std::vector<std::string>* tags, std::vector<std::string>* depends_on) const;
 
   // Copies everything but hits and times to `entry`, a large value by sharing it.
   void Read(Entry* entry) const {
@@ -220,6 +231,10 @@ class Record {
     entry->negative = (flags() & kNegative) != 0;
   }
   void ReadOptional(uint8_t flags, Entry* entry) const;
+  // Where the lists begin. REQUIRES: kListed.
+  const char* lists() const { return tail() + optional_bytes() + key_size() + value_size(); }
+  // The same, behind the prints of so many tags.
+  const char* items(size_t tags) const { return lists() + tags * sizeof(TagPrint); }
   // Not inlined where it would crowd what is nearly always done.
   static void Resize(std::string* bytes, size_t size);
   static uint8_t FlagsFor(const EntryFields& fields, bool large, MonoNanos now);

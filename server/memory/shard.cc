@@ -12,6 +12,7 @@
 #include <bit>
 #include <utility>
 
+#include "absl/container/inlined_vector.h"
 #include "base/epoch.h"
 #include "base/strings.h"
 #include "core/key.h"
@@ -85,16 +86,16 @@ Index::Seen Shard::FindSlowly(std::string_view full_key, uint64_t hash) const {
   return seen;
 }
 
-bool Shard::FindSpecial(Index::Slot* slot, uint64_t content, uint64_t hash, MonoNanos now,
-                        Entry* entry) {
+Shard::Quick Shard::FindSpecial(Index::Slot* slot, uint64_t content, uint64_t hash, MonoNanos now,
+                                Entry* entry) {
   Record* const record = RecordAt(Index::PlaceOf(content));
   const Moment at(now, common_->began);
-  if (!record->LiveAt(at) || record->Has(Record::kSliding)) return false;
+  if (!record->LiveAt(at) || record->Has(Record::kSliding)) return Quick::kNone;
   CountUse(slot, content, hash);
   const uint8_t epoch = common_->HitsEpochOf(record->type_id());
   record->CountHit(epoch);
   ReadTo(*record, at, epoch, entry);
-  return true;
+  return HasClearLists(*record) ? Quick::kClear : Quick::kSpecial;
 }
 
 bool Shard::FindLocked(std::string_view full_key, uint64_t hash, MonoNanos now, Entry* entry,
@@ -114,7 +115,14 @@ bool Shard::FindLocked(std::string_view full_key, uint64_t hash, MonoNanos now, 
   found.record->CountHit(epoch);
   ReadTo(*found.record, At(now), epoch, entry);
   entry->slid_from = 0;
-  if (entry->sliding != 0) {
+  const MonoNanos own_fresh_until = entry->fresh_until;
+  // LookLive has asked as well, but a rule may have come since; and a mark lowers the times.
+  if (!StandsByRules(full_key, now, entry)) {
+    *why = MissReason::kInvalidated;
+    return false;
+  }
+  // What a rule made stale stays so however often it is read.
+  if (entry->sliding != 0 && entry->fresh_until == own_fresh_until) {
     const MonoNanos until = now + std::min(entry->sliding, INT64_MAX - now);
     if (until - entry->fresh_until > entry->sliding / kSlideSteps) {
       entry->slid_from = std::exchange(entry->fresh_until, until);
@@ -160,7 +168,9 @@ bool Shard::Peek(std::string_view full_key, uint64_t hash, MonoNanos now, Entry*
     return false;
   }
   ReadTo(*found.record, At(now), common_->HitsEpochOf(found.record->type_id()), entry);
-  return true;
+  if (StandsByRules(full_key, now, entry)) return true;
+  *why = MissReason::kInvalidated;
+  return false;
 }
 
 Shard::Found Shard::Look(const KeyParts& key, uint64_t hash) const {
@@ -174,10 +184,10 @@ Shard::Found Shard::Look(const KeyParts& key, uint64_t hash) const {
 Shard::Found Shard::LookLive(const KeyParts& key, uint64_t hash, MonoNanos now,
                              uint32_t* expired_hits) {
   const Found found = Look(key, hash);
-  if (found.slot == nullptr || found.record->LiveAt(At(now))) return found;
-  if (expired_hits != nullptr)
-    *expired_hits = found.record->Hits(common_->HitsEpochOf(found.record->type_id()));
-  Bury(found.record, hash, found.slot, Leave::kExpired, now);
+  if (found.slot == nullptr) return found;
+  const uint32_t hits = found.record->Hits(common_->HitsEpochOf(found.record->type_id()));
+  if (!BuryIfOver(found.record, hash, found.slot, now)) return found;
+  if (expired_hits != nullptr) *expired_hits = hits;
   return Found();
 }
 
@@ -260,6 +270,12 @@ InsertResult Shard::Put(const EntryFields& fields, uint64_t hash, Found present,
   char* const to = Append(GroupFor(fields.type_id), chain, TtlClass(fields, now), bytes, now);
   if (to == nullptr) return {InsertOutcome::kTooLarge, VersionOf(present.record), 0};
   context.block = large.Detach();
+  absl::InlinedVector<TagPrint, kTagsMax> tag_prints(fields.tags.size());
+  if (!fields.tags.empty()) {
+    common_->rules->PrintTags(FullKey::NamespaceOf(fields.full_key), fields.tags,
+                              tag_prints.data());
+  }
+  context.tag_prints = tag_prints.data();
   Record* const record = Record::Write(to, fields, context);
   if (present.record != nullptr) {
     // A reader finds the old record or the new one.
@@ -337,6 +353,7 @@ InsertResult Shard::Fill(const EntryFields& fields, uint64_t hash, FillTicket ti
   TakeTicket(fields.full_key);
   uint32_t hits = 0;
   const Found found = LookLive(KeyParts(fields.full_key), hash, now, &hits);
+  if (RuledOut(fields, now)) return {InsertOutcome::kTicketLost, VersionOf(found.record), 0};
   if (VersionOf(found.record) >= fields.version)
     return {InsertOutcome::kNewerExists, VersionOf(found.record), 0};
   return Put(fields, hash, found, hits, std::move(large), now);

@@ -4,7 +4,8 @@
 //
 // Entries lie in segments. A segment belongs to a group (the entries of one data type, or a mix
 // where types are too many to have segments of their own), to one of the two chains, and to a class
-// of TTLs, so that what lies together ends together.
+// of TTLs, so that what lies together ends together. One class in six .cc files: they share one
+// lock, and the invariants between index, segments and books.
 
 #ifndef LARDER_MEMORY_SHARD_H_
 #define LARDER_MEMORY_SHARD_H_
@@ -22,6 +23,7 @@
 #include "base/keyed_hash.h"
 #include "base/mutex.h"
 #include "core/key.h"
+#include "memory/ended_list.h"
 #include "memory/index.h"
 #include "memory/l1.h"
 #include "memory/record.h"
@@ -35,7 +37,9 @@ struct L1Common {
   struct Type {
     double share_min = 0;
     double share_max = 1;
-    int64_t hits_half_life = 0;
+    std::atomic<int64_t> hits_half_life{1};
+    std::string name;
+    std::atomic<bool> keeps_ended{true};
     // The number of the half-life that runs now.
     std::atomic<uint8_t> hits_epoch{0};
   };
@@ -53,6 +57,8 @@ struct L1Common {
   }
   // Takes note of the time: half-lives, and how far wall and monotonic clock are apart.
   void Tick(MonoNanos now);
+  // Not by two threads at once; see L1::SetType.
+  void SetType(uint16_t id, const L1::TypeOptions& type);
   // What namespace an id stands for; empty before Learn.
   std::string_view NamespaceOf(uint16_t id) const {
     const std::string* const name =
@@ -70,6 +76,9 @@ struct L1Common {
   std::unique_ptr<std::atomic<const std::string*>[]> namespaces;
   Mutex learn_mu;
   std::vector<std::unique_ptr<const std::string>> names ABSL_GUARDED_BY(learn_mu);
+  const RuleTable* const rules;  // never null
+  // Whether what expires is kept; see L1::KeepEnded.
+  std::atomic<bool> keeps_ended{false};
   std::atomic<int64_t> wall_minus_mono{0};
   std::atomic<MonoNanos> next_epochs{0};  // when Tick looks at the half-lives again
   // The id of the default namespace, once it is known.
@@ -122,8 +131,14 @@ class Shard {
   ABSL_ATTRIBUTE_ALWAYS_INLINE bool Find(const Index::Table& table, std::string_view full_key,
                                          uint64_t hash, MonoNanos now, Entry* entry,
                                          MissReason* why) {
-    if (ABSL_PREDICT_TRUE(!Watched(hash) && FindPlain(table, full_key, hash, now, entry)))
-      return true;
+    if (ABSL_PREDICT_TRUE(!Watched(hash))) {
+      const Quick found = FindPlain(table, full_key, hash, now, entry);
+      if (ABSL_PREDICT_TRUE(found == Quick::kClear) &&
+          ABSL_PREDICT_TRUE(entry->version > common_->rules->newest())) {
+        return true;
+      }
+      if (found != Quick::kNone && StandsByRules(full_key, now, entry)) return true;
+    }
     return FindLocked(full_key, hash, now, entry, why);
   }
   bool Peek(std::string_view full_key, uint64_t hash, MonoNanos now, Entry* entry,
@@ -149,10 +164,24 @@ class Shard {
   // Appends the live entries of one table of the index. True when there is a further one.
   bool List(uint64_t table, MonoNanos now, std::vector<L1::Listed>* out) const;
 
+  // Removes what the rules say is gone from a segment, or a good part of it, and returns the
+  // segment to go on with; SegmentPool::kNone after the last one.
+  uint32_t SweepRules(uint32_t number, MonoNanos now);
+  // Looks at the entries of one table of the index, and counts in `covered` those live ones that
+  // the rules of `table` say are gone. Returns how many it looked at.
+  uint64_t CountCovered(const RuleTable& rules, uint64_t table, MonoNanos now,
+                        uint64_t* covered) const;
+  uint64_t entries() const;
+  uint64_t index_tables() const { return index_.table_count(); }
+
   // Frees expired entries, for at most some hundred microseconds. True when there is more to do.
   bool SweepStep(MonoNanos now);
   // Goes towards `budget_bytes`, for about a millisecond. True when it is reached.
   bool BudgetStep(uint64_t budget_bytes, MonoNanos now);
+
+  // See L1.
+  bool TakeEnded(size_t most, std::vector<L1::Ended>* out, uint64_t* lost);
+  void ForgetEnded();
 
   void AddTo(L1Usage* usage) const;
   bool CheckInvariants() const;
@@ -201,12 +230,15 @@ class Shard {
     uint64_t content = 0;
     Record* record = nullptr;
   };
-  enum class Leave : uint8_t { kEvicted, kExpired, kReplaced, kErased };
+  enum class Leave : uint8_t { kEvicted, kExpired, kRuledOut, kReplaced, kErased };
+  // What was found without the lock; kClear has no dependencies, and no tags that a rule could
+  // concern.
+  enum class Quick : uint8_t { kNone, kClear, kSpecial };
 
   // shard.cc: what callers ask for.
   // Finds an entry of which nothing is special, without the lock. See the top of shard.cc.
-  bool FindPlain(const Index::Table& table, std::string_view full_key, uint64_t hash, MonoNanos now,
-                 Entry* entry);
+  Quick FindPlain(const Index::Table& table, std::string_view full_key, uint64_t hash,
+                  MonoNanos now, Entry* entry);
   bool FindLocked(std::string_view full_key, uint64_t hash, MonoNanos now, Entry* entry,
                   MissReason* why);
   // Whether the policy wants to know of accesses to this key.
@@ -214,7 +246,8 @@ class Shard {
     return nearly_full_.load(std::memory_order_relaxed) && policy_.Sampled(hash);
   }
   // What is left of FindPlain for a record with optional parts.
-  bool FindSpecial(Index::Slot* slot, uint64_t content, uint64_t hash, MonoNanos now, Entry* entry);
+  Quick FindSpecial(Index::Slot* slot, uint64_t content, uint64_t hash, MonoNanos now,
+                    Entry* entry);
   static void CountUse(Index::Slot* slot, uint64_t content, uint64_t hash) {
     const uint32_t uses = Index::UsesOf(content);
     if (ABSL_PREDICT_TRUE(uses == Index::kUsesMax)) return;
@@ -252,7 +285,7 @@ class Shard {
   Index::Seen FindSlowly(std::string_view full_key, uint64_t hash) const;
   Moment At(MonoNanos now) const { return Moment(now, common_->began); }
   Found Look(const KeyParts& key, uint64_t hash) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Removes the record if it has expired, and says what its hits were.
+  // Removes the record if it is over, and says what its hits were.
   Found LookLive(const KeyParts& key, uint64_t hash, MonoNanos now,
                  uint32_t* expired_hits = nullptr) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Slide(Found found, const KeyParts& key, uint64_t hash, MonoNanos now)
@@ -264,6 +297,37 @@ class Shard {
   FillTicket NewTicket(std::string_view full_key, MonoNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   MissReason WhyGone(uint64_t hash) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RememberWhy(uint64_t hash, MissReason why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // shard_rules.cc: what the rules say.
+  // Whether the rules let callers have what was found, until when the entry then says.
+  bool StandsByRules(std::string_view full_key, MonoNanos now, Entry* entry) const;
+  // The same for times alone.
+  static bool Lower(const RuleTable::Verdict& verdict, MonoNanos now, MonoNanos* fresh_until,
+                    MonoNanos* usable_until);
+  RuleTable::Verdict JudgeBy(const RuleTable& rules, const Record& record) const;
+  // Whether rules for tags, and changes of other keys, leave the record alone.
+  bool HasClearLists(const Record& record) const {
+    return !record.Has(Record::kListed) ||
+           (!record.has_dependencies() &&
+            !common_->rules->MayConcernTags(record.tag_prints(), record.version()));
+  }
+  bool RuledOut(const Record& record, const Moment& at) const;
+  bool RuledOut(const EntryFields& fields, MonoNanos now) const;
+  // Removes the record if it has expired or the rules say that it is gone. False when it is not
+  // over.
+  bool BuryIfOver(Record* record, uint64_t hash, Index::Slot* slot, MonoNanos now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // shard_ended.cc: what ends by its time, and who is told.
+  bool ExpireWhole(MonoNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // False: `may_stop`, and it did because what ends could not be kept to be told.
+  bool ExpireIn(uint32_t number, bool may_stop, MonoNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Whether the sweep is to look into a segment in which something has ended.
+  bool IsWorthALook(const Segment& segment, MonoNanos now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  uint64_t EndedBytesMax() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Somebody wants to be told, and there is no room for more.
+  bool EndedIsFull() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void KeepEnded(const Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // shard_books.cc: records, segments and what is counted of them.
   Record* RecordAt(uint64_t place) const {
@@ -350,8 +414,6 @@ class Shard {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool CompactMostDead(MonoNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Compact(uint32_t number, MonoNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  bool ExpireWhole(MonoNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void ExpireIn(uint32_t number, MonoNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   L1Common* const common_;
   char* const memory_;
@@ -394,35 +456,37 @@ class Shard {
   Books by_type_ ABSL_GUARDED_BY(mu_);
   Books by_namespace_ ABSL_GUARDED_BY(mu_);
   std::array<Departed, 512> departed_ ABSL_GUARDED_BY(mu_);
+  EndedList ended_ ABSL_GUARDED_BY(mu_);
   // The newest version that left this shard without a successor.
   Version floor_ ABSL_GUARDED_BY(mu_) = kNoVersion;
 };
 
 // Every instruction counts here: the processor works ahead on the next lookup only as far as its
 // window reaches, and that is about two lookups of this length.
-ABSL_ATTRIBUTE_ALWAYS_INLINE inline bool Shard::FindPlain(const Index::Table& table,
-                                                          std::string_view full_key, uint64_t hash,
-                                                          MonoNanos now, Entry* entry) {
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline Shard::Quick Shard::FindPlain(const Index::Table& table,
+                                                                  std::string_view full_key,
+                                                                  uint64_t hash, MonoNanos now,
+                                                                  Entry* entry) {
   const Epoch::Reader reader;
   Index::Seen seen = Index::FirstAtHome(table, hash);
   if (ABSL_PREDICT_FALSE(seen.content == 0 ||
                          !IsPlainDefault(*RecordAt(Index::PlaceOf(seen.content)), full_key))) {
     seen = FindSlowly(full_key, hash);
-    if (seen.slot == nullptr) return false;
+    if (seen.slot == nullptr) return Quick::kNone;
   }
   Record* const record = RecordAt(Index::PlaceOf(seen.content));
   if (ABSL_PREDICT_FALSE(!record->IsPlain()))
     return FindSpecial(seen.slot, seen.content, hash, now, entry);
   const Moment at(now, common_->began);
   const int32_t left_ms = record->PlainMsLeft(at);
-  if (left_ms <= 0) return false;
+  if (left_ms <= 0) return Quick::kNone;
   CountUse(seen.slot, seen.content, hash);
   const uint8_t epoch = common_->HitsEpochOf(record->type_id());
   entry->hits = record->CountHit(epoch);
   record->ReadPlain(entry);
   entry->fresh_until = entry->usable_until = at.began + (at.ms + left_ms) * 1'000'000;
   entry->written = std::min(common_->MadeAt(entry->version), now);
-  return true;
+  return Quick::kClear;
 }
 
 template <typename Visit>

@@ -77,9 +77,12 @@ bool Shard::List(uint64_t table, MonoNanos now, std::vector<L1::Listed>* out) co
   index_.ForEachOf(table, [&](uint64_t content) {
     const Record* const record = RecordAt(Index::PlaceOf(content));
     if (!record->LiveAt(at)) return;
+    MonoNanos fresh_until = record->FreshUntil(at);
+    MonoNanos usable_until = record->UsableUntil(at);
+    if (!Lower(JudgeBy(*common_->rules, *record), now, &fresh_until, &usable_until)) return;
     const FullKey full_key(common_->NamespaceOf(record->namespace_id()), record->key());
     out->push_back({std::string(full_key.view()), record->version(), record->type_id(),
-                    record->Hits(common_->HitsEpochOf(record->type_id())), record->FreshUntil(at),
+                    record->Hits(common_->HitsEpochOf(record->type_id())), fresh_until,
                     record->sliding()});
   });
   return table + 1 < index_.table_count();
@@ -96,9 +99,16 @@ void Shard::Bury(Record* record, uint64_t hash, Index::Slot* slot, Leave how, Mo
     waiting_blocks_.push_back({record->block(), record->block_bytes(), Epoch::Stamp()});
     waiting_block_bytes_ += record->block_bytes();
   }
-  if (how == Leave::kEvicted || how == Leave::kExpired) {
+  if (how == Leave::kRuledOut) {
+    floor_ = std::max(floor_, record->version());
+    RememberWhy(hash, MissReason::kInvalidated);
+  } else if (how == Leave::kEvicted || how == Leave::kExpired) {
     floor_ = std::max(floor_, record->version());
     RememberWhy(hash, how == Leave::kExpired ? MissReason::kExpired : MissReason::kAbsent);
+    if (how == Leave::kExpired &&
+        ABSL_PREDICT_FALSE(common_->keeps_ended.load(std::memory_order_relaxed))) {
+      KeepEnded(*record);
+    }
     const int64_t age_ms = std::max<int64_t>(MsBetween(segment.opened, now), 0);
     for (L1Tally* tally :
          {&TypeTally(record->type_id()), &NamespaceTally(record->namespace_id())}) {

@@ -40,11 +40,6 @@ constexpr int kYieldsMax = 64;
 // What waits for readers that do not come may be overdrawn up to one part in this many of the
 // budget.
 constexpr uint64_t kOverdraftShare = 64;
-// One sweep step looks at so many segments, and into the first that is due.
-constexpr uint32_t kSweepLooks = 256;
-// Part of a segment's time in which its records end that has to be over before they are looked
-// for.
-constexpr double kEndedShare = 0.25;
 constexpr int kBudgetSteps = 256;
 // Room for a large value is made in turns of so many steps.
 constexpr int kPrepareSteps = 256;
@@ -203,11 +198,8 @@ bool Shard::DecideNext(Victim* victim, MonoNanos now) {
         const uint64_t hash = HashAhead(&victim->ahead, victim->segment, record);
         const Found found = LookAt(record, hash);
         decided = true;
-        if (!record->LiveAt(At(now))) {
-          Bury(record, hash, found.slot, Leave::kExpired, now);
-        } else {
+        if (!BuryIfOver(record, hash, found.slot, now))
           Decide(found, hash, segment.chain, victim->force, now);
-        }
         return false;
       });
   return decided || victim->offset < segment.tail;
@@ -325,87 +317,12 @@ void Shard::Compact(uint32_t number, MonoNanos now) {
     if (record->Has(Record::kDead)) return true;
     const uint64_t hash = HashAhead(&ahead, number, record);
     const Found found = LookAt(record, hash);
-    if (!record->LiveAt(At(now))) {
-      Bury(record, hash, found.slot, Leave::kExpired, now);
-    } else if (Move(found, hash, segment.chain, Index::UsesOf(found.content), now) == nullptr) {
+    if (BuryIfOver(record, hash, found.slot, now)) return true;
+    if (Move(found, hash, segment.chain, Index::UsesOf(found.content), now) == nullptr)
       Bury(record, hash, found.slot, Leave::kEvicted, now);
-    }
     return true;
   });
   Retire(number);
-}
-
-// Frees a segment all of whose records have ended. False when there is none, which is then known
-// until next_end_.
-bool Shard::ExpireWhole(MonoNanos now) {
-  next_end_ = INT64_MAX;
-  bool freed = false;
-  for (uint32_t number = 0; number < pool_.end(); ++number) {
-    const Segment& segment = pool_[number];
-    if (segment.state != Segment::State::kOpen && segment.state != Segment::State::kSealed)
-      continue;
-    if (segment.live == 0) continue;
-    if (segment.last_expiry > now) {
-      next_end_ = std::min(next_end_, segment.last_expiry);
-    } else if (freed) {
-      next_end_ = now;
-    } else {
-      ExpireIn(number, now);
-      freed = true;
-    }
-  }
-  return freed;
-}
-
-// Buries what has ended in the segment.
-void Shard::ExpireIn(uint32_t number, MonoNanos now) {
-  Segment& segment = pool_[number];
-  if (segment.state == Segment::State::kOpen && segment.last_expiry <= now) Seal(number);
-  if (segment.state != Segment::State::kOpen && segment.state != Segment::State::kSealed) return;
-  MonoNanos first = INT64_MAX;
-  MonoNanos last = 0;
-  const uint32_t live = segment.live;
-  uint32_t seen = 0;
-  Ahead ahead;
-  Walk(number, 0, [&](Record* record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    if (record->Has(Record::kDead)) return true;
-    if (record->LiveAt(At(now))) {
-      const MonoNanos until = record->UsableUntil(At(now));
-      first = std::min(first, until);
-      last = std::max(last, until);
-    } else {
-      const uint64_t hash = HashAhead(&ahead, number, record);
-      Bury(record, hash, LookAt(record, hash).slot, Leave::kExpired, now);
-    }
-    // The last one that is buried takes the segment with it.
-    return ++seen < live;
-  });
-  if (segment.state == Segment::State::kWaiting || segment.state == Segment::State::kReady) return;
-  segment.first_expiry = first;
-  segment.last_expiry = last;
-  next_end_ = std::min(next_end_, last == 0 ? INT64_MAX : last);
-}
-
-bool Shard::SweepStep(MonoNanos now) {
-  MutexLock lock(&mu_);
-  index_.Trim(kTrimTables);
-  if (Waiting() > 0) Reclaim();
-  for (uint32_t looks = 0; looks < std::min(kSweepLooks, pool_.end()); ++looks) {
-    const uint32_t number = sweep_next_++ % pool_.end();
-    const Segment& segment = pool_[number];
-    if (segment.state != Segment::State::kOpen && segment.state != Segment::State::kSealed)
-      continue;
-    if (segment.live == 0 || segment.first_expiry > now) continue;
-    const double span = static_cast<double>(segment.last_expiry - segment.first_expiry);
-    const double over = static_cast<double>(now - segment.first_expiry);
-    if (segment.last_expiry > now && over < kEndedShare * span) continue;
-    ExpireIn(number, now);
-    const bool worth = segment.state == Segment::State::kSealed &&
-                       segment.dead >= pool_.segment_bytes() * kEndedShare;
-    if (worth && pool_.ready() > 0) Compact(number, now);
-    return true;
-  }
-  return false;
 }
 
 bool Shard::BudgetStep(uint64_t budget_bytes, MonoNanos now) {

@@ -118,12 +118,16 @@ Task<absl::StatusOr<Answer>> Call(std::shared_ptr<OriginGuardCore> core,
                                   Method<Answer, Request> method, Request request, bool repeatable,
                                   MonoNanos deadline) {
   const Span call = SpanOf(*core, deadline);
+  absl::Status said;  // by the origin, to the last attempt that asked it
   for (int attempts = 1;; ++attempts) {
     const bool last = !repeatable || attempts >= core->options().attempts_max;
     // NOLINTNEXTLINE(bugprone-use-after-move): what is moved away is not repeated.
     Request copy = last ? std::move(request) : request;
     Tried<Answer> tried = co_await Try(core, method, std::move(copy), call);
     if (tried.answer.ok()) core->budget().OnSuccess();
+    // Why it was not asked again would hide that it was, and may have done it.
+    if (!tried.asked && !said.ok()) co_return said;
+    said = tried.answer.status();
     if (tried.answer.ok() || !tried.asked || last || !absl::IsUnavailable(tried.answer.status())) {
       co_return std::move(tried.answer);
     }

@@ -66,8 +66,9 @@ struct OriginGuardOptions {
   Executor* executor = nullptr;  // outlives the guard and the calls under way
 };
 
-// True for an error by which the guard refused a call without asking the origin, at once: the
-// breaker was open, or the line full. It costs the origin nothing to be called again soon.
+// True for an error by which the guard ended a call without ever asking the origin: the breaker was
+// open, the line full, or the time over before it was the call's turn. Nothing has happened there,
+// and it costs the origin nothing to be called again soon.
 bool WasNotAsked(const absl::Status& error);
 
 std::unique_ptr<Origin> NewOriginGuard(std::unique_ptr<Origin> inner,

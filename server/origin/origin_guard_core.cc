@@ -35,14 +35,18 @@ namespace {
 
 constexpr char kNotAsked[] = "larder/origin-was-not-asked";
 
+absl::Status NotAsked(absl::Status why) {
+  why.SetPayload(kNotAsked, absl::Cord());
+  return why;
+}
+
 }  // namespace
 
 bool WasNotAsked(const absl::Status& error) { return error.GetPayload(kNotAsked).has_value(); }
 
 absl::Status OriginGuardCore::Refuse(absl::Status why) {
   refused_.fetch_add(1, std::memory_order_relaxed);
-  why.SetPayload(kNotAsked, absl::Cord());
-  return why;
+  return NotAsked(std::move(why));
 }
 
 Task<absl::StatusOr<OriginAdmission>> OriginGuardCore::Begin(MonoNanos deadline) {
@@ -55,8 +59,8 @@ Task<absl::StatusOr<OriginAdmission>> OriginGuardCore::Begin(MonoNanos deadline)
       break;
     case Gate::Entry::kTimeOver:
       timeouts_.fetch_add(1, std::memory_order_relaxed);
-      co_return absl::DeadlineExceededError(
-          StrCat("origin ", name_, ": the time was over before it was this call's turn"));
+      co_return NotAsked(absl::DeadlineExceededError(
+          StrCat("origin ", name_, ": the time was over before it was this call's turn")));
     case Gate::Entry::kFull:
       co_return Refuse(absl::ResourceExhaustedError(
           StrCat("origin ", name_, ": ", options_.queue_max, " calls wait for their turn")));

@@ -1,8 +1,8 @@
 // A batch goes out as a pipeline: all executions without waiting, so that a thousand keys cost one
-// round trip. Up to the next sync they are one transaction. A batch that stays together has one
-// sync at its end, which makes its writes one commit, and one fsync; a batch whose items stand
-// alone has a sync after each, for which libpq calls the kernel each time. The former is the rule,
-// the latter what the origin falls back to when an item fails.
+// round trip. Up to the next sync they are one transaction. What stays together has one sync at its
+// end, which makes its writes one commit, and one fsync; items that stand alone have a sync after
+// each, for which libpq calls the kernel each time. The former is the rule, the latter for items
+// that have made such a transaction fail.
 //
 // Sending is metered. libpq would take a batch of any size into its buffer, a second copy of it; so
 // executions are handed over only while less than kFeedBytes wait for the socket. Reading goes on
@@ -94,7 +94,7 @@ void PostgresConnection::Examine() {
                PostgresStatus("22021", "a zero byte cannot be in a parameter that is not bytea"));
       }
     }
-    if (batch_->together && answers_[i].kind == PostgresAnswer::Kind::kFailed) {
+    if (i >= batch_->alone && answers_[i].kind == PostgresAnswer::Kind::kFailed) {
       closed_ = true;
       return;
     }
@@ -134,7 +134,7 @@ bool PostgresConnection::Feed() {
       const size_t index = next_++;
       if (answers_[index].kind == PostgresAnswer::Kind::kFailed) continue;
       if (!SendOne(index)) return false;
-      if (!batch_->together && !SendSync()) return false;
+      if (index < batch_->alone && !SendSync()) return false;
     }
   }
 }
@@ -209,7 +209,7 @@ void PostgresConnection::OnResult(PostgresResult result) {
     return;
   }
   // Nothing that comes after it in this transaction will be run.
-  if (batch_->together) closed_ = true;
+  if (index >= batch_->alone) closed_ = true;
   OnError(result.get(), group_.end() - 1);
 }
 

@@ -29,9 +29,9 @@ struct PostgresExecution {
 
 struct PostgresBatch {
   std::vector<PostgresExecution> executions;
-  // All in one transaction: after the first that fails none of the others is run, and what was
-  // written is undone. Else each is on its own.
-  bool together = true;
+  // The first so many are each a transaction of its own. The rest is one transaction: after the
+  // first of them that fails nothing else is run, and what they wrote is undone.
+  size_t alone = 0;
   MonoNanos deadline = 0;
 };
 

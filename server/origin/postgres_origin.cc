@@ -67,12 +67,12 @@ Task<Stores> Store(std::shared_ptr<Core> core, OriginStore store, MonoNanos dead
   if (status.ok()) status = core->plans->CheckWrites(store);
   if (!status.ok()) co_return counts.Failed(std::move(status));
   PostgresStore rounds(std::move(store), core->plans.get());
-  for (const PostgresRound round : {PostgresRound::kTogether, PostgresRound::kAlone}) {
-    PostgresBatch batch = rounds.Ask(round, deadline);
+  for (;;) {
+    PostgresBatch batch = rounds.Ask(deadline);
     if (batch.executions.empty()) break;
     const PostgresPool::Outcome outcome = co_await core->pool.Run(std::move(batch));
     if (!outcome->status.ok()) co_return counts.Failed(outcome->status);
-    const auto again = rounds.Take(round, std::move(outcome->answers));
+    const auto again = rounds.Take(std::move(outcome->answers));
     if (!again.ok()) co_return counts.Failed(again.status());
     if (!*again) break;
   }

@@ -5,6 +5,12 @@
 // in a transaction of its own. Errors that are not about an item (the table is gone, the server
 // shuts down) are not asked twice: they are the answer to the whole call.
 //
+// A commit is an fsync, and hundreds of them would hold up everybody behind one bad write. So of
+// writes only the one that failed goes alone, and the rest together again, for some rounds: few bad
+// writes cost a transaction each. After that, or when the commit itself failed, which blames
+// nobody, each is on its own. Rejected: a savepoint for each write, which costs all batches two
+// statements a write for the sake of the few that fail.
+//
 // The same goes for a statement that answers many keys, and for rows of it that say a key that
 // nobody asked for: `user:007` finds the row 7. Whose row that is cannot be said, so none of the
 // keys without a row is called absent for it; each is asked for alone, and then it is clear whose
@@ -28,6 +34,9 @@
 
 namespace larder {
 namespace {
+
+// How often writes are tried in one transaction, without those that made the one before fail.
+constexpr int kTogetherMost = 4;
 
 constexpr Oid kBytea = 17, kJson = 114, kInterval = 1186, kJsonb = 3802;
 
@@ -111,7 +120,6 @@ void PostgresLoad::Execute(const std::vector<size_t>& items, PostgresBatch* batc
 
 PostgresBatch PostgresLoad::Ask(PostgresRound round, MonoNanos deadline) {
   PostgresBatch batch;
-  batch.together = round == PostgresRound::kTogether;
   batch.deadline = deadline;
   asked_.clear();
   std::vector<size_t> items;
@@ -132,6 +140,7 @@ PostgresBatch PostgresLoad::Ask(PostgresRound round, MonoNanos deadline) {
     items.push_back(i);
   }
   if (!items.empty()) Execute(items, &batch);
+  if (round == PostgresRound::kAlone) batch.alone = batch.executions.size();
   return batch;
 }
 
@@ -228,63 +237,93 @@ void PostgresLoad::ReadBatch(PostgresRound round, const std::vector<size_t>& ite
 // ---- stores
 
 PostgresStore::PostgresStore(OriginStore store, const SqlPlans* plans)
-    : store_(std::move(store)), plans_(plans), results_(store_.writes.size()) {}
-
-PostgresBatch PostgresStore::Ask(PostgresRound round, MonoNanos deadline) {
-  PostgresBatch batch;
-  batch.together = round == PostgresRound::kTogether;
-  batch.deadline = deadline;
-  std::vector<size_t> order(store_.writes.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::sort(order.begin(), order.end(),
+    : store_(std::move(store)),
+      plans_(plans),
+      results_(store_.writes.size()),
+      together_(store_.writes.size()) {
+  std::iota(together_.begin(), together_.end(), size_t{0});
+  std::sort(together_.begin(), together_.end(),
             [this](size_t a, size_t b) { return store_.writes[a].key < store_.writes[b].key; });
-  asked_.clear();
-  for (const size_t i : order) {
-    const OriginStore::Write& write = store_.writes[i];
-    const SqlUse use = write.remove ? SqlUse::kDelete : SqlUse::kStore;
-    const auto plan = plans_->Find(store_.call.type, use);
-    if (!plan.ok()) {
-      results_[i] = {OriginStored::Kind::kReject, plan.status()};
-      continue;
-    }
-    const auto number = static_cast<size_t>((*plan)->statement[static_cast<size_t>(use)]);
-    SqlInput input{.call = &store_.call, .keys = {write.key}};
-    input.value = write.value;
-    input.version = write.version;
-    auto arguments = SqlPlans::Bind(**plan, plans_->statements()[number].statement, input);
-    if (!arguments.ok()) {
-      results_[i] = {OriginStored::Kind::kReject, arguments.status()};
-      continue;
-    }
-    batch.executions.push_back({number, *std::move(arguments)});
-    asked_.push_back(i);
+}
+
+bool PostgresStore::Execute(size_t i, PostgresBatch* batch) {
+  const OriginStore::Write& write = store_.writes[i];
+  const SqlUse use = write.remove ? SqlUse::kDelete : SqlUse::kStore;
+  const auto plan = plans_->Find(store_.call.type, use);
+  if (!plan.ok()) {
+    results_[i] = {OriginStored::Kind::kReject, plan.status()};
+    return false;
   }
+  const auto number = static_cast<size_t>((*plan)->statement[static_cast<size_t>(use)]);
+  SqlInput input{.call = &store_.call, .keys = {write.key}};
+  input.value = write.value;
+  input.version = write.version;
+  auto arguments = SqlPlans::Bind(**plan, plans_->statements()[number].statement, input);
+  if (!arguments.ok()) {
+    results_[i] = {OriginStored::Kind::kReject, arguments.status()};
+    return false;
+  }
+  batch->executions.push_back({number, *std::move(arguments)});
+  return true;
+}
+
+PostgresBatch PostgresStore::Ask(MonoNanos deadline) {
+  PostgresBatch batch;
+  batch.deadline = deadline;
+  std::erase_if(alone_, [&](size_t i) { return !Execute(i, &batch); });
+  batch.alone = batch.executions.size();
+  std::erase_if(together_, [&](size_t i) { return !Execute(i, &batch); });
   return batch;
 }
 
-absl::StatusOr<bool> PostgresStore::Take(PostgresRound round, std::vector<PostgresAnswer> answers) {
-  const bool first = round == PostgresRound::kTogether;
-  bool again = false;
-  for (size_t i = 0; i < asked_.size(); ++i) {
-    PostgresAnswer& answer = answers[i];
-    OriginStored& result = results_[asked_[i]];
-    switch (answer.kind) {
-      case PostgresAnswer::Kind::kOk:
-        result = {OriginStored::Kind::kDone};
-        break;
-      case PostgresAnswer::Kind::kNotRun:
-        result = {OriginStored::Kind::kRetry, NotRun()};
-        break;
-      case PostgresAnswer::Kind::kFailed:
-        if (first && !PostgresBlamesItem(answer.sqlstate)) return answer.error;
-        // It undid the others.
-        again = first && asked_.size() > 1;
-        result.kind = PostgresRejects(answer.sqlstate) ? OriginStored::Kind::kReject
-                                                       : OriginStored::Kind::kRetry;
-        result.error = std::move(answer.error);
-    }
+absl::StatusOr<bool> PostgresStore::Take(std::vector<PostgresAnswer> answers) {
+  ++rounds_;
+  const std::vector<size_t> alone = std::exchange(alone_, {});
+  const std::vector<size_t> together = std::exchange(together_, {});
+  const auto second = answers.begin() + static_cast<ptrdiff_t>(alone.size());
+  for (size_t i = 0; i < alone.size(); ++i) TakeAlone(alone[i], std::move(answers[i]));
+  RETURN_IF_ERROR(TakeTogether(
+      together, {std::make_move_iterator(second), std::make_move_iterator(answers.end())}));
+  return !alone_.empty() || !together_.empty();
+}
+
+void PostgresStore::TakeAlone(size_t write, PostgresAnswer answer) {
+  OriginStored& result = results_[write];
+  switch (answer.kind) {
+    case PostgresAnswer::Kind::kOk:
+      result = {OriginStored::Kind::kDone};
+      return;
+    case PostgresAnswer::Kind::kNotRun:
+      result = {OriginStored::Kind::kRetry, NotRun()};
+      return;
+    case PostgresAnswer::Kind::kFailed:
+      result.kind = PostgresRejects(answer.sqlstate) ? OriginStored::Kind::kReject
+                                                     : OriginStored::Kind::kRetry;
+      result.error = std::move(answer.error);
   }
-  return again;
+}
+
+absl::Status PostgresStore::TakeTogether(const std::vector<size_t>& asked,
+                                         std::vector<PostgresAnswer> answers) {
+  std::vector<size_t> failed;
+  for (size_t i = 0; i < asked.size(); ++i) {
+    const PostgresAnswer& answer = answers[i];
+    if (answer.kind != PostgresAnswer::Kind::kFailed) continue;
+    if (!PostgresBlamesItem(answer.sqlstate)) return answer.error;
+    failed.push_back(asked[i]);
+  }
+  if (failed.empty() || asked.size() == 1) {
+    for (size_t i = 0; i < asked.size(); ++i) TakeAlone(asked[i], std::move(answers[i]));
+    return absl::OkStatus();
+  }
+  if (failed.size() > 1 || rounds_ >= kTogetherMost) {
+    alone_ = asked;
+    return absl::OkStatus();
+  }
+  alone_ = failed;
+  together_ = asked;
+  std::erase(together_, failed.front());
+  return absl::OkStatus();
 }
 
 // ---- scans

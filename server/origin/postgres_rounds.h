@@ -1,6 +1,7 @@
-// The two rounds in which a call is put to PostgreSQL: all items together, and then, when one of
-// them made that fail, those that have no answer yet each on its own. They make batches and read
-// answers; who runs the batches is somebody else. Thread safety: none; one thread at a time.
+// The rounds in which a call is put to PostgreSQL: all items together, and then, when one of them
+// made that fail, those that have no answer yet: of a load each on its own, of a store the rest
+// together again. They make batches and read answers; who runs the batches is somebody else.
+// Thread safety: none; one thread at a time.
 
 #ifndef LARDER_ORIGIN_POSTGRES_ROUNDS_H_
 #define LARDER_ORIGIN_POSTGRES_ROUNDS_H_
@@ -64,17 +65,27 @@ class PostgresStore {
  public:
   PostgresStore(OriginStore store, const SqlPlans* plans);
 
-  PostgresBatch Ask(PostgresRound round, MonoNanos deadline);
-  // An error is that of the whole call. True: what was asked is to be asked again, alone.
-  absl::StatusOr<bool> Take(PostgresRound round, std::vector<PostgresAnswer> answers);
+  // What is to be asked now; may be nothing.
+  PostgresBatch Ask(MonoNanos deadline);
+  // The answers to that. An error is that of the whole call. True: there is more to ask.
+  absl::StatusOr<bool> Take(std::vector<PostgresAnswer> answers);
 
   std::vector<OriginStored> TakeResults() { return std::move(results_); }
 
  private:
+  // False: it cannot be bound, and is rejected.
+  bool Execute(size_t write, PostgresBatch* batch);
+  void TakeAlone(size_t write, PostgresAnswer answer);
+  absl::Status TakeTogether(const std::vector<size_t>& asked, std::vector<PostgresAnswer> answers);
+
   const OriginStore store_;
   const SqlPlans* const plans_;
   std::vector<OriginStored> results_;
-  std::vector<size_t> asked_;
+  int rounds_ = 0;
+  // Numbers of writes that are open, in the order of their keys: to be asked each on its own, and
+  // in one transaction.
+  std::vector<size_t> alone_;
+  std::vector<size_t> together_;
 };
 
 // The page that a scan statement answered. Counts rows that make no sense.

@@ -106,6 +106,10 @@ absl::Status SqliteConnection::ErrorOf(int code) {
   }
   const char* const message =
       database_ == nullptr ? sqlite3_errstr(code) : sqlite3_errmsg(database_.get());
+  // It was the deadline that ended the wait for the lock.
+  if ((code & 0xff) == SQLITE_BUSY && TimeIsOver()) {
+    return absl::DeadlineExceededError(StrCat("SQLite: ", message, ", no answer in time"));
+  }
   return {CodeOf(code), StrCat("SQLite: ", message)};
 }
 

@@ -47,6 +47,7 @@ bool TryLockSoon(Mutex* mu)
 
 HotKeys::Options Sane(HotKeys::Options options) {
   options.types = std::clamp<size_t>(options.types, 1, TypeTable::kTypesMax);
+  options.types_max = std::clamp(options.types_max, options.types, TypeTable::kTypesMax);
   options.window = std::clamp(options.window, absl::Seconds(1), absl::Hours(1));
   options.samples_per_second_max =
       std::clamp<uint32_t>(options.samples_per_second_max, 100, 1'000'000);
@@ -98,12 +99,12 @@ HotKeys::HotKeys(const Options& options)
     : options_(Sane(options)),
       start_(options_.clock->Mono()),
       interval_start_(start_),
-      tables_(new std::atomic<Table*>[options_.types]()) {
+      tables_(new std::atomic<Table*>[options_.types_max]()) {
   for (Cell& cell : cells_) cell.state = NextState();
 }
 
 HotKeys::~HotKeys() {
-  for (size_t i = 0; i < options_.types; ++i) delete tables_[i].load();
+  for (size_t i = 0; i < options_.types_max; ++i) delete tables_[i].load();
 }
 
 uint64_t HotKeys::NextState() const {
@@ -186,7 +187,7 @@ HotKeys::Table* HotKeys::TableOf(uint16_t type_id) {
 
 void HotKeys::Record(uint16_t type_id, std::string_view full_key, Event event, uint64_t value_bytes,
                      uint32_t weight) {
-  if (type_id >= options_.types) return;
+  if (type_id >= options_.types_max) return;
   Table* const table = TableOf(type_id);
   const uint64_t hits = event == Event::kHit ? weight : 0;
   const HotSample sample = {full_key,
@@ -209,7 +210,7 @@ void HotKeys::Record(uint16_t type_id, std::string_view full_key, Event event, u
 std::vector<HotKeys::Row> HotKeys::Top(const Query& query) const {
   std::vector<Row> rows;
   const int64_t window = WindowAt(options_.clock->Mono());
-  for (size_t id = 0; id < options_.types; ++id) {
+  for (size_t id = 0; id < options_.types_max; ++id) {
     if (query.type_id.value_or(id) != id) continue;
     Table* const table = tables_[id].load(std::memory_order_acquire);
     if (table == nullptr) continue;
@@ -247,8 +248,8 @@ std::vector<HotKeys::Row> HotKeys::Top(const Query& query) const {
 }
 
 uint64_t HotKeys::bytes() const {
-  uint64_t bytes = sizeof(*this) + options_.types * sizeof(std::atomic<Table*>);
-  for (size_t id = 0; id < options_.types; ++id) {
+  uint64_t bytes = sizeof(*this) + options_.types_max * sizeof(std::atomic<Table*>);
+  for (size_t id = 0; id < options_.types_max; ++id) {
     Table* const table = tables_[id].load(std::memory_order_acquire);
     if (table == nullptr) continue;
     MutexLock lock(&table->mu);

@@ -52,14 +52,17 @@ class HotKeys {
   static constexpr uint64_t kTypeBytesMin = 32 << 10;
 
   struct Options {
-    // Type ids are below this; 1 to 1,000. Others are not recorded.
+    // How many types there are; 1 to 1,000.
     size_t types = 1;
+    // Type ids are below this, at least `types` and at most 1,000. Others are not recorded.
+    size_t types_max = 1;
     // 1 s to 1 h.
     absl::Duration window = absl::Seconds(60);
     // 100 to 1,000,000.
     uint32_t samples_per_second_max = 20'000;
-    // Most memory that may be taken; divided between the types, whose tables are made when they are
-    // first needed. At least kTypeBytesMin for each type, whatever is asked for here.
+    // Most memory that `types` may take, divided between them; one that comes later takes as much
+    // as each of them. Tables are made when they are first needed. At least kTypeBytesMin for each
+    // type, whatever is asked for here.
     uint64_t bytes_max = 32 << 20;
     Clock* clock = Clock::System();
     Random* random = Random::System();

@@ -20,6 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/utf8.h"
+#include "core/key.h"
 
 namespace larder {
 
@@ -206,6 +207,57 @@ bool Pattern::MatchMiddle(std::string_view key, size_t first, size_t wildcards,
   }
   taken->push_back(key.substr(p));
   return true;
+}
+
+absl::StatusOr<std::string> Pattern::Make(
+    const std::vector<std::pair<std::string, std::string_view>>& captures) const {
+  const auto wrong = [this](const std::string& what) {
+    return absl::InvalidArgumentError(absl::StrCat("pattern \"", text_, "\": ", what));
+  };
+  std::string key;
+  size_t used = 0;
+  for (const Part& part : parts_) {
+    if (part.kind == PartKind::kLiteral) {
+      key += part.text;
+      continue;
+    }
+    if (part.kind == PartKind::kStar) return wrong("nothing can be given for its '*'");
+    const auto given = std::find_if(captures.begin(), captures.end(),
+                                    [&](const auto& one) { return one.first == part.text; });
+    const std::string name = absl::StrCat("{", part.text, "}");
+    if (given == captures.end()) return wrong(name + " is missing");
+    if (given->second.empty()) return wrong(name + " is empty");
+    if (given->second.find(':') != std::string_view::npos)
+      return wrong(name + " holds a ':', which separates the parts of a key");
+    key += given->second;
+    ++used;
+  }
+  if (used != captures.size()) return wrong(NotItsOwn(captures));
+  RETURN_IF_ERROR(CheckKey(key));
+  // `{a}-{b}` makes the same key of x-y and z as of x and y-z, and Match takes it as the latter.
+  std::vector<std::pair<std::string, std::string_view>> read;
+  if (!Match(key, &read)) return wrong("the key would not match it");
+  for (const auto& one : read) {
+    if (std::find(captures.begin(), captures.end(), one) != captures.end()) continue;
+    return wrong(
+        absl::StrCat("{", one.first, "} would be read back as \"", std::string(one.second), "\""));
+  }
+  return key;
+}
+
+// What is wrong with captures of which the pattern does not use all.
+std::string Pattern::NotItsOwn(
+    const std::vector<std::pair<std::string, std::string_view>>& captures) const {
+  for (auto one = captures.begin(); one != captures.end(); ++one) {
+    const auto same = [&](const auto& other) { return other.first == one->first; };
+    if (std::any_of(captures.begin(), one, same))
+      return absl::StrCat("{", one->first, "} is given twice");
+    const bool known = std::any_of(parts_.begin(), parts_.end(), [&](const Part& part) {
+      return part.kind == PartKind::kCapture && part.text == one->first;
+    });
+    if (!known) return absl::StrCat("it has no {", one->first, "}");
+  }
+  return "too many captures";
 }
 
 std::string Pattern::Shape() const {

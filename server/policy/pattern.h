@@ -37,6 +37,13 @@ class Pattern {
   bool Match(std::string_view key,
              std::vector<std::pair<std::string, std::string_view>>* captures) const;
 
+  // The key of which Match gives exactly `captures`, in whatever order they come. InvalidArgument
+  // names the capture that is missing, given twice or none of the pattern's, is empty, holds a ':',
+  // or would be read back as something else; or says that the pattern has a `*`, for which nothing
+  // can be given, or what is wrong with the key.
+  absl::StatusOr<std::string> Make(
+      const std::vector<std::pair<std::string, std::string_view>>& captures) const;
+
   const std::string& text() const { return text_; }
   // The literal bytes before the first wildcard, and all literal bytes: the more of them, the more
   // specific.
@@ -59,6 +66,9 @@ class Pattern {
 
   bool MatchMiddle(std::string_view key, size_t first, size_t wildcards,
                    std::vector<std::string_view>* taken) const;
+
+  std::string NotItsOwn(
+      const std::vector<std::pair<std::string, std::string_view>>& captures) const;
 
   std::string text_;
   std::string literal_prefix_;

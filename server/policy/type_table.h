@@ -1,12 +1,15 @@
-// TypeTable holds the data types of one configuration and finds the one that a key has.
-// Immutable once made; a reload makes a new one. Thread safety: any method, any thread. Never
-// blocks.
+// TypeTable holds the data types of the configuration in effect and finds the one that a key has.
+// Replace takes over those of another one, while others read: a call sees the old ones or the new
+// ones, and what it was given stays valid as long as the table. Thread safety: any method, any
+// thread. Only Replace ever waits, for another one. Memory: what every Replace so far brought.
 
 #ifndef LARDER_POLICY_TYPE_TABLE_H_
 #define LARDER_POLICY_TYPE_TABLE_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -15,10 +18,14 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/mutex.h"
 #include "policy/compress_policy.h"
 #include "policy/freshness.h"
+#include "policy/name_template.h"
 #include "policy/pattern.h"
+#include "policy/rollout.h"
 #include "policy/ttl.h"
+#include "policy/write_policy.h"
 
 namespace larder {
 
@@ -68,6 +75,17 @@ struct TypePolicy {
   FreshnessPolicy freshness = {};
   FilterPolicy filter = {};
   WarmPolicy warm = {};
+  WritePolicy write = {};
+  // What else is invalidated when one of its keys is changed, and tags that its entries carry
+  // beside their own.
+  std::vector<NameTemplate> on_change = {};
+  std::vector<NameTemplate> tags = {};
+  RolloutPolicy rollout = {};
+  // A reload took it out of the configuration. It is known by its id, for the entries that it has
+  // left, and no key gets it any more.
+  bool retired = false;
+
+  bool HasDerived() const { return !on_change.empty(); }
 };
 
 // How a key got its type.
@@ -83,6 +101,8 @@ class TypeTable {
  public:
   static constexpr size_t kTypesMax = 1000;
   static constexpr size_t kNameBytesMax = 64;
+  // How many types Replace may add to those of the beginning.
+  static constexpr size_t kTypesToCome = 64;
 
   // True for a-z, then up to 63 of a-z, 0-9, '_' and '-'.
   static bool IsName(std::string_view name);
@@ -90,18 +110,28 @@ class TypeTable {
   // `types` in the order of the config; ids are given here. Adds `default` if it is not among them.
   // InvalidArgument: too many types, a bad name, a name twice, or two patterns that match the same
   // keys.
-  static absl::StatusOr<std::shared_ptr<const TypeTable>> Make(std::vector<TypePolicy> types);
+  static absl::StatusOr<std::shared_ptr<TypeTable>> Make(std::vector<TypePolicy> types);
+
+  // Takes over the types of `next`. A type keeps the id that its name has; a new one gets the next
+  // id; one that `next` does not have is retired. FailedPrecondition, and nothing changes: there
+  // would be more ids than capacity(). `before` is given all types by id before others see them.
+  absl::Status Replace(const TypeTable& next,
+                       const std::function<void(const std::vector<TypePolicy>&)>& before = nullptr);
 
   // `requested` empty: the pattern with the longest literal prefix that matches, then the one with
   // more literal bytes, then the first in the config; else `default`. InvalidArgument for a
   // requested type that is not there, with a "did you mean" when one is near.
   absl::StatusOr<TypeMatch> Resolve(std::string_view key, std::string_view requested) const;
 
-  // Null when there is none.
+  // Null when there is none; also those that are retired.
   const TypePolicy* Find(std::string_view name) const;
-  const TypePolicy& Get(uint16_t id) const { return types_[id]; }
-  size_t size() const { return types_.size(); }
-  const std::vector<TypePolicy>& types() const { return types_; }
+  // REQUIRES: the id was given by this table.
+  const TypePolicy& Get(uint16_t id) const { return Now().types[id]; }
+  // How many ids there are, and how many there can ever be.
+  size_t size() const { return Now().types.size(); }
+  size_t capacity() const { return capacity_; }
+  // By id.
+  const std::vector<TypePolicy>& types() const { return Now().types; }
 
  private:
   struct Candidate {
@@ -109,18 +139,27 @@ class TypeTable {
     const TypePolicy* type;
     size_t place;  // in the config
   };
+  // Never changes once it is indexed: its parts point into each other.
+  struct Snapshot {
+    std::vector<TypePolicy> types;  // by id
+    std::vector<uint16_t> order;    // the ids of those that are not retired, as in the config
+    absl::flat_hash_map<std::string_view, const TypePolicy*> by_name;
+    // By literal prefix. Most specific first, so that the first match wins.
+    absl::flat_hash_map<std::string_view, std::vector<Candidate>> by_prefix;
+    // The lengths of those prefixes, longest first.
+    std::vector<size_t> prefix_lengths;
+
+    absl::Status Index();
+  };
 
   TypeTable() = default;
-  // `default_at`: where `default` stood in the config.
-  absl::Status IndexPatterns(ptrdiff_t default_at);
+  const Snapshot& Now() const { return *now_.load(std::memory_order_acquire); }
+  void Publish(std::unique_ptr<const Snapshot> next) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  // Never changes after Make: what follows points into it.
-  std::vector<TypePolicy> types_;
-  absl::flat_hash_map<std::string_view, const TypePolicy*> by_name_;
-  // By literal prefix. Most specific first, so that the first match wins.
-  absl::flat_hash_map<std::string_view, std::vector<Candidate>> by_prefix_;
-  // The lengths of those prefixes, longest first.
-  std::vector<size_t> prefix_lengths_;
+  size_t capacity_ = 0;
+  std::atomic<const Snapshot*> now_{nullptr};
+  Mutex mu_;
+  std::vector<std::unique_ptr<const Snapshot>> all_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace larder

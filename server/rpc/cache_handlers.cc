@@ -12,16 +12,81 @@
 #include "base/status.h"
 #include "base/strings.h"
 #include "core/error.h"
+#include "core/glob.h"
 #include "core/key.h"
 
 namespace larder {
 namespace {
 
 constexpr absl::Duration kWaitTimeoutMax = absl::Seconds(30);
+constexpr int kInvalidateTagsMax = 100;
 
 absl::Status CheckBatchGet(const v1::BatchGetRequest& request, const RequestLimits& limits) {
   RETURN_IF_ERROR(CheckNamespace(request.namespace_()));
   return CheckKeys(request.keys(), limits);
+}
+
+// The rules that a request without a list of keys asks for.
+absl::StatusOr<std::vector<Rule>> RulesOf(const v1::InvalidateRequest& request,
+                                          const TypeTable& types) {
+  Rule rule;
+  rule.name_space = std::string(
+      request.namespace_().empty() ? kDefaultNamespace : std::string_view(request.namespace_()));
+  rule.stale = request.mode() == v1::INVALIDATE_MODE_MARK_STALE;
+  switch (request.selector_case()) {
+    case v1::InvalidateRequest::kTags: {
+      const auto& tags = request.tags().tags();
+      if (tags.empty() || tags.size() > kInvalidateTagsMax) {
+        return FieldError(Reason::kSELECTOR_INVALID, "tags.tags",
+                          StrCat(tags.size(), " tags; 1 to ", kInvalidateTagsMax));
+      }
+      std::vector<Rule> rules;
+      for (int i = 0; i < tags.size(); ++i) {
+        if (const absl::Status status = CheckTag(tags[i]); !status.ok()) {
+          return FieldError(Reason::kTAG_INVALID, StrCat("tags.tags[", i, "]"),
+                            ToStd(status.message()));
+        }
+        rules.push_back(rule);
+        rules.back().kind = Rule::Kind::kTag;
+        rules.back().match = tags[i];
+      }
+      return rules;
+    }
+    case v1::InvalidateRequest::kPrefix:
+      if (const absl::Status status = CheckKey(request.prefix()); !status.ok()) {
+        return FieldError(Reason::kSELECTOR_INVALID, "prefix", ToStd(status.message()));
+      }
+      rule.kind = Rule::Kind::kPrefix;
+      rule.match = request.prefix();
+      break;
+    case v1::InvalidateRequest::kGlob: {
+      const absl::StatusOr<Glob> glob = Glob::Parse(request.glob());
+      if (!glob.ok()) {
+        return FieldError(Reason::kSELECTOR_INVALID, "glob", ToStd(glob.status().message()));
+      }
+      if (glob->matches_everything()) {
+        return FieldError(Reason::kSELECTOR_INVALID, "glob",
+                          "it matches every key; to mean that, set `all`");
+      }
+      rule.kind = Rule::Kind::kGlob;
+      rule.match = request.glob();
+      break;
+    }
+    case v1::InvalidateRequest::kType: {
+      if (request.type().empty())
+        return FieldError(Reason::kSELECTOR_INVALID, "type", "the type has no name");
+      ASSIGN_OR_RETURN(const TypeMatch match, types.Resolve("", request.type()));
+      rule.kind = Rule::Kind::kType;
+      rule.match = match.type->name;
+      break;
+    }
+    default:
+      if (!request.all()) {
+        return FieldError(Reason::kSELECTOR_INVALID, "all", "false selects nothing");
+      }
+      rule.kind = Rule::Kind::kAll;
+  }
+  return std::vector<Rule>(1, rule);
 }
 
 absl::Status CheckInvalidate(const v1::InvalidateRequest& request, const RequestLimits& limits) {
@@ -44,13 +109,7 @@ absl::Status CheckInvalidate(const v1::InvalidateRequest& request, const Request
       return FieldError(Reason::kREQUEST_INVALID, "wait_timeout", "wait_timeout is more than 30s");
     }
   }
-  if (request.selector_case() != v1::InvalidateRequest::kKeys) {
-    return Error(Reason::kNOT_IN_THIS_VERSION, "this version invalidates by keys only");
-  }
-  if (request.mode() == v1::INVALIDATE_MODE_MARK_STALE) {
-    return Error(Reason::kNOT_IN_THIS_VERSION,
-                 "this version removes; it cannot mark entries as stale yet");
-  }
+  if (request.selector_case() != v1::InvalidateRequest::kKeys) return absl::OkStatus();
   if (request.keys().keys().empty()) {
     return FieldError(Reason::kSELECTOR_INVALID, "keys.keys", "the list of keys is empty");
   }
@@ -173,7 +232,12 @@ Task<absl::Status> CacheHandlers::Invalidate(CallContext* context,
   CO_RETURN_IF_ERROR(CheckInvalidate(*request, options_.limits));
   InvalidateRequest invalidate;
   invalidate.name_space = request->namespace_();
-  invalidate.keys.assign(request->keys().keys().begin(), request->keys().keys().end());
+  if (request->selector_case() == v1::InvalidateRequest::kKeys) {
+    invalidate.keys.assign(request->keys().keys().begin(), request->keys().keys().end());
+    invalidate.mark_stale = request->mode() == v1::INVALIDATE_MODE_MARK_STALE;
+  } else {
+    CO_ASSIGN_OR_RETURN(invalidate.rules, RulesOf(*request, *engine_->options().types));
+  }
   invalidate.dry_run = request->dry_run();
   if (request->wait() == v1::INVALIDATE_WAIT_FLEET) {
     absl::Duration timeout = options_.fleet_wait;
@@ -182,7 +246,8 @@ Task<absl::Status> CacheHandlers::Invalidate(CallContext* context,
     }
     invalidate.fleet_until = std::min(MonoAfter(Now(), timeout), context->deadline());
   }
-  CO_ASSIGN_OR_RETURN(const InvalidateResult result, co_await engine_->InvalidateKeys(invalidate));
+  CO_ASSIGN_OR_RETURN(const InvalidateResult result,
+                      co_await engine_->Invalidate(std::move(invalidate)));
   response->set_version(result.version);
   response->set_estimated_entries(result.entries);
   // While it is not known who there is, there may be one more.

@@ -73,19 +73,31 @@ class CacheHandlers {
   Task<absl::Status> Stats(CallContext* context, const v1::StatsRequest* request,
                            v1::StatsResponse* response);
 
+  // What Stats answers to a request that names nothing. Never waits.
+  v1::StatsResponse AllStats() const;
+
  private:
   // Runs `body` unless the request's id was seen before, in which case `response` becomes what was
   // answered then.
   template <typename Request, typename Response>
   Task<absl::Status> Once(const Request* request, Response* response, Task<absl::Status> body);
 
-  Task<absl::Status> DoSet(const v1::SetRequest* request, v1::SetResponse* response);
-  Task<absl::Status> DoBatchSet(const v1::BatchSetRequest* request, v1::BatchSetResponse* response);
-  Task<absl::Status> DoDelete(const v1::DeleteRequest* request, v1::DeleteResponse* response);
-  Task<absl::Status> DoBatchDelete(const v1::BatchDeleteRequest* request,
+  Task<absl::Status> DoSet(CallContext* context, const v1::SetRequest* request,
+                           v1::SetResponse* response);
+  Task<absl::Status> DoBatchSet(CallContext* context, const v1::BatchSetRequest* request,
+                                v1::BatchSetResponse* response);
+  Task<absl::Status> DoDelete(CallContext* context, const v1::DeleteRequest* request,
+                              v1::DeleteResponse* response);
+  Task<absl::Status> DoBatchDelete(CallContext* context, const v1::BatchDeleteRequest* request,
                                    v1::BatchDeleteResponse* response);
-  Task<absl::Status> DoIncrement(const v1::IncrementRequest* request,
+  Task<absl::Status> DoIncrement(CallContext* context, const v1::IncrementRequest* request,
                                  v1::IncrementResponse* response);
+
+  // With `view` only what it shows.
+  void FillStats(const v1::StatsRequest& request, const AccessView* view,
+                 v1::StatsResponse* response) const;
+  // What is the whole process's and nobody's in particular.
+  void FillProcess(const EngineStats& stats, v1::StatsResponse* response) const;
 
   template <typename Request>
   absl::Status CheckLoad(const Request& request) const;

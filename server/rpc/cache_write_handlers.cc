@@ -1,5 +1,6 @@
 // The handlers that change data. Each of those that take a request id is a body wrapped in Once.
 
+#include <type_traits>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -17,12 +18,30 @@ namespace {
 // Why an item of a batch failed after the batch was found to be in order. The items before it are
 // stored already, so this is an answer for the item and no error of the call.
 v1::NotStoredReason NotStoredReasonOf(const absl::Status& status) {
-  const std::string reason = DetailsOf(status).reason;
-  if (reason == ReasonName(Reason::kMEMORY_FULL)) return v1::NOT_STORED_REASON_MEMORY_FULL;
-  if (reason == ReasonName(Reason::kNAMESPACE_LIMIT)) return v1::NOT_STORED_REASON_NAMESPACE_LIMIT;
-  if (reason == ReasonName(Reason::kTIER_UNAVAILABLE))
-    return v1::NOT_STORED_REASON_TIER_UNAVAILABLE;
+  static constexpr std::pair<Reason, v1::NotStoredReason> kReasons[] = {
+      {Reason::kMEMORY_FULL, v1::NOT_STORED_REASON_MEMORY_FULL},
+      {Reason::kNAMESPACE_LIMIT, v1::NOT_STORED_REASON_NAMESPACE_LIMIT},
+      {Reason::kTIER_UNAVAILABLE, v1::NOT_STORED_REASON_TIER_UNAVAILABLE},
+      {Reason::kWRITE_REFUSED, v1::NOT_STORED_REASON_WRITE_REFUSED},
+      {Reason::kWRITE_FAILED, v1::NOT_STORED_REASON_WRITE_FAILED},
+      {Reason::kWRITE_UNKNOWN, v1::NOT_STORED_REASON_WRITE_UNKNOWN},
+      {Reason::kWRITE_MODE_UNSUPPORTED, v1::NOT_STORED_REASON_WRITE_MODE_UNSUPPORTED},
+      {Reason::kJOURNAL_FULL, v1::NOT_STORED_REASON_JOURNAL_FULL},
+      {Reason::kJOURNAL_UNAVAILABLE, v1::NOT_STORED_REASON_JOURNAL_UNAVAILABLE},
+      {Reason::kDEADLINE_EXCEEDED, v1::NOT_STORED_REASON_DEADLINE_EXCEEDED},
+  };
+  const std::string name = DetailsOf(status).reason;
+  for (const auto& [reason, not_stored] : kReasons) {
+    if (name == ReasonName(reason)) return not_stored;
+  }
   return v1::NOT_STORED_REASON_CONTENTION;
+}
+
+bool MayHaveHappened(const absl::Status& status) {
+  const std::string reason = DetailsOf(status).reason;
+  return reason == ReasonName(Reason::kWRITE_UNKNOWN) ||
+         reason == ReasonName(Reason::kJOURNAL_UNAVAILABLE) ||
+         reason == ReasonName(Reason::kTIER_UNAVAILABLE);
 }
 
 }  // namespace
@@ -44,34 +63,40 @@ Task<absl::Status> CacheHandlers::Once(const Request* request, Response* respons
   if (status.ok()) {
     request_ids_->End(name_space, request->request_id(), begun.place,
                       response->SerializeAsString());
+  } else if (std::is_same_v<Request, v1::IncrementRequest> && MayHaveHappened(status)) {
+    request_ids_->EndUnknown(name_space, request->request_id(), begun.place, status);
   } else {
+    // A Set or a Delete that did happen happens again, which changes nothing.
     request_ids_->Forget(name_space, request->request_id(), begun.place);
   }
   co_return status;
 }
 
-Task<absl::Status> CacheHandlers::Set(CallContext*, const v1::SetRequest* request,
+Task<absl::Status> CacheHandlers::Set(CallContext* context, const v1::SetRequest* request,
                                       v1::SetResponse* response) {
   CO_RETURN_IF_ERROR(CheckNamespace(request->namespace_()));
-  co_return co_await Once(request, response, DoSet(request, response));
+  co_return co_await Once(request, response, DoSet(context, request, response));
 }
 
-Task<absl::Status> CacheHandlers::DoSet(const v1::SetRequest* request, v1::SetResponse* response) {
+Task<absl::Status> CacheHandlers::DoSet(CallContext* context, const v1::SetRequest* request,
+                                        v1::SetResponse* response) {
   CO_ASSIGN_OR_RETURN(WriteRequest write,
                       WriteFrom(request->namespace_(), *request, options_.limits));
+  write.context = ChangeOf(*context, request->request_id());
   CO_ASSIGN_OR_RETURN(const WriteResult written, co_await engine_->Set(std::move(write)));
   FillWriteResult(written, response);
   co_return absl::OkStatus();
 }
 
-Task<absl::Status> CacheHandlers::BatchSet(CallContext*, const v1::BatchSetRequest* request,
+Task<absl::Status> CacheHandlers::BatchSet(CallContext* context, const v1::BatchSetRequest* request,
                                            v1::BatchSetResponse* response) {
   CO_RETURN_IF_ERROR(CheckNamespace(request->namespace_()));
   CO_RETURN_IF_ERROR(CheckBatchSize(request->items_size(), options_.limits, "items"));
-  co_return co_await Once(request, response, DoBatchSet(request, response));
+  co_return co_await Once(request, response, DoBatchSet(context, request, response));
 }
 
-Task<absl::Status> CacheHandlers::DoBatchSet(const v1::BatchSetRequest* request,
+Task<absl::Status> CacheHandlers::DoBatchSet(CallContext* context,
+                                             const v1::BatchSetRequest* request,
                                              v1::BatchSetResponse* response) {
   // All items are checked before the first is stored.
   std::vector<WriteRequest> writes;
@@ -88,6 +113,8 @@ Task<absl::Status> CacheHandlers::DoBatchSet(const v1::BatchSetRequest* request,
       co_return FieldError(Reason::kBATCH_INVALID, StrCat("items[", i, "].key"),
                            "the key occurs twice in the batch");
     }
+    // One id names all of the batch, and the origin needs one for each write.
+    write->context = ChangeOf(*context, "");
     writes.push_back(*std::move(write));
   }
   const std::vector<absl::StatusOr<WriteResult>> results =
@@ -103,23 +130,25 @@ Task<absl::Status> CacheHandlers::DoBatchSet(const v1::BatchSetRequest* request,
   co_return absl::OkStatus();
 }
 
-Task<absl::Status> CacheHandlers::Delete(CallContext*, const v1::DeleteRequest* request,
+Task<absl::Status> CacheHandlers::Delete(CallContext* context, const v1::DeleteRequest* request,
                                          v1::DeleteResponse* response) {
   CO_RETURN_IF_ERROR(CheckKeyAndNamespace(request->namespace_(), request->key()));
-  co_return co_await Once(request, response, DoDelete(request, response));
+  co_return co_await Once(request, response, DoDelete(context, request, response));
 }
 
-Task<absl::Status> CacheHandlers::DoDelete(const v1::DeleteRequest* request,
+Task<absl::Status> CacheHandlers::DoDelete(CallContext* context, const v1::DeleteRequest* request,
                                            v1::DeleteResponse* response) {
   CO_ASSIGN_OR_RETURN(
       const RemoveResult removed,
-      co_await engine_->Delete({request->namespace_(), request->key(), request->type()}));
+      co_await engine_->Delete({request->namespace_(), request->key(), request->type()},
+                               ChangeOf(*context, request->request_id())));
   response->set_existed(removed.existed);
   response->set_version(removed.version);
   co_return absl::OkStatus();
 }
 
-Task<absl::Status> CacheHandlers::BatchDelete(CallContext*, const v1::BatchDeleteRequest* request,
+Task<absl::Status> CacheHandlers::BatchDelete(CallContext* context,
+                                              const v1::BatchDeleteRequest* request,
                                               v1::BatchDeleteResponse* response) {
   CO_RETURN_IF_ERROR(CheckNamespace(request->namespace_()));
   CO_RETURN_IF_ERROR(CheckBatchSize(request->keys_size(), options_.limits, "keys"));
@@ -129,15 +158,16 @@ Task<absl::Status> CacheHandlers::BatchDelete(CallContext*, const v1::BatchDelet
     }
   }
   CO_RETURN_IF_ERROR(CheckType(request->type()));
-  co_return co_await Once(request, response, DoBatchDelete(request, response));
+  co_return co_await Once(request, response, DoBatchDelete(context, request, response));
 }
 
-Task<absl::Status> CacheHandlers::DoBatchDelete(const v1::BatchDeleteRequest* request,
+Task<absl::Status> CacheHandlers::DoBatchDelete(CallContext* context,
+                                                const v1::BatchDeleteRequest* request,
                                                 v1::BatchDeleteResponse* response) {
   std::vector<std::string_view> keys(request->keys().begin(), request->keys().end());
-  CO_ASSIGN_OR_RETURN(
-      const std::vector<RemoveResult> results,
-      co_await engine_->BatchDelete(request->namespace_(), std::move(keys), request->type()));
+  CO_ASSIGN_OR_RETURN(const std::vector<RemoveResult> results,
+                      co_await engine_->BatchDelete(request->namespace_(), std::move(keys),
+                                                    request->type(), ChangeOf(*context, "")));
   for (const RemoveResult& removed : results) {
     v1::DeleteResult* const result = response->add_results();
     result->set_existed(removed.existed);
@@ -180,19 +210,22 @@ Task<absl::Status> CacheHandlers::Touch(CallContext*, const v1::TouchRequest* re
   co_return absl::OkStatus();
 }
 
-Task<absl::Status> CacheHandlers::Increment(CallContext*, const v1::IncrementRequest* request,
+Task<absl::Status> CacheHandlers::Increment(CallContext* context,
+                                            const v1::IncrementRequest* request,
                                             v1::IncrementResponse* response) {
   CO_RETURN_IF_ERROR(CheckKeyAndNamespace(request->namespace_(), request->key()));
-  co_return co_await Once(request, response, DoIncrement(request, response));
+  co_return co_await Once(request, response, DoIncrement(context, request, response));
 }
 
-Task<absl::Status> CacheHandlers::DoIncrement(const v1::IncrementRequest* request,
+Task<absl::Status> CacheHandlers::DoIncrement(CallContext* context,
+                                              const v1::IncrementRequest* request,
                                               v1::IncrementResponse* response) {
   IncrementRequest increment;
   increment.key = {request->namespace_(), request->key(), request->type()};
   increment.delta = request->delta();
   increment.initial = request->initial();
   increment.extend = request->extend();
+  increment.context = ChangeOf(*context, request->request_id());
   CO_ASSIGN_OR_RETURN(increment.ttl,
                       TtlFrom(request->has_ttl() ? &request->ttl() : nullptr, "ttl"));
   CO_ASSIGN_OR_RETURN(const IncrementResult result, co_await engine_->Increment(increment));

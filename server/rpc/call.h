@@ -6,6 +6,9 @@
 #define LARDER_RPC_CALL_H_
 
 #include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -17,9 +20,11 @@
 #include "core/shared_bytes.h"
 #include "google/protobuf/arena.h"
 #include "google/protobuf/message.h"
+#include "rpc/quotas.h"
 
 namespace larder {
 
+class AccessView;
 struct Method;
 
 class CallContext {
@@ -35,6 +40,23 @@ class CallContext {
   // What the caller sent beside the message, by its lower-case name; empty: nothing. Valid until
   // the handler has answered.
   virtual std::string_view Metadata(std::string_view) const { return {}; }
+
+  // Who the caller's certificate says that it is; empty without one. Valid as Metadata is.
+  virtual std::string_view PeerName() const { return {}; }
+
+  // Where the caller's connection comes from, as `127.0.0.1:40312`. REQUIRES: on the lane's thread,
+  // before the handler runs.
+  virtual std::string PeerAddress() const { return {}; }
+
+  // What the caller may see, for answers that leave out the rest; null: everything.
+  const AccessView* view() const { return view_.get(); }
+  void set_view(std::shared_ptr<const AccessView> view) { view_ = std::move(view); }
+
+  // For streams: whether the caller still may what it asked for when they began.
+  absl::Status StillAllowed() { return still_allowed_ ? still_allowed_() : absl::OkStatus(); }
+  void set_still_allowed(std::function<absl::Status()> still_allowed) {
+    still_allowed_ = std::move(still_allowed);
+  }
 
   // For methods that answer with a stream: sends one message of it. Goes on when there is room for
   // the next; false when the caller has gone. One at a time.
@@ -56,6 +78,10 @@ class CallContext {
   Work undelivered_;
   // Holds nothing where the response is complete.
   SharedBytes attached_;
+
+ private:
+  std::shared_ptr<const AccessView> view_;
+  std::function<absl::Status()> still_allowed_;
 };
 
 class Call : public CallContext {
@@ -74,14 +100,32 @@ class Call : public CallContext {
   // When the lane got the call.
   MonoNanos started() const { return started_; }
 
+  // What the dispatcher notes of it.
+  struct Notes {
+    // When it began to wait for a worker, and for how long it did.
+    MonoNanos posted = 0;
+    MonoNanos waited = 0;
+    // Set while it counts as under way.
+    bool entered = false;
+    // Where it counts; empty: nowhere.
+    std::string peer;
+    Quotas::Line* quota = nullptr;
+  };
+  Notes& notes() { return notes_; }
+  // Of the response, with the value that is attached.
+  uint64_t ResponseBytes() const {
+    return response_->ByteSizeLong() + (attached_ ? attached_.view().size() : 0);
+  }
+
  protected:
   // Makes the empty messages of the method on the arena.
   void MakeMessages();
 
-  const Method* const method_;
+  const Method* method_;
   MonoNanos started_ = 0;
   google::protobuf::Message* request_ = nullptr;
   google::protobuf::Message* response_ = nullptr;
+  Notes notes_;
 
  private:
   // Enough for a Get and its answer without a further allocation.

@@ -148,8 +148,31 @@ v1::MissReason ToProto(MissReason reason) {
       return v1::MISS_REASON_LOADING;
     case MissReason::kTierFailed:
       return v1::MISS_REASON_TIER_FAILED;
+    case MissReason::kRolledPast:
+      return v1::MISS_REASON_ROLLED_PAST;
   }
   return v1::MISS_REASON_UNSPECIFIED;
+}
+
+TraceContext TraceOf(const CallContext& call) {
+  // Longer ones are no trace context: W3C has 55 bytes, and asks for at least 512 to be passed on.
+  constexpr size_t kParentMax = 128;
+  constexpr size_t kStateMax = 1024;
+  const auto at_most = [](std::string_view value, size_t bytes_max) {
+    return value.size() <= bytes_max ? value : std::string_view();
+  };
+  TraceContext trace;
+  trace.parent = at_most(call.Metadata("traceparent"), kParentMax);
+  if (!trace.parent.empty()) trace.state = at_most(call.Metadata("tracestate"), kStateMax);
+  return trace;
+}
+
+ChangeContext ChangeOf(const CallContext& call, std::string_view request_id) {
+  const TraceContext trace = TraceOf(call);
+  return {.deadline = call.deadline(),
+          .request_id = request_id,
+          .trace_parent = trace.parent,
+          .trace_state = trace.state};
 }
 
 void FillHit(Entry&& entry, v1::Tier tier, MonoNanos now, bool metadata_only, CallContext* context,
@@ -161,6 +184,7 @@ void FillHit(Entry&& entry, v1::Tier tier, MonoNanos now, bool metadata_only, Ca
           hit->mutable_remaining_ttl());
   hit->set_tier(tier);
   for (std::string& tag : entry.tags) hit->add_tags(std::move(tag));
+  hit->set_dependent(!entry.depends_on.empty());
   if (metadata_only) return;
   if (!entry.shared) {
     hit->set_value(std::move(entry.bytes));

@@ -55,6 +55,16 @@ void ToProto(absl::Duration duration, google::protobuf::Duration* message);
 void ToProto(absl::Time time, google::protobuf::Timestamp* message);
 v1::MissReason ToProto(MissReason reason);
 
+// The W3C trace context of a call; empty where there is none, or one longer than any is. Valid as
+// long as the call's metadata.
+struct TraceContext {
+  std::string_view parent;
+  std::string_view state;
+};
+TraceContext TraceOf(const CallContext& call);
+// What a change has to know of its call.
+ChangeContext ChangeOf(const CallContext& call, std::string_view request_id);
+
 // Moves the value into `hit`. `context` set: a shared value is attached to the call instead (see
 // CallContext::AttachValue); null: it is copied. REQUIRES: the value is plain, or metadata_only.
 void FillHit(Entry&& entry, v1::Tier tier, MonoNanos now, bool metadata_only, CallContext* context,

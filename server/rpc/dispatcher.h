@@ -1,22 +1,36 @@
 // Dispatcher takes a parsed call from a lane and sees to it that it is answered: at once from
 // memory, else by its handler on the executor. What all lanes have in common is here: deadlines,
-// overload, accounting. Thread safety: any method, any thread. Never blocks.
+// who may do what and how much, overload, accounting. Thread safety: any method, any thread. Never
+// blocks.
 
 #ifndef LARDER_RPC_DISPATCHER_H_
 #define LARDER_RPC_DISPATCHER_H_
 
+#include <atomic>
+
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/executor.h"
+#include "rpc/access.h"
+#include "rpc/admission.h"
 #include "rpc/call.h"
 #include "rpc/methods.h"
+#include "rpc/quotas.h"
 
 namespace larder {
 
 class Dispatcher {
  public:
-  // Both outlive the dispatcher.
-  Dispatcher(Clock* clock, Executor* executor) : clock_(clock), executor_(executor) {}
+  // All outlive the dispatcher. Without `access` everybody may do everything; without `admission`
+  // and `quotas`, as often as they like.
+  Dispatcher(Clock* clock, Executor* executor, Access* access = nullptr,
+             Admission* admission = nullptr, Quotas* quotas = nullptr)
+      : clock_(clock),
+        executor_(executor),
+        access_(access),
+        admission_(admission),
+        quotas_(quotas) {}
 
   // Answers `call`, sooner or later, exactly once.
   void Run(Call* call);
@@ -24,16 +38,29 @@ class Dispatcher {
   // Answers a call that never got as far as its handler.
   void Refuse(Call* call, const absl::Status& status) { Finish(call, status); }
 
+  // Calls that take longer are written down; infinite: none.
+  void SetSlowCall(absl::Duration slow) { slow_call_ = absl::ToInt64Nanoseconds(slow); }
+
   Clock* clock() const { return clock_; }
   Executor* executor() const { return executor_; }
 
  private:
   void RunSlowly(Call* call);
-  bool Expired(const Call& call) const { return call.deadline() <= clock_->Mono(); }
+  bool Expired(const Call& call) const {
+    return call.deadline() != INT64_MAX && call.deadline() <= clock_->Mono();
+  }
+  // Whether its namespace may ask for so much.
+  absl::Status TakeQuota(Call* call);
+  // Whether the server can do more than it does.
+  absl::Status Enter(Call* call);
   void Finish(Call* call, const absl::Status& status);
 
   Clock* const clock_;
   Executor* const executor_;
+  Access* const access_;
+  Admission* const admission_;
+  Quotas* const quotas_;
+  std::atomic<MonoNanos> slow_call_{INT64_MAX};
 };
 
 }  // namespace larder

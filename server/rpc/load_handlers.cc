@@ -11,14 +11,6 @@
 namespace larder {
 namespace {
 
-// Longer ones are no trace context: W3C has 55 bytes, and asks for at least 512 to be passed on.
-constexpr size_t kTraceParentMax = 128;
-constexpr size_t kTraceStateMax = 1024;
-
-std::string_view Traced(std::string_view value, size_t bytes_max) {
-  return value.size() <= bytes_max ? value : std::string_view();
-}
-
 // The error of the call, as a batch says it of one key.
 void FillError(const absl::Status& status, v1::LoadError* to) {
   to->set_code(static_cast<int>(status.code()));
@@ -52,9 +44,9 @@ void CacheHandlers::FillLoad(CallContext* context, const Request& request, To* t
   if (request.has_wait()) to->wait_until = MonoAfter(Now(), *DurationFrom(request.wait(), ""));
   to->deadline = context->deadline();
   to->cancellation = &context->cancellation();
-  to->trace_parent = Traced(context->Metadata("traceparent"), kTraceParentMax);
-  if (!to->trace_parent.empty())
-    to->trace_state = Traced(context->Metadata("tracestate"), kTraceStateMax);
+  const TraceContext trace = TraceOf(*context);
+  to->trace_parent = trace.parent;
+  to->trace_state = trace.state;
 }
 
 bool CacheHandlers::TryGetOrLoad(CallContext* context, const v1::GetOrLoadRequest& request,

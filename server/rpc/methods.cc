@@ -7,6 +7,7 @@
 #include "google/protobuf/descriptor.h"
 #include "larder/v1/admin.pb.h"
 #include "larder/v1/cache.pb.h"
+#include "rpc/access_needs.h"
 
 namespace larder {
 namespace {
@@ -14,6 +15,17 @@ namespace {
 Task<absl::Status> NotInThisVersion(std::string_view name) {
   co_return Error(Reason::kNOT_IN_THIS_VERSION,
                   StrCat(name, " is not part of this version of larder"));
+}
+
+// Streams of changes go on for hours and have a limit of their own; what an operator asks for is
+// answered as long as anything is.
+std::optional<CallClass> ClassOf(const google::protobuf::MethodDescriptor& method) {
+  const std::string& name = method.name();
+  if (name == "Warm") return CallClass::kWarming;
+  if (method.server_streaming() || method.service()->name() == "Admin" || name == "Stats")
+    return std::nullopt;
+  if (name.starts_with("Batch")) return CallClass::kBatch;
+  return name == "Get" || name == "GetOrLoad" ? CallClass::kRead : CallClass::kWrite;
 }
 
 }  // namespace
@@ -39,6 +51,13 @@ MethodTable::MethodTable() {
         method.response =
             MessageFactory::generated_factory()->GetPrototype(declared->output_type());
         method.streams = declared->server_streaming();
+        method.call_class = ClassOf(*declared);
+        method.name_space = declared->input_type()->FindFieldByName("namespace");
+        for (const char* const name : {"keys", "items"}) {
+          const auto* const field = declared->input_type()->FindFieldByName(name);
+          if (field != nullptr && field->is_repeated()) method.keys = field;
+        }
+        method.access = RpcAccessOf(method.path);
         method.run = [&method](Call*) { return NotInThisVersion(method.name); };
         method.latency = std::make_unique<Histogram>();
         method.counters = std::make_unique<CounterBlock>(Method::kCounters);

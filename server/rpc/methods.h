@@ -7,15 +7,20 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "base/counters.h"
 #include "base/histogram.h"
 #include "base/task.h"
+#include "google/protobuf/descriptor.h"
+#include "rpc/admission.h"
 #include "rpc/call.h"
 
 namespace larder {
+
+struct RpcAccess;
 
 struct Method {
   std::string path;     // "/larder.v1.Cache/Get"
@@ -25,6 +30,13 @@ struct Method {
   const google::protobuf::Message* response;
   // It answers with a stream of them: its handler sends each, and leaves `response` unsent.
   bool streams = false;
+  // What it is to the server under load. Nothing: it is never refused for that.
+  std::optional<CallClass> call_class = std::nullopt;
+  // Where its request says the namespace and lists the keys or items; null: it does not.
+  const google::protobuf::FieldDescriptor* name_space = nullptr;
+  const google::protobuf::FieldDescriptor* keys = nullptr;
+  // What it needs of its caller. Null: it is denied wherever callers are known.
+  const RpcAccess* access = nullptr;
 
   // Answers from memory at once, on the lane's thread; false leaves the call to `run`, which goes
   // on with whatever was put into the response. Not set where that is never possible.
@@ -33,7 +45,9 @@ struct Method {
 
   // What calls cost and how they ended.
   std::unique_ptr<Histogram> latency;
-  enum Counter : size_t { kCalls, kErrors, kCounters };
+  // kByCode + c counts those that ended with the status code c.
+  static constexpr size_t kCodes = 17;
+  enum Counter : size_t { kCalls, kErrors, kByCode, kCounters = kByCode + kCodes };
   std::unique_ptr<CounterBlock> counters;
 };
 

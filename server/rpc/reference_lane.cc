@@ -24,9 +24,11 @@
 #include <vector>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_replace.h"
 #include "base/strings.h"
 #include "core/error.h"
 #include "rpc/attached_value.h"
+#include "rpc/reference_tls.h"
 #include "rpc/reflection.h"
 #include "rpc/wire_status.h"
 
@@ -96,6 +98,17 @@ class GrpcCallOf : public Call, public Reactor {
     return {it->second.data(), it->second.size()};
   }
 
+  std::string_view PeerName() const override {
+    if (!peer_name_.has_value()) peer_name_ = NameOf(*context_->auth_context());
+    return *peer_name_;
+  }
+
+  // gRPC says `ipv4:127.0.0.1:40312`, and `ipv6:%5B::1%5D:40312`.
+  std::string PeerAddress() const override {
+    const std::string peer = context_->peer();
+    return absl::StrReplaceAll(peer.substr(peer.find(':') + 1), {{"%5B", "["}, {"%5D", "]"}});
+  }
+
  protected:
   static grpc::ByteBuffer Serialized(const google::protobuf::Message& message) {
     grpc::Slice slice(message.ByteSizeLong());
@@ -114,11 +127,26 @@ class GrpcCallOf : public Call, public Reactor {
   Dispatcher* const dispatcher_;
 
  private:
+  // Of the certificate, by the rule of the native lane: the first URI, else the first DNS name,
+  // else the common name.
+  static std::string NameOf(const grpc::AuthContext& peer) {
+    for (const char* const property :
+         {GRPC_PEER_URI_PROPERTY_NAME, GRPC_PEER_DNS_PROPERTY_NAME, GRPC_X509_CN_PROPERTY_NAME}) {
+      for (const grpc::string_ref& name : peer.FindPropertyValues(property)) {
+        if (!name.empty()) return {name.data(), name.size()};
+      }
+    }
+    return "";
+  }
+
   bool Parse(const grpc::ByteBuffer& in) {
     grpc::Slice slice;
     if (!in.TrySingleSlice(&slice).ok() && !in.DumpToSingleSlice(&slice).ok()) return false;
     return request_->ParseFromArray(slice.begin(), static_cast<int>(slice.size()));
   }
+
+  // Worked out when it is first asked for: on the lane's thread, or by the handler of a stream.
+  mutable std::optional<std::string> peer_name_;
 };
 
 class GrpcCall : public GrpcCallOf<grpc::ServerUnaryReactor> {
@@ -323,11 +351,13 @@ class ReferenceLaneImpl : public ReferenceLane {
 
   absl::Status Listen(const Options& options) {
     grpc::EnableDefaultHealthCheckService(true);
-    grpc::channelz::experimental::InitChannelzService();
+    if (options.channelz) grpc::channelz::experimental::InitChannelzService();
     grpc::ServerBuilder builder;
     Configure(options, &builder);
     int port = 0;
-    builder.AddListeningPort(options.address, grpc::InsecureServerCredentials(), &port);
+    credentials_ =
+        options.tls == nullptr ? grpc::InsecureServerCredentials() : NewReferenceTls(options.tls);
+    builder.AddListeningPort(options.address, credentials_, &port);
     for (const auto& service : services_) builder.RegisterService(service.get());
     builder.RegisterCallbackGenericService(&unknown_methods_);
     server_ = builder.BuildAndStart();
@@ -368,6 +398,8 @@ class ReferenceLaneImpl : public ReferenceLane {
   UnknownMethods unknown_methods_;
   std::string address_;
   bool drained_ = false;
+  // Handshakes use them until the server is gone.
+  std::shared_ptr<grpc::ServerCredentials> credentials_;
   std::unique_ptr<grpc::Server> server_;
 };
 

@@ -14,6 +14,7 @@
 #include "absl/time/time.h"
 #include "rpc/dispatcher.h"
 #include "rpc/methods.h"
+#include "rpc/native_tls.h"
 
 namespace larder {
 
@@ -39,6 +40,11 @@ class ReferenceLane {
     absl::Duration connection_age_max = absl::Minutes(30);
     absl::Duration connection_age_grace = absl::Seconds(30);
     absl::Duration connection_idle_max = absl::InfiniteDuration();
+    // Whether gRPC's channelz tells anybody of connections and calls. Once in the process on, it
+    // stays so.
+    bool channelz = true;
+    // Null: plain text. Outlives the lane.
+    const TlsServer* tls = nullptr;
   };
 
   // `methods` and `dispatcher` outlive the lane. Listens when it returns; not ready until SetReady.

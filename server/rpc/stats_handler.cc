@@ -1,10 +1,17 @@
 // Stats: the engine's counts and the latencies of the method table, as a message.
+//
+// Where callers are known, one who does not operate the server is shown the rows of the namespaces
+// and types in which it may read something, whole as they are, and the hot keys that it may read.
+// The total is shown to those who may read everything: from the difference to the rows anybody else
+// would learn of what they may not see.
 
 #include <algorithm>
 
 #include "base/status.h"
 #include "core/key.h"
+#include "rpc/access_table.h"
 #include "rpc/cache_handlers.h"
+#include "rpc/journal_convert.h"
 
 namespace larder {
 namespace {
@@ -53,6 +60,7 @@ void FillUsage(const UsageRow& row, v1::UsageStats* to) {
   to->set_stale_on_error(Of(row, Usage::kStaleOnError));
   to->set_filtered(Of(row, Usage::kFiltered));
   to->set_filter_false(Of(row, Usage::kFilterFalse));
+  to->set_past(Of(row, Usage::kPast));
   to->set_evictions(row.memory.evicted());
   to->set_expirations(row.memory.expirations);
   to->set_entries(row.memory.entries);
@@ -107,15 +115,9 @@ void FillMemory(const EngineStats& stats, v1::MemoryStats* to) {
 }
 
 void FillLatency(const Method& method, v1::LatencyStats* to) {
-  const Histogram::Snapshot snapshot = method.latency->Snap();
+  FillQuantiles(method.latency->Snap(), to);
   to->set_rpc(method.name);
-  to->set_count(snapshot.count);
   to->set_errors(method.counters->Sum(Method::kErrors));
-  ToProto(snapshot.Quantile(0.5), to->mutable_p50());
-  ToProto(snapshot.Quantile(0.9), to->mutable_p90());
-  ToProto(snapshot.Quantile(0.99), to->mutable_p99());
-  ToProto(snapshot.Quantile(0.999), to->mutable_p999());
-  ToProto(absl::Nanoseconds(static_cast<int64_t>(snapshot.max_nanos)), to->mutable_max());
 }
 
 // What memory did not have and the tier below did is a miss of memory and a hit of the whole.
@@ -170,6 +172,35 @@ void FillBreaker(const std::string& name, const Guarded& stats, v1::BreakerStats
                                           : v1::BREAKER_STATE_HALF_OPEN);
   to->set_opened(stats.breaker_opened);
   if (stats.breaker_opened > 0) to->set_reason(stats.breaker_reason);
+}
+
+void FillRules(const RulesStats& stats, v1::RuleStats* to) {
+  to->set_rules(stats.table.rules);
+  to->set_globs(stats.table.globs);
+  to->set_bytes(stats.table.bytes);
+  to->set_merged(stats.table.merged);
+  to->set_applied(stats.applied);
+  to->set_received(stats.received);
+  to->set_extended(stats.extended);
+  to->set_sweeps(stats.swept);
+  to->set_sweeps_below(stats.swept_below);
+  to->set_removed_below(stats.removed_below);
+  to->set_store_failures(stats.store_failures);
+  to->set_behind(stats.behind);
+  to->set_known(stats.known);
+}
+
+void FillWatch(const ChangeFeed::Stats& stats, v1::WatchStats* to) {
+  to->set_watchers(stats.watchers);
+  to->set_kept(stats.kept);
+  to->set_kept_bytes(stats.kept_bytes);
+  to->set_changes(stats.changes);
+  to->set_told(stats.told);
+  to->set_resumed(stats.resumed);
+  to->set_cut(stats.too_slow);
+  to->set_refused(stats.refused);
+  to->set_gaps(stats.gaps);
+  to->set_expirations_untold(stats.expirations_untold);
 }
 
 void FillFleet(const EngineStats& stats, v1::FleetStats* to) {
@@ -273,7 +304,7 @@ bool Wants(const Names& wanted, std::string_view name) {
 
 // The keys with the most hits in one window, of the namespaces and types that the request wants.
 std::vector<HotKeys::Row> BusiestKeys(const Engine& engine, const v1::StatsRequest& request,
-                                      HotKeys::Window window) {
+                                      const AccessView* view, HotKeys::Window window) {
   const TypeTable& types = *engine.options().types;
   HotKeys::Query query{.window = window, .limit = HotKeys::kLimitMax};
   // Of one type or namespace the ranking itself tells all; of several, what is among its first.
@@ -282,25 +313,33 @@ std::vector<HotKeys::Row> BusiestKeys(const Engine& engine, const v1::StatsReque
   }
   if (request.namespaces_size() == 1) query.name_space = NameOf(request.namespaces(0));
   std::vector<HotKeys::Row> rows = engine.hot_keys().Top(query);
-  rows.erase(std::remove_if(rows.begin(), rows.end(),
-                            [&](const HotKeys::Row& row) {
-                              return !Wants(request.namespaces(), row.name_space) ||
-                                     !Wants(request.types(), types.Get(row.type_id).name);
-                            }),
-             rows.end());
+  rows.erase(
+      std::remove_if(rows.begin(), rows.end(),
+                     [&](const HotKeys::Row& row) {
+                       const std::string& type = types.Get(row.type_id).name;
+                       return !Wants(request.namespaces(), row.name_space) ||
+                              !Wants(request.types(), type) ||
+                              (view != nullptr && !view->ReadsKey(row.name_space, type, row.key));
+                     }),
+      rows.end());
   rows.resize(std::min(rows.size(), kHotKeysMax));
   return rows;
 }
 
-std::vector<HotKeys::Row> BusiestKeys(const Engine& engine, const v1::StatsRequest& request) {
-  std::vector<HotKeys::Row> rows = BusiestKeys(engine, request, HotKeys::Window::kPrevious);
-  return rows.empty() ? BusiestKeys(engine, request, HotKeys::Window::kCurrent) : rows;
+std::vector<HotKeys::Row> BusiestKeys(const Engine& engine, const v1::StatsRequest& request,
+                                      const AccessView* view) {
+  std::vector<HotKeys::Row> rows = BusiestKeys(engine, request, view, HotKeys::Window::kPrevious);
+  return rows.empty() ? BusiestKeys(engine, request, view, HotKeys::Window::kCurrent) : rows;
 }
 
-// The rows that `wanted` names, sorted by name.
-std::vector<UsageRow> Select(std::vector<UsageRow> rows, const Names& wanted) {
+// The rows that `wanted` names and `may_see` admits, sorted by name.
+template <typename MaySee>
+std::vector<UsageRow> Select(std::vector<UsageRow> rows, const Names& wanted,
+                             const MaySee& may_see) {
   rows.erase(std::remove_if(rows.begin(), rows.end(),
-                            [&](const UsageRow& row) { return !Wants(wanted, row.name); }),
+                            [&](const UsageRow& row) {
+                              return !Wants(wanted, row.name) || !may_see(row.name);
+                            }),
              rows.end());
   std::sort(rows.begin(), rows.end(),
             [](const UsageRow& a, const UsageRow& b) { return a.name < b.name; });
@@ -309,7 +348,7 @@ std::vector<UsageRow> Select(std::vector<UsageRow> rows, const Names& wanted) {
 
 }  // namespace
 
-Task<absl::Status> CacheHandlers::Stats(CallContext*, const v1::StatsRequest* request,
+Task<absl::Status> CacheHandlers::Stats(CallContext* context, const v1::StatsRequest* request,
                                         v1::StatsResponse* response) {
   for (const std::string& name : request->namespaces()) CO_RETURN_IF_ERROR(CheckNamespace(name));
   for (const std::string& type : request->types()) {
@@ -317,16 +356,34 @@ Task<absl::Status> CacheHandlers::Stats(CallContext*, const v1::StatsRequest* re
       CO_RETURN_IF_ERROR(FieldError(Reason::kREQUEST_INVALID, "types", "a type has a name"));
     CO_RETURN_IF_ERROR(CheckType(type));
   }
+  FillStats(*request, context->view(), response);
+  co_return absl::OkStatus();
+}
+
+v1::StatsResponse CacheHandlers::AllStats() const {
+  v1::StatsResponse response;
+  FillStats({}, nullptr, &response);
+  return response;
+}
+
+void CacheHandlers::FillStats(const v1::StatsRequest& request, const AccessView* view,
+                              v1::StatsResponse* response) const {
+  const bool sees_all = view == nullptr || view->IsAdmin();
   EngineStats stats = engine_->Stats();
   response->set_node(options_.node_name);
   ToProto(stats.since, response->mutable_since());
-  FillUsage(stats.total, response->mutable_total());
-  for (const UsageRow& row : Select(std::move(stats.namespaces), request->namespaces())) {
+  if (sees_all || view->ReadsAll()) FillUsage(stats.total, response->mutable_total());
+  const auto namespace_seen = [&](const std::string& name) {
+    return sees_all || view->ReadsIn(name);
+  };
+  for (const UsageRow& row :
+       Select(std::move(stats.namespaces), request.namespaces(), namespace_seen)) {
     v1::NamespaceStats* const to = response->add_namespaces();
     to->set_namespace_(row.name);
     FillUsage(row, to->mutable_usage());
   }
-  for (const UsageRow& row : Select(std::move(stats.types), request->types())) {
+  const auto type_seen = [&](const std::string& name) { return sees_all || view->ReadsType(name); };
+  for (const UsageRow& row : Select(std::move(stats.types), request.types(), type_seen)) {
     v1::TypeStats* const to = response->add_types();
     to->set_type(row.name);
     FillUsage(row, to->mutable_usage());
@@ -336,6 +393,12 @@ Task<absl::Status> CacheHandlers::Stats(CallContext*, const v1::StatsRequest* re
     FillCompression(row.compression, to->mutable_compression());
     if (policy.filter.bloom) FillFilter(row.filter, to->mutable_filter());
   }
+  for (const HotKeys::Row& row : BusiestKeys(*engine_, request, view))
+    FillHotKey(row, *engine_->options().types, response->add_hot_keys());
+  if (sees_all) FillProcess(stats, response);
+}
+
+void CacheHandlers::FillProcess(const EngineStats& stats, v1::StatsResponse* response) const {
   FillMemoryTier(stats, response->add_tiers());
   if (stats.tier.has_value()) {
     FillLowerTier(*stats.tier, stats.lower, response->add_tiers());
@@ -345,11 +408,15 @@ Task<absl::Status> CacheHandlers::Stats(CallContext*, const v1::StatsRequest* re
     FillOrigin(origin, response->add_origins());
     if (!origin.breaker.empty()) FillBreaker(origin.name, origin, response->add_breakers());
   }
+  if (const Journal* const journal = engine_->options().journal; journal != nullptr)
+    FillJournal(journal->Stats(), response->mutable_journal());
   response->mutable_flights()->set_under_way(stats.flights);
   response->mutable_flights()->set_waiting(stats.flights_waiting);
   response->mutable_flights()->set_queued(stats.flights_queued);
   response->mutable_flights()->set_refused(stats.flights_refused);
   response->mutable_flights()->set_again(stats.flights_again);
+  FillRules(stats.rules, response->mutable_rules());
+  FillWatch(stats.watch, response->mutable_watch());
   if (stats.bus.has_value()) FillFleet(stats, response->mutable_fleet());
   if (options_.warm_stats != nullptr) {
     const WarmStats warm = options_.warm_stats();
@@ -366,14 +433,10 @@ Task<absl::Status> CacheHandlers::Stats(CallContext*, const v1::StatsRequest* re
     }
   }
   FillMemory(stats, response->mutable_memory());
-  for (const HotKeys::Row& row : BusiestKeys(*engine_, *request)) {
-    FillHotKey(row, *engine_->options().types, response->add_hot_keys());
-  }
   for (const Method& method : methods_->methods()) {
     if (method.counters->Sum(Method::kCalls) > 0) FillLatency(method, response->add_latencies());
   }
   FillLeases(stats.leases, response->mutable_leases());
-  co_return absl::OkStatus();
 }
 
 }  // namespace larder

@@ -14,7 +14,7 @@
 //           type: length, bytes                if kHasType
 //           tags: count, each length, bytes    if kHasTags
 //           dependencies: the same             if kHasDependencies
-//           validator: length, bytes           if kHasValidator
+//           validator: length, bytes           if kHasValidator: it was loaded from an origin
 //           payload: length, bytes             not for a tombstone
 //        4  CRC-32C of the key and of all bytes before
 //
@@ -207,9 +207,9 @@ absl::Status ReadBody(uint8_t flags, const Moment& moment, Reader* body, TierRea
     return Bad("dependencies");
   if (flags & kHasValidator) {
     std::string_view validator;
-    if (!body->String(&validator) || validator.empty() || validator.size() > kValidatorBytesMax)
-      return Bad("validator");
+    if (!body->String(&validator) || validator.size() > kValidatorBytesMax) return Bad("validator");
     entry.validator = validator;
+    entry.loaded = true;
   }
   std::string_view payload;
   if (!body->String(&payload)) return Bad("payload");
@@ -235,7 +235,7 @@ std::string EncodeEnvelope(const EntryFields& fields, std::string_view type, con
   if (!type.empty()) flags |= kHasType;
   if (!fields.tags.empty()) flags |= kHasTags;
   if (!fields.depends_on.empty()) flags |= kHasDependencies;
-  if (!fields.validator.empty()) flags |= kHasValidator;
+  if (fields.FromOrigin()) flags |= kHasValidator;
 
   std::string out;
   out.reserve(kEnvelopeHeadBytes + 32 + type.size() + fields.value.size());

@@ -33,13 +33,13 @@ class Filter : public rocksdb::CompactionFilter {
  public:
   explicit Filter(RocksCutoff* cutoff) : cutoff_(cutoff) {}
 
-  Decision FilterV2(int /*level*/, const rocksdb::Slice& /*key*/, ValueType value_type,
+  Decision FilterV2(int /*level*/, const rocksdb::Slice& key, ValueType value_type,
                     const rocksdb::Slice& value, std::string* /*new_value*/,
                     std::string* /*skip_until*/) const override {
     if (value_type != ValueType::kValue) return Decision::kKeep;
     const auto head = DecodeEnvelopeHead(View(value));
     if (!head.ok()) return Decision::kRemove;
-    const Version line = cutoff_->version();
+    const Version line = IsOwn(View(key)) ? kNoVersion : cutoff_->version();
     if (!IsDead(*head, cutoff_->NowMs(), line)) return Decision::kKeep;
     const bool evicted = !head->tombstone && head->version < line;
     (evicted ? cutoff_->evicted : cutoff_->expired).fetch_add(1, std::memory_order_relaxed);

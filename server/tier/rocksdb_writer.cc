@@ -254,6 +254,8 @@ void RocksWriter::Drain() {
 
 bool RocksWriter::WorthIt(const TierPut& put) const {
   const RocksTierOptions& options = store_->options();
+  // What is not worth it is removed, and these are what others are checked by.
+  if (IsOwn(put.full_key)) return true;
   if (put.envelope.size() > options.entry_bytes_max) return false;
   if (put.version < store_->cutoff().version() || sweep_->full()) return false;
   // Whoever set a condition needs the entry to decide the next one by.

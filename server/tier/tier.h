@@ -149,6 +149,14 @@ class Tier {
   virtual TierStats Stats() const = 0;
 };
 
+// What larder keeps for itself lies in a namespace that no caller can name. A tier that makes room
+// does not drop it, and takes it however small it is.
+inline constexpr std::string_view kOwnNamespace = "!larder";
+inline bool IsOwn(std::string_view full_key) {
+  return !full_key.empty() && static_cast<uint8_t>(full_key[0]) == kOwnNamespace.size() &&
+         full_key.substr(1, kOwnNamespace.size()) == kOwnNamespace;
+}
+
 // How long a tombstone stays at least: longer than any load, lease or write may be late.
 inline constexpr absl::Duration kTombstoneTtl = absl::Minutes(10);
 // How long the version of an entry is known at least after its put, also when its life ends before:

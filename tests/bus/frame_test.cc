@@ -22,6 +22,10 @@ Frame Sample() {
   FrameMessage changed;
   changed.message.version = std::numeric_limits<uint64_t>::max();
   changed.message.keys = {std::string("a\0b", 3), "", std::string(1'100, 'k')};
+  changed.message.changes = {
+      {KeyChange::What::kPut, true, kNoVersion, "user", {"a", "", std::string(128, 't')}},
+      {KeyChange::What::kRemoved, false, std::numeric_limits<uint64_t>::max(), "", {}},
+      {KeyChange::What::kUnknown, false, kNoVersion, "", {}}};
   changed.published = frame.head.sent - absl::Milliseconds(3);
   FrameMessage rule;
   rule.message.kind = BusMessage::Kind::kRule;
@@ -56,9 +60,52 @@ TEST(FrameTest, ComesBackAsItWas) {
     EXPECT_EQ(back->messages[i].message.version, sample.messages[i].message.version);
     EXPECT_EQ(back->messages[i].message.keys, sample.messages[i].message.keys);
     EXPECT_EQ(back->messages[i].message.rule, sample.messages[i].message.rule);
+    EXPECT_EQ(back->messages[i].message.changes, sample.messages[i].message.changes);
     EXPECT_EQ(back->messages[i].message.node, 1023u);
     EXPECT_EQ(back->messages[i].published, sample.messages[i].published);
   }
+}
+
+// A frame as releases made it that said nothing of what happened to keys, byte for byte but for its
+// check.
+TEST(FrameTest, FramesOfBeforeSayNothingOfTheirKeysAndAreRead) {
+  std::string bytes(9, '\1');
+  bytes += std::string("\5", 1) + std::string(8, 'i') + std::string("\7", 1);
+  bytes += std::string(16, '\0') + std::string("\0\0\1", 3);  // times, flags, acks, messages
+  bytes += std::string("\0\1", 2) + std::string(8, '\2');     // waited, kChanged, version
+  bytes += std::string("\2\1a\2bc\0", 7);                     // keys; no rule
+  SealFrame(&bytes);
+  const absl::StatusOr<Frame> frame = DecodeFrame(bytes);
+  ASSERT_TRUE(frame.ok()) << frame.status();
+  ASSERT_EQ(frame->messages.size(), 1u);
+  EXPECT_EQ(frame->messages[0].message.keys, (std::vector<std::string>{"a", "bc"}));
+  EXPECT_TRUE(frame->messages[0].message.changes.empty());
+  BusMessage same;
+  same.version = 0x0202020202020202;
+  same.keys = {"a", "bc"};
+  EXPECT_EQ(EncodeFrame(frame->head, {{EncodeMessage(same), {}}}), bytes);
+}
+
+TEST(FrameTest, WhatHappenedToKeysHasToFitThem) {
+  const auto decoded = [](const BusMessage& message) {
+    FrameHead head;
+    head.number = 1;
+    return DecodeFrame(EncodeFrame(head, {{EncodeMessage(message), {}}})).status().code();
+  };
+  BusMessage message;
+  message.keys = {"a", "b"};
+  message.changes = {{KeyChange::What::kPut, true, kNoVersion, "", {}}};
+  EXPECT_EQ(decoded(message), absl::StatusCode::kDataLoss);
+  message.changes.resize(3);
+  EXPECT_EQ(decoded(message), absl::StatusCode::kDataLoss);
+  message.changes.resize(2);
+  EXPECT_EQ(decoded(message), absl::StatusCode::kOk);
+  message.kind = BusMessage::Kind::kRevised;
+  message.changes[0].what = KeyChange::What::kRevised;
+  EXPECT_EQ(decoded(message), absl::StatusCode::kOk);
+  // A bit that means nothing yet.
+  message.changes[0].what = static_cast<KeyChange::What>(64);
+  EXPECT_EQ(decoded(message), absl::StatusCode::kDataLoss);
 }
 
 TEST(FrameTest, AFrameOfNothingIsOne) {

@@ -141,6 +141,7 @@ class RedisFleet : public testing::Test {
 
   BusMessage NewMessage(int from) {
     BusMessage message;
+    message.kind = BusMessage::Kind::kRule;
     message.version = next_moment++;
     message.rule = absl::StrCat(absl::ToUnixNanos(absl::Now()));
     published_.emplace_back(from, message.version);

@@ -129,6 +129,16 @@ TEST_P(ConformanceLease, ExplainTellsWhoLoads) {
   EXPECT_TRUE(client()->Explain("k")->lease_held);
 }
 
+TEST_P(ConformanceLease, ExplainTellsTheChecksumOfAValueWhenItIsAskedFor) {
+  ASSERT_TRUE(client()->Set("k", "123456789").ok());
+  ASSERT_TRUE(client()->SetAbsent("none").ok());
+  EXPECT_FALSE(client()->Explain("k")->copies.at(0).checksum.has_value());
+  ExplainOptions options;
+  options.checksums = true;
+  EXPECT_EQ(client()->Explain("k", options)->copies.at(0).checksum, 0xE3069283);
+  EXPECT_FALSE(client()->Explain("none", options)->copies.at(0).checksum.has_value());
+}
+
 TEST_P(ConformanceLease, LoaderRunsOnceForManyCallers) {
   std::atomic<int> loads = 0;
   std::vector<std::thread> callers;

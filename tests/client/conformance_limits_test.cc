@@ -209,17 +209,23 @@ TEST_P(ConformanceLimits, CountsWhatItDoes) {
 TEST_P(ConformanceLimits, RanksHotKeys) {
   Set("often", "v");
   Set("large", std::string(1000, 'v'));
-  for (int i = 0; i < 5; ++i) ASSERT_TRUE(client()->Get("often").ok());
   ASSERT_TRUE(client()->Get("large").ok());
   HotKeysOptions options;
   options.call.ns = ns();
-  const absl::StatusOr<HotKeysResult> hits = client()->HotKeys(options);
-  ASSERT_TRUE(hits.ok()) << hits.status();
-  // Windows are of wall time: the reads may lie in both.
-  std::vector<HotKey> keys = hits->keys;
-  keys.insert(keys.end(), hits->previous.begin(), hits->previous.end());
-  const auto often =
-      std::find_if(keys.begin(), keys.end(), [](const HotKey& hot) { return hot.key == "often"; });
+  absl::StatusOr<HotKeysResult> hits;
+  std::vector<HotKey> keys;
+  auto often = keys.end();
+  // A server that has a lot to do looks at a part of the reads.
+  for (int i = 0; i < 200 && often == keys.end(); ++i) {
+    for (int read = 0; read < 20; ++read) ASSERT_TRUE(client()->Get("often").ok());
+    hits = client()->HotKeys(options);
+    ASSERT_TRUE(hits.ok()) << hits.status();
+    // Windows are of wall time: the reads may lie in both.
+    keys = hits->keys;
+    keys.insert(keys.end(), hits->previous.begin(), hits->previous.end());
+    often = std::find_if(keys.begin(), keys.end(),
+                         [](const HotKey& hot) { return hot.key == "often"; });
+  }
   ASSERT_NE(often, keys.end());
   EXPECT_EQ(often->ns, ns());
   EXPECT_EQ(often->type, "default");

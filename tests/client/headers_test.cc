@@ -3,10 +3,16 @@
 #include <larder/client.h>
 #include <larder/error.h>
 #include <larder/fake.h>
+#include <larder/journal.h>
+#include <larder/keys.h>
 #include <larder/load.h>
+#include <larder/metrics.h>
+#include <larder/near_cache.h>
 #include <larder/options.h>
 #include <larder/result.h>
 #include <larder/stats.h>
+#include <larder/typed_cache.h>
+#include <larder/watch.h>
 
 #if defined(GRPCPP_GRPCPP_H) || defined(GRPC_GRPC_H) || defined(GRPCPP_CLIENT_CONTEXT_H) || \
     defined(GRPC_IMPL_CODEGEN_GRPC_TYPES_H)

@@ -265,7 +265,7 @@ TEST_F(CatalogueTest, NoKeyFitsTwoTypes) {
   ASSERT_FALSE(SomeKeyMatchesBoth(p("a:{id}"), p("a:")));
 
   const std::vector<TypePolicy>& types = config_.types->types();
-  EXPECT_THAT(types, SizeIs(19));
+  EXPECT_THAT(types, SizeIs(20));
   for (const TypePolicy& one : types) {
     for (const TypePolicy& other : types) {
       if (one.id >= other.id) continue;

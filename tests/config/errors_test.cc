@@ -19,7 +19,9 @@ TEST(ConfigErrorsTest, NamesOfFields) {
       {"types:\n  user:\n    ttll: {}",
        "f:3:5: unknown field \"ttll\" in types.user; did you mean \"ttl\"?"},
       {"log: {LEVEL: info}", "f:1:7: unknown field \"LEVEL\" in log; did you mean \"level\"?"},
-      {"log: {colour: red}", "f:1:7: unknown field \"colour\" in log; there is level, format"},
+      {"log: {colour: red}",
+       "f:1:7: unknown field \"colour\" in log; there is level, format, "
+       "hash_keys, lines_per_second, slow_call"},
       {"types: {a: {ttl: {adapt: {access: {gains: 1}}}}}",
        "f:1:36: unknown field \"gains\" in types.a.ttl.adapt.access; did you mean \"gain\"?"},
       {"types: {a: {ttl: {adapt: {size: {bands: [{factr: 1}]}}}}}",
@@ -36,7 +38,8 @@ TEST(ConfigErrorsTest, NamesOfFields) {
        "f:1:9: \"a\\x0ab\" is no name for a type: a-z, then up to 63 of a-z, 0-9, '_' and '-'"},
       {"\"" + std::string(200, 'x') + "\": 1",
        "f:1:1: unknown field \"" + std::string(64, 'x') +
-           "...\"; there is listen, node, data, memory, l2, bus, warm, limits, leases, "
+           "...\"; there is listen, node, data, memory, l2, bus, warm, journal, invalidation, "
+           "limits, quotas, auth, reload, leases, "
            "connections, workers, log, "
            "shutdown, origins, types"},
   });

@@ -337,7 +337,9 @@ TEST(L2ChecksTest, RulesBetweenFields) {
        "f:2:18: bus.trust is 2s; with a bus.heartbeat of 5s it needs at least 15s"},
       {"l2: {redis: {url: \"redis://a\"}}\nbus: {when_lost: fail}",
        "f:2:18: bus.when_lost: \"fail\" is none of serve, miss"},
-      {"warm: {limit: 5}", "f:1:15: warm.limit has no effect, because there is no second tier"},
+      {"warm: {limit: 5}",
+       "f:1:15: warm.limit has no effect, because there is no second tier, and no type has "
+       "warm.on_start"},
       {"l2: {redis: {url: \"redis://a\"}}\nwarm: {limit: 5}",
        "f:2:15: warm.limit has no effect, because data.path is empty"},
       {"types: {a: {tiers: {l2: false, l1_ttl_max: 1s}}}",

@@ -85,7 +85,7 @@ def main(source_dir, bin_dir):
         if re.match(r"gcc|g\+\+|clang|cmake|make|ninja|.*-dev$|build-essential", package):
             problems.append(f"the image installs {package}")
 
-    for line in ("USER 65532:65532", 'ENTRYPOINT ["larderd"]', "STOPSIGNAL SIGTERM", "EXPOSE 50051"):
+    for line in ("USER 65532:65532", 'ENTRYPOINT ["larderd"]', "STOPSIGNAL SIGTERM", "EXPOSE 50051 50052"):
         if line + "\n" not in final:
             problems.append(f"the final stage lacks {line}")
     if not re.search(r'^HEALTHCHECK .*CMD \["larderd", "healthcheck"\]$', final, re.M):

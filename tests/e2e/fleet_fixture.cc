@@ -38,11 +38,14 @@ std::string ReasonOf(const grpc::Status& status) {
   return "";
 }
 
-std::string FleetConfig(int id, const std::string& url, const std::string& more) {
+std::string FleetConfig(int id, const std::string& url, const std::string& more,
+                        std::chrono::milliseconds tier_time_limit) {
   std::ostringstream yaml;
   yaml << "node: { name: n" << id << ", id: " << id << " }\n"
        << "memory: { l1: 32MiB }\n"
        << "l2:\n  redis: { url: \"" << url << "\", connect_timeout: 500ms }\n"
+       << "  read_timeout: " << tier_time_limit.count() << "ms\n"
+       << "  write_timeout: " << tier_time_limit.count() << "ms\n"
        << "  breaker: { open_min: 200ms, open_max: 1s }\n"
        << "types:\n"
        << "  strict: { match: [\"strict:*\"], tiers: { require_l2: true } }\n"

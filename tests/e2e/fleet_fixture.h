@@ -22,7 +22,7 @@ namespace larder {
 
 // Whether `condition` comes to hold within `patience`. Polls: other processes give no event.
 testing::AssertionResult Eventually(const std::function<bool()>& condition,
-                                    std::chrono::seconds patience = std::chrono::seconds(15));
+                                    std::chrono::seconds patience = std::chrono::seconds(30));
 
 // The reason that the ErrorInfo of `status` gives; empty without one.
 std::string ReasonOf(const grpc::Status& status);
@@ -30,10 +30,15 @@ std::string ReasonOf(const grpc::Status& status);
 // The TTL of type `brief` of FleetConfig.
 inline constexpr std::chrono::milliseconds kBriefTtl{1000};
 
+// The time limits of the second tier in FleetConfig: longer than a busy machine stops a process
+// for.
+inline constexpr std::chrono::milliseconds kTierTimeLimit{250};
+
 // A configuration of replica `id` of a fleet over the Redis at `url`, with short times, with a type
 // `strict` that requires the second tier, and a type `brief` of a short TTL. `more` is YAML of
 // further sections.
-std::string FleetConfig(int id, const std::string& url, const std::string& more = "");
+std::string FleetConfig(int id, const std::string& url, const std::string& more = "",
+                        std::chrono::milliseconds tier_time_limit = kTierTimeLimit);
 
 // A larderd with this configuration, which can be killed and started again.
 class Replica {
@@ -49,6 +54,7 @@ class Replica {
   // After Stop or Kill, or in place of a running one. False: it did not become ready.
   bool Start();
 
+  const std::string& address() const { return server_->address(); }
   v1::Cache::Stub& stub() { return *stub_; }
   v1::Admin::Stub& admin() { return *admin_; }
 

@@ -145,5 +145,33 @@ TEST_F(LargeValuesTest, RepliesUnderWayKeepTheirBytesWhateverBecomesOfTheEntry) 
   EXPECT_TRUE(server_.running());
 }
 
+class LargeRepliesTest : public LaneFixture {
+ protected:
+  LargeRepliesTest()
+      : LaneFixture({"--set", "limits.value_bytes=64KiB", "--set", "limits.message_bytes=128KiB"}) {
+  }
+};
+
+TEST_F(LargeRepliesTest, ABatchThatIsTooLargeGivesItsLeasesBack) {
+  v1::BatchGetOrLoadRequest request;
+  request.add_keys("lease:1");
+  for (int i = 0; i < 3; ++i) {
+    const std::string key = "large:" + std::to_string(i);
+    ASSERT_TRUE(Set(key, std::string(60 << 10, 'v')).ok());
+    request.add_keys(key);
+  }
+  request.add_keys("lease:2");
+  v1::BatchGetOrLoadResponse response;
+  const grpc::Status status = cache_->BatchGetOrLoad(Within(5).get(), request, &response);
+  EXPECT_EQ(ReasonOf(status), "MESSAGE_TOO_LARGE");
+  for (const char* const key : {"lease:1", "lease:2"}) {
+    v1::GetOrLoadRequest load;
+    load.set_key(key);
+    v1::GetOrLoadResponse loaded;
+    ASSERT_TRUE(cache_->GetOrLoad(Within(2).get(), load, &loaded).ok()) << key;
+    EXPECT_TRUE(loaded.has_lease()) << key;
+  }
+}
+
 }  // namespace
 }  // namespace larder

@@ -23,11 +23,13 @@ class OriginDemoTest : public testing::Test {
     std::stringstream config;
     config << demo.rdbuf();
     std::string text = config.str();
-    const std::string path = "path: shop.db";
-    const size_t at = text.find(path);
-    EXPECT_NE(at, std::string::npos);
-    replica_ =
-        std::make_unique<Replica>(text.replace(at, path.size(), "path: \"" + database() + "\""));
+    for (const std::string name : {"shop.db", "shop-data"}) {
+      const std::string path = "path: " + name;
+      const size_t at = text.find(path);
+      EXPECT_NE(at, std::string::npos) << name;
+      text.replace(at, path.size(), "path: \"" + directory_.path() + "/" + name + "\"");
+    }
+    replica_ = std::make_unique<Replica>(text);
   }
   std::string database() const { return directory_.path() + "/shop.db"; }
 
@@ -67,6 +69,37 @@ TEST_F(OriginDemoTest, ProductsAreWarmLoadedAndKnownToBeMissing) {
     EXPECT_EQ(Loaded(replica_.get(), "product:none" + std::to_string(i)), "NEGATIVE");
   asked = static_cast<int>(replica_->Stats().origins(0).load_calls() - calls);
   EXPECT_LE(asked, 10);  // 1% is what the filter lets through
+}
+
+TEST_F(OriginDemoTest, WritesReachTheDatabaseAndDeletionsStay) {
+  const auto flush = [this] {
+    v1::FlushJournalResponse flushed;
+    const grpc::Status status =
+        replica_->admin().FlushJournal(Replica::Within().get(), {}, &flushed);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    // Nothing is left but what the database has.
+    v1::InvalidateResponse removed;
+    EXPECT_TRUE(replica_->Invalidate({"product:7", "product:8"}, /*fleet=*/false, &removed).ok());
+  };
+  ASSERT_TRUE(replica_->Set("product:7", "{\"price\":42}").ok());
+  ASSERT_TRUE(replica_->Delete("product:8").ok());
+  // At once, whatever the database has.
+  EXPECT_EQ(Loaded(replica_.get(), "product:7"), "{\"price\":42}");
+  flush();
+  v1::GetOrLoadResponse response;
+  ASSERT_TRUE(replica_->GetOrLoad("product:7", &response).ok());
+  EXPECT_EQ(response.hit().value(), "{\"price\":42}");
+  EXPECT_EQ(response.hit().tier(), v1::TIER_ORIGIN);
+  EXPECT_EQ(Loaded(replica_.get(), "product:8"), "NEGATIVE");
+  const v1::JournalStats journal = replica_->Stats().journal();
+  EXPECT_EQ(journal.depth(), 0u);
+  EXPECT_EQ(journal.dead_letters(), 0u);
+  ASSERT_EQ(journal.types_size(), 1);
+  EXPECT_EQ(journal.types(0).delivered(), 2u);
+  // What was deleted may come again.
+  ASSERT_TRUE(replica_->Set("product:8", "new").ok());
+  flush();
+  EXPECT_EQ(Loaded(replica_.get(), "product:8"), "new");
 }
 
 TEST_F(OriginDemoTest, CategoriesHaveTheirOwnTtl) {

@@ -2,6 +2,7 @@
 // the filter that knows what the origin does not have.
 
 #include <algorithm>
+#include <chrono>
 #include <fstream>
 #include <thread>
 
@@ -52,7 +53,8 @@ TEST_F(OriginWarmTest, ReadinessWaitsForItsShare) {
     unready = RunLarderd({"healthcheck", "--address", address});
     gate_.Open();
   });
-  const ServerProcess server({"--config", path, "--set", "listen.grpc=" + address});
+  const ServerProcess server({"--config", path, "--set", "listen.grpc=" + address, "--set",
+                              "listen.native=127.0.0.1:0", "--set", "listen.admin=127.0.0.1:0"});
   observer.join();
   EXPECT_EQ(unready.exit_code, 1);
   EXPECT_NE(unready.err.find("not ready"), std::string::npos) << unready.err;
@@ -130,6 +132,46 @@ TEST_F(OriginWarmTest, WarmOfATypeWithoutAnOriginIsATypedError) {
   v1::WarmResponse response;
   EXPECT_FALSE(reader->Read(&response));
   EXPECT_EQ(ReasonOf(reader->Finish()), "TYPE_WITHOUT_ORIGIN");
+}
+
+TEST_F(OriginWarmTest, WhatWasHotBeforeARestartComesBackFromTheOrigin) {
+  const TempDir data;
+  // The origin lists others first.
+  Replica replica("l2: none\ndata: { path: \"" + data.path() + "\" }\n" +
+                  Config(", warm: { on_start: true, limit: 20, ready_share: 100% }"));
+  constexpr int kFirst = kKeys - 10;
+  for (int i = kFirst; i < kKeys; ++i) EXPECT_EQ(Loaded(&replica, Item(i)), "warm");
+  for (int i = kFirst; i < kKeys; ++i) {
+    for (int hit = 0; hit < 10; ++hit) replica.Get(Item(i));
+  }
+  EXPECT_EQ(replica.Stop().exit_code, 0);
+  service_.Put(Item(kFirst), {.value = "newer", .version = 2});
+  const int calls = service_.calls();
+  ASSERT_TRUE(replica.Start());
+  EXPECT_GT(service_.calls(), calls);
+  EXPECT_EQ(replica.Get(Item(kFirst)).hit().value(), "newer");
+  for (int i = kFirst; i < kKeys; ++i) EXPECT_EQ(replica.Get(Item(i)).hit().tier(), v1::TIER_L1);
+  const v1::OriginWarmStats warm = replica.Stats().origin_warm(0);
+  EXPECT_EQ(warm.state(), "done");
+  EXPECT_EQ(warm.loaded(), 20u);
+}
+
+TEST_F(OriginWarmTest, EndsAtOnceWhileItWarms) {
+  Replica replica(Config(WarmAtStart("rate: 5")));
+  EXPECT_TRUE(Eventually([&] { return replica.Stats().origin_warm(0).loaded() > 0; }));
+  const auto began = std::chrono::steady_clock::now();
+  EXPECT_EQ(replica.Stop().exit_code, 0);
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(3));
+}
+
+// A load that has begun may take as long as work under way may.
+TEST_F(OriginWarmTest, EndsInTimeWhileTheOriginHangs) {
+  gate_.Shut();
+  Replica replica(Config(WarmAtStart("rate: 100")));
+  EXPECT_TRUE(Eventually([&] { return gate_.waiting() > 0; }));
+  const auto began = std::chrono::steady_clock::now();
+  EXPECT_EQ(replica.Stop().exit_code, 0);
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(12));
 }
 
 TEST_F(OriginWarmTest, FilterAnswersForKeysThatTheOriginDoesNotHave) {

@@ -1,9 +1,7 @@
 // The embedded second tier in a process that is stopped, killed, given damaged files or a full
 // disk: what was acknowledged is served afterwards, what was deleted is not, and no call fails.
 
-#include <sched.h>
 #include <signal.h>
-#include <sys/mount.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -12,6 +10,7 @@
 #include <random>
 
 #include "tests/e2e/fleet_fixture.h"
+#include "tests/e2e/small_disk.h"
 
 namespace larder {
 namespace {
@@ -194,39 +193,6 @@ TEST(RocksFaultsTest, SecondProcessOnTheStoreIsRefusedWithASentence) {
   ASSERT_TRUE(first.Start());
   EXPECT_EQ(first.Get("a").hit().tier(), v1::TIER_L2);
 }
-
-// A small file system of this process and its children alone.
-class SmallDisk {
- public:
-  explicit SmallDisk(int mebibytes) {
-    const bool root = geteuid() == 0;
-    if (unshare(root ? CLONE_NEWNS : CLONE_NEWUSER | CLONE_NEWNS) != 0) return;
-    const std::string options = "size=" + std::to_string(mebibytes) + "m";
-    mounted_ = mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-               mount("tmpfs", path().c_str(), "tmpfs", 0, options.c_str()) == 0;
-  }
-  ~SmallDisk() {
-    if (mounted_) umount2(path().c_str(), MNT_DETACH);
-  }
-  const std::string& path() const { return directory_.path(); }
-  bool mounted() const { return mounted_; }
-
-  // Takes all that is left, or all but so much; the file goes with Free.
-  void FillUp(uint64_t but_mebibytes = 0) const {
-    std::ofstream file(Filler(), std::ios::app | std::ios::binary);
-    const std::string block(4096, 'x');
-    while (fs::space(path()).available > but_mebibytes << 20 || but_mebibytes == 0) {
-      if (!file.write(block.data(), static_cast<std::streamsize>(block.size())).flush()) return;
-    }
-  }
-  void Free() const { fs::remove(Filler()); }
-
- private:
-  std::string Filler() const { return path() + "/filler"; }
-
-  const TempDir directory_;
-  bool mounted_ = false;
-};
 
 TEST(RocksFaultsTest, FullDiskFailsNoCallAndIsUsedAgainWhenThereIsRoom) {
   // Of 64 MiB the store takes nothing: it leaves a reserve to others.

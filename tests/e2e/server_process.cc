@@ -85,7 +85,9 @@ TempDir::~TempDir() {
 }
 
 ServerProcess::ServerProcess(const std::vector<std::string>& args) {
-  std::vector<std::string> all = {"--set", "listen.grpc=127.0.0.1:0", "--set", "log.format=json"};
+  std::vector<std::string> all = {"--set", "listen.grpc=127.0.0.1:0",
+                                  "--set", "listen.admin=127.0.0.1:0",
+                                  "--set", "log.format=json"};
   all.insert(all.end(), args.begin(), args.end());
   int err[2];
   if (pipe2(err, O_CLOEXEC) != 0) std::abort();
@@ -96,9 +98,8 @@ ServerProcess::ServerProcess(const std::vector<std::string>& args) {
     Wait();
     return;
   }
-  const std::string mark = "\"address\":\"";
-  const size_t begin = err_.find(mark, err_.find("\"event\":\"lane_listening\"")) + mark.size();
-  address_ = err_.substr(begin, err_.find('"', begin) - begin);
+  const char* const lane = std::getenv("LARDER_TEST_LANE");
+  address_ = AddressOf(lane == nullptr ? "reference" : lane);
 }
 
 ServerProcess::~ServerProcess() {
@@ -107,10 +108,28 @@ ServerProcess::~ServerProcess() {
   Wait();
 }
 
-void ServerProcess::Signal(int signal) const { kill(pid_, signal); }
+std::string ServerProcess::AddressOf(const std::string& lane) const {
+  return AddressAfter("\"lane\":\"" + lane + "\"");
+}
+
+std::string ServerProcess::AdminAddress() const {
+  return AddressAfter("\"event\":\"admin_listening\"");
+}
+
+std::string ServerProcess::AddressAfter(const std::string& text) const {
+  const std::string mark = "\"address\":\"";
+  const size_t begin = err_.find(mark, err_.find(text)) + mark.size();
+  return err_.substr(begin, err_.find('"', begin) - begin);
+}
+
+// Without a server, -1 would mean every process there is.
+void ServerProcess::Signal(int signal) const {
+  if (running()) kill(pid_, signal);
+}
 
 Ended ServerProcess::Wait() {
   Ended ended;
+  if (!running()) return ended;
   if (!ReadUntil(err_fd_, "", &err_)) kill(pid_, SIGKILL);
   Reap(pid_, &ended);
   ended.err = err_;

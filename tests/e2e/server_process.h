@@ -40,13 +40,21 @@ class ServerProcess {
 
   bool running() const { return pid_ > 0; }
   pid_t pid() const { return pid_; }
+  // Of its reference lane, or of the one that LARDER_TEST_LANE in the environment names.
   const std::string& address() const { return address_; }
+  // Of the lane "reference" or "native".
+  std::string AddressOf(const std::string& lane) const;
+  // Of its admin port.
+  std::string AdminAddress() const;
 
   void Signal(int signal) const;
   // Waits for the end.
   Ended Wait();
 
  private:
+  // What a line of the log that holds `text` names.
+  std::string AddressAfter(const std::string& text) const;
+
   pid_t pid_ = -1;
   int err_fd_ = -1;
   std::string err_;

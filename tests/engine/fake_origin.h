@@ -58,8 +58,39 @@ class FakeOrigin : public Origin {
     co_return answers;
   }
 
-  Task<absl::StatusOr<std::vector<OriginStored>>> Store(OriginStore, MonoNanos) override {
-    co_return absl::UnimplementedError("not in this test");
+  // What writes answer instead of being applied, by key.
+  std::map<std::string, OriginStored> write_failures;
+  // Not OK: what calls to write fail with, after they have been applied where `applies_anyway`.
+  absl::Status store_failure;
+  bool applies_anyway = false;
+  // How long after a call begins its writes are applied; before `takes` is over.
+  absl::Duration applies_after = absl::ZeroDuration();
+
+  int stores = 0;
+  int writes = 0;
+  // Of the newest write of each key; an older one that comes later is not applied.
+  std::map<std::string, Version> versions;
+  std::vector<OriginStore> stored;
+
+  Task<absl::StatusOr<std::vector<OriginStored>>> Store(OriginStore store, MonoNanos) override {
+    ++stores;
+    writes += static_cast<int>(store.writes.size());
+    stored.push_back(store);
+    const absl::Status failed = store_failure;
+    if (applies_after > absl::ZeroDuration()) co_await Pause(executor_, applies_after);
+    std::vector<OriginStored> answers;
+    for (const OriginStore::Write& write : store.writes) {
+      const auto refused = write_failures.find(write.key);
+      if (refused != write_failures.end()) {
+        answers.push_back(refused->second);
+        continue;
+      }
+      answers.push_back({OriginStored::Kind::kDone, absl::OkStatus()});
+      if (failed.ok() || applies_anyway) Apply(write);
+    }
+    if (takes > applies_after) co_await Pause(executor_, takes - applies_after);
+    if (!failed.ok()) co_return failed;
+    co_return answers;
   }
 
   Task<absl::StatusOr<OriginPage>> Scan(OriginScan scan, MonoNanos) override {
@@ -89,6 +120,17 @@ class FakeOrigin : public Origin {
   }
 
  private:
+  void Apply(const OriginStore::Write& write) {
+    Version& version = versions[write.key];
+    if (write.version <= version) return;
+    version = write.version;
+    if (write.remove) {
+      values.erase(write.key);
+    } else {
+      values[write.key] = {write.value};
+    }
+  }
+
   OriginLoaded AnswerTo(const OriginLoad::Item& item) const {
     OriginLoaded answer;
     const auto failed = item_failures.find(item.key);

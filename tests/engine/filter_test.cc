@@ -14,13 +14,14 @@ namespace {
 class FilterTest : public EngineFixture {
  protected:
   // Once: what an engine has begun outlives no other.
-  void Begin(FilterPolicy filter) {
+  void Begin(FilterPolicy filter, uint64_t memory_bytes = 64 << 20) {
     filter.bloom = true;
     TypePolicy type = Type("user", "user:{id}", absl::Minutes(5));
     type.origin = "shop";
     type.filter = filter;
     type.ttl.absent = absl::Milliseconds(1);
     Engine::Options options;
+    options.memory_bytes = memory_bytes;
     OriginLink link;
     link.name = "shop";
     link.origin = &origin_;
@@ -88,6 +89,28 @@ TEST_F(FilterTest, KnowsWhatIsStoredWhileItIsBuiltAndAfterwards) {
     origin_.values[key] = {"there"};
     EXPECT_EQ(Loaded(key), "there");
   }
+}
+
+// Whoever writes the row himself tells the cache by a Delete as often as by an Invalidate.
+TEST_F(FilterTest, AKeyThatWasDeletedIsAskedFor) {
+  Begin({});
+  executor_.Advance(absl::Seconds(1));
+  origin_.values["user:new"] = {"there"};
+  ASSERT_TRUE(Now(engine_->Delete({"", "user:new", ""})).ok());
+  EXPECT_EQ(Loaded("user:new"), "there");
+}
+
+TEST_F(FilterTest, AFilterThatWouldTakeTooMuchMemoryAnswersNothing) {
+  FilterPolicy filter;
+  filter.error = 1e-6;
+  for (int i = 0; i < 200'000; ++i) origin_.values["user:m" + std::to_string(i)] = {};
+  Begin(filter, 4 << 20);
+  executor_.Advance(absl::Seconds(5));
+  EXPECT_FALSE(Stats().ready);
+  EXPECT_GT(Stats().builds_failed, 0u);
+  EXPECT_LE(Stats().bytes, (4u << 20) / 8);
+  EXPECT_EQ(Loaded("user:nobody"), "(miss)");
+  EXPECT_EQ(origin_.loads, 1);
 }
 
 TEST_F(FilterTest, IsBuiltAgainAndLearnsWhatCameBehindItsBack) {

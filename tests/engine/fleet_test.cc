@@ -126,9 +126,11 @@ TEST_P(SuspectTest, SuspectCopiesAreConfirmedOrRefutedByTheTier) {
   Set(0, "deleted", "1");
   executor_.Advance(absl::Milliseconds(100));
   for (const char* key : {"same", "changed", "deleted"}) ASSERT_EQ(Get(1, key), "1");
+  EXPECT_FALSE(Now(engine(1).Explain({"", "same", ""}, 0))->suspect);
   CutOff(1);
   Set(0, "changed", "2");
   Delete(0, "deleted");
+  EXPECT_TRUE(Now(engine(1).Explain({"", "same", ""}, 0))->suspect);
   Entry entry;
   EXPECT_FALSE(engine(1).FindHit(FullKey("", "same"), clock_.Mono(), true, &entry));
   EXPECT_EQ(Get(1, "same"), "1");
@@ -185,7 +187,8 @@ TEST_F(FleetTest, ABatchOfSuspectCopiesIsOneQuestion) {
   ASSERT_TRUE(read.ok());
   for (size_t i = 0; i < keys.size(); ++i)
     EXPECT_EQ(Text((*read)[i]), i == 7 || i == 8 ? "2" : "1");
-  EXPECT_EQ(tier(1).calls(), calls + 1);
+  // And one for what was invalidated meanwhile.
+  EXPECT_EQ(tier(1).calls(), calls + 2);
 }
 
 TEST_F(FleetTest, ASuspectCopyOfAnEntryThatShallLiveShorterIsRefuted) {
@@ -271,8 +274,9 @@ TEST_F(FleetTest, WhatWasReadBelowDuringAGapIsNotKeptBeyondIt) {
   std::string seen;
   Spawn(engine(1).Get({"", "a", ""}),
         [&seen](absl::StatusOr<ReadResult> read) { seen = Text(*read); });
-  executor_.Advance(absl::Seconds(5));  // the tier has said 1; the answer is on its way
-  Set(0, "a", "2");                     // nobody here hears of it
+  // It has read the rules of the tier; then the tier has said 1, and the answer is on its way.
+  executor_.Advance(absl::Seconds(13));
+  Set(0, "a", "2");  // nobody here hears of it
   Join(1);
   executor_.Advance(absl::Seconds(5));
   EXPECT_EQ(seen, "1");

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "tests/engine/engine_fixture.h"
+#include "tests/engine/fake_origin.h"
 
 namespace larder {
 namespace {
@@ -50,6 +51,8 @@ TEST_F(PoliciesTest, CompressedValuesTakeLessAndAreReadAsTheyWereWritten) {
   EXPECT_LT(tally.value_bytes, value.size() / 10);
   EXPECT_EQ(tally.encoded_bytes, tally.value_bytes);
   EXPECT_EQ(Now(engine_->Explain({"", "packed:1", ""}, 0))->entry->value_bytes(), value.size());
+  const auto explained = Now(engine_->Explain({"", "packed:1", ""}, 0, /*want_values=*/true));
+  EXPECT_EQ(explained->entry->stored(), value);
 }
 
 TEST_F(PoliciesTest, MetadataNeedsNoDecoding) {
@@ -235,6 +238,72 @@ TEST_F(PoliciesTest, HotKeysSeeHitsMissesAndWrites) {
   ASSERT_FALSE(big.empty());
   EXPECT_EQ(big[0].key, "user:big");
   EXPECT_EQ(big[0].value_bytes_max, 50'000u);
+}
+
+// A type with an origin whose TTL follows how often loads find another value.
+class LearningTest : public EngineFixture {
+ protected:
+  LearningTest() {
+    TypePolicy type = Type("user", "user:{id}", absl::Seconds(100));
+    type.origin = "shop";
+    type.ttl.adapt_change = true;
+    type.freshness.stale_while_revalidate = absl::Hours(1);
+    Engine::Options options;
+    OriginLink link;
+    link.name = "shop";
+    link.origin = &origin_;
+    options.origins = {link};
+    std::vector<TypePolicy> types;
+    types.push_back(std::move(type));
+    Make(options, std::move(types));
+  }
+
+  // Loads the key again and again, each time after its TTL.
+  void LoadAgain(const std::string& key, int times, bool changes) {
+    for (int i = 0; i < times; ++i) {
+      if (changes) origin_.values[key] = {"v" + std::to_string(++values_)};
+      Load(key);
+      executor_.Advance(absl::Seconds(1700));
+    }
+  }
+  TtlStep Learned(const std::string& key) {
+    const absl::StatusOr<Explanation> explained = Now(engine_->Explain({"", key, ""}, 0));
+    EXPECT_TRUE(explained.ok()) << explained.status();
+    for (const TtlStep& step : explained->ttl) {
+      if (step.name == "change") return step;
+    }
+    ADD_FAILURE() << "nothing is said of it";
+    return {};
+  }
+
+  FakeOrigin origin_{&executor_};
+  int values_ = 0;
+};
+
+TEST_F(LearningTest, ExplainTellsWhatWasLearnedOfAKeyAndOfTheOthers) {
+  EXPECT_EQ(Learned("user:calm").factor, 1);
+  origin_.values["user:calm"] = {"v"};
+  LoadAgain("user:calm", 12, /*changes=*/false);
+  const TtlStep calm = Learned("user:calm");
+  EXPECT_GE(calm.factor, 4);
+  EXPECT_NEAR(absl::ToDoubleSeconds(calm.ttl), 100 * calm.factor, 0.001);
+  EXPECT_EQ(calm.why.rfind("learned of this key", 0), 0u) << calm.why;
+  EXPECT_EQ(Learned("user:new").factor, calm.factor);
+  EXPECT_EQ(Learned("user:new").why.find("learned of this key"), std::string::npos);
+  LoadAgain("user:busy", 12, /*changes=*/true);
+  EXPECT_LE(Learned("user:busy").factor, 0.25);
+  EXPECT_EQ(Learned("user:calm").factor, calm.factor);
+  EXPECT_LT(Learned("user:new").factor, calm.factor);
+}
+
+TEST_F(LearningTest, WhatWasLearnedIsTheTimeThatTheNextLoadGives) {
+  origin_.values["user:calm"] = {"v"};
+  LoadAgain("user:calm", 12, /*changes=*/false);
+  Load("user:calm");
+  executor_.RunReady();
+  Entry entry;
+  ASSERT_TRUE(FindHit("user:calm", &entry));
+  EXPECT_EQ(absl::Nanoseconds(entry.fresh_until - clock_.Mono()), Learned("user:calm").ttl);
 }
 
 }  // namespace

@@ -101,6 +101,8 @@ class ReplicasFixture : public testing::Test {
         return "(loading)";
       case MissReason::kTierFailed:
         return "(tier failed)";
+      case MissReason::kRolledPast:
+        return "(rolled past)";
     }
     return "";
   }

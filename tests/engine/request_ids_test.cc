@@ -31,6 +31,18 @@ TEST_F(RequestIdsTest, RepeatGetsTheFirstAnswer) {
   EXPECT_EQ(ids.Begin("a", "1", 7)->answer, "answer");
 }
 
+TEST_F(RequestIdsTest, RepeatOfACallOfUnknownEndGetsItsError) {
+  RequestIds ids = Make();
+  const auto begun = ids.Begin("a", "1", 7);
+  ASSERT_TRUE(IsFirst(begun));
+  ids.EndUnknown("a", "1", begun->place,
+                 RetryableError(Reason::kWRITE_UNKNOWN, absl::Seconds(1), "nobody knows"));
+  EXPECT_EQ(DetailsOf(ids.Begin("a", "1", 7).status()).reason, "WRITE_UNKNOWN");
+  EXPECT_EQ(DetailsOf(ids.Begin("a", "1", 8).status()).reason, "REQUEST_ID_REUSED");
+  clock_.Advance(absl::Minutes(10));
+  EXPECT_TRUE(IsFirst(ids.Begin("a", "1", 7)));
+}
+
 TEST_F(RequestIdsTest, RemembersForItsTimeAndNoLonger) {
   RequestIds ids = Make();
   Run(ids, "1", "answer");

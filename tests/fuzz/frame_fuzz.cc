@@ -16,6 +16,7 @@ void RequireSame(const BusMessage& one, const BusMessage& other) {
   FuzzRequire(one.version == other.version, "another version");
   FuzzRequire(one.keys == other.keys, "other keys");
   FuzzRequire(one.rule == other.rule, "another rule");
+  FuzzRequire(one.changes == other.changes, "something else happened to the keys");
   FuzzRequire(one.node == other.node, "another sender");
 }
 
@@ -78,6 +79,10 @@ std::vector<std::string> FrameSeeds() {
   changed.version = 77;
   changed.keys = {"\7defaultuser:42", "\7defaultuser:43"};
   messages.push_back({EncodeMessage(changed), absl::Milliseconds(3)});
+  seeds.push_back(EncodeFrame(head, messages));
+  changed.changes = {{KeyChange::What::kPut, true, kNoVersion, "user", {"red", "big"}},
+                     {KeyChange::What::kRemoved, false, 76, "", {}}};
+  messages.push_back({EncodeMessage(changed), absl::Milliseconds(2)});
   seeds.push_back(EncodeFrame(head, messages));
   BusMessage rule;
   rule.kind = BusMessage::Kind::kRule;

@@ -11,6 +11,7 @@
 #include "tests/fuzz/envelope_fuzz.h"
 #include "tests/fuzz/frame_fuzz.h"
 #include "tests/fuzz/fuzz_target.h"
+#include "tests/fuzz/native_fuzz.h"
 
 namespace larder {
 namespace {
@@ -81,7 +82,8 @@ TEST_P(MutationsTest, NeverBreakTheContract) {
 
 INSTANTIATE_TEST_SUITE_P(All, MutationsTest,
                          testing::Values(Case{"Envelope", {FuzzEnvelope, EnvelopeSeeds}},
-                                         Case{"Frame", {FuzzFrame, FrameSeeds}}),
+                                         Case{"Frame", {FuzzFrame, FrameSeeds}},
+                                         Case{"Native", {FuzzNative, NativeSeeds}}),
                          [](const auto& info) { return info.param.name; });
 
 }  // namespace

@@ -19,19 +19,18 @@ THIRD_PARTY = {
     r"grpc/(reflection|health)/.*\.pb\.h$": ["server/rpc", "tests"],
     r"grpc(pp)?/|.*\.grpc\.pb\.h$": ["server/rpc/*.cc", "server/origin/*.cc", "client/src", "client/cli/*.cc", "client/examples",
                                      "tests", "bench"],
-    r"google/protobuf/|larder/(rpc/)?v1/.*\.pb\.h$": ["server/rpc", "server/origin/*.cc", "client/src", "client/cli/*.cc",
-                                                      "client/examples", "tests", "bench", "server/config"],
+    r"google/protobuf/|larder/(rpc/)?v1/.*\.pb\.h$": ["server/rpc", "server/admin", "server/origin/*.cc", "client/src",
+                                                      "client/cli/*.cc", "client/examples", "tests", "bench", "server/config"],
     r"larder/config/v1/.*\.pb\.h$": ["server/config", "server/*.cc", "tests/config"],
     r"larder/bench/v1/": ["bench"],
     r"yaml-cpp/": ["server/config/*.cc", "tests/config"],
     r"hiredis/": ["server/redis/*.cc", "server/tier/*.cc", "server/bus/*.cc", "tests"],
-    r"rocksdb/": ["server/tier/*.cc", "server/journal/*.cc", "tests"],
-    r"(postgresql/)?libpq": ["server/origin/*.cc", "tests"],
+    r"rocksdb/": ["server/tier/*.cc", "server/journal/*.cc", "tests", "bench/writebehind/*.cc"],
+    r"(postgresql/)?libpq": ["server/origin/*.cc", "tests", "bench/writebehind/*.cc"],
     r"sqlite3\.h$": ["server/origin/*.cc", "tests"],
     r"nghttp2/": ["server/rpc/*.cc", "tests", "bench"],
-    r"openssl/": ["server/rpc/*.cc", "server/redis/*.cc", "tests", "bench"],
+    r"openssl/": ["server/rpc/*.cc", "server/redis/*.cc", "client/cli/*.cc", "tests", "bench"],
     r"zstd|zdict|lz4": ["server/tier/*.cc", "server/policy/*.cc", "tests"],
-    r"prometheus/|httplib": ["server/admin/*.cc", "tests"],
     r"jemalloc/": ["server/base/*.cc", "server/*.cc"],
     r"CLI/": ["server/*.cc", "client/cli"],
     r"fmt/": ["client/cli"],
@@ -42,7 +41,9 @@ THIRD_PARTY = {
 SYSTEM = re.compile(r"(sys|arpa|net|netinet|linux)/[a-z_0-9]+\.h$")
 
 CODE = ("server", "client", "tests", "bench", "examples")
-TEXT_SUFFIXES = {".h", ".cc", ".py", ".js", ".mjs", ".go", ".sh", ".proto", ".yaml", ".yml", ".md", ".txt", ".cmake", ".json", ""}
+TEXT_SUFFIXES = {
+    ".h", ".cc", ".py", ".js", ".mjs", ".go", ".java", ".sh", ".proto", ".yaml", ".yml", ".md", ".txt", ".cmake", ".json", ".xml", "",
+}
 SKIPPED = {".git", "build", "node_modules", "__pycache__"}
 LINES_MAX = 400
 
@@ -57,17 +58,18 @@ REASON = re.compile(r"// \w+ \w+")
 
 
 class Tree:
-    """The files of a source tree by their paths, with text."""
+    """The files of a source tree by their paths, with text; of others, such as pictures, the paths."""
 
-    def __init__(self, texts, executables=()):
+    def __init__(self, texts, executables=(), others=()):
         self.texts = texts
         self.executables = set(executables)
+        self.others = set(others)
         self.folders = {str(parent) for path in texts for parent in pathlib.PurePosixPath(path).parents}
 
     @staticmethod
     def read(root):
         root = pathlib.Path(root)
-        texts, executables = {}, []
+        texts, executables, others = {}, [], []
         pending = [root]
         while pending:
             for path in sorted(pending.pop().iterdir()):
@@ -75,15 +77,18 @@ class Tree:
                     continue
                 if path.is_dir():
                     pending.append(path)
-                elif path.suffix in TEXT_SUFFIXES:
-                    name = path.relative_to(root).as_posix()
+                    continue
+                name = path.relative_to(root).as_posix()
+                if path.suffix in TEXT_SUFFIXES:
                     try:
                         texts[name] = path.read_text(encoding="utf-8")
                     except UnicodeDecodeError:
                         continue
                     if path.stat().st_mode & 0o100:
                         executables.append(name)
-        return Tree(texts, executables)
+                else:
+                    others.append(name)
+        return Tree(texts, executables, others)
 
     def cpp(self, *folders):
         """(path, text) of the C++ files under these folders."""
@@ -232,7 +237,7 @@ def links_resolve(tree):
                 elif part != ".":
                     parts.append(part)
             name = "/".join(parts)
-            if name not in tree.texts and name not in tree.folders and name != "":
+            if name not in tree.texts and name not in tree.others and name not in tree.folders and name != "":
                 yield f"{path}: links to {target}, which is not there"
             elif anchor and name.endswith(".md") and anchor not in anchors(tree.texts[name]):
                 yield f"{path}: links to {target}, which has no such heading"

@@ -45,7 +45,8 @@ class MemoryWatchTest : public testing::Test {
                        [this](uint64_t bytes) {
                          ++changes_;
                          budget_ = bytes;
-                       }});
+                       },
+                   .set_tight = [this](bool tight) { tight_.push_back(tight); }});
     executor_.RunReady();
   }
   // The lines of `event` since the last call with it.
@@ -71,6 +72,7 @@ class MemoryWatchTest : public testing::Test {
   uint64_t held_ = 0;
   uint64_t budget_ = 0;
   int changes_ = 0;
+  std::vector<bool> tight_;
 };
 
 TEST_F(MemoryWatchTest, PrintsWhatItDecidedAtTheStart) {
@@ -81,6 +83,27 @@ TEST_F(MemoryWatchTest, PrintsWhatItDecidedAtTheStart) {
                   HasSubstr("memory.l1: auto = 3.5GiB: cgroup v2 limit 4GiB, 512MiB kept for the "
                             "rest of the process (an eighth of it)"),
                   HasSubstr("\"cause\":\"start\""), HasSubstr("\"bytes\":3758096384"))));
+}
+
+// The last step before the kernel kills: what has to be kept is refused.
+TEST_F(MemoryWatchTest, TellsWhenTheContainerIsNearlyUsedUp) {
+  Make();
+  Start();
+  machine_.Limit(kGiB, kGiB - 60 * kMiB);
+  executor_.Advance(MemoryWatch::kInterval);
+  EXPECT_THAT(tight_, IsEmpty());
+  machine_.Limit(kGiB, kGiB - 30 * kMiB);
+  executor_.Advance(MemoryWatch::kInterval);
+  EXPECT_THAT(tight_, ElementsAre(true));
+  EXPECT_THAT(Logged("memory_tight"), ElementsAre(HasSubstr("cgroup v2 limit 1GiB")));
+  // A little more is not enough: it would be gone at once.
+  machine_.Limit(kGiB, kGiB - 60 * kMiB);
+  executor_.Advance(10 * MemoryWatch::kInterval);
+  EXPECT_THAT(tight_, ElementsAre(true));
+  machine_.Limit(kGiB, kGiB - 100 * kMiB);
+  executor_.Advance(MemoryWatch::kInterval);
+  EXPECT_THAT(tight_, ElementsAre(true, false));
+  EXPECT_THAT(Logged("memory_eased"), testing::SizeIs(1));
 }
 
 TEST_F(MemoryWatchTest, PrintsAFixedBudgetAsSuch) {

@@ -61,6 +61,7 @@ void ExpectEntry(const Entry& entry, const Wanted& wanted) {
   EXPECT_EQ(entry.namespace_id, fields.namespace_id);
   EXPECT_EQ(entry.tags, fields.tags);
   EXPECT_EQ(entry.validator, fields.validator);
+  EXPECT_EQ(entry.loaded, fields.FromOrigin());
   EXPECT_EQ(entry.depends_on, fields.depends_on);
 }
 

@@ -2,59 +2,16 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <memory>
-#include <sstream>
 #include <string>
 
 #include "origin/grpc_origin.h"
 #include "tests/base/await_task.h"
+#include "tests/base/certificates.h"
 #include "tests/origin/origin_service.h"
 
 namespace larder {
 namespace {
-
-// `ca` and `other` sign for nobody but themselves; `server` (origin.test) and `client` are `ca`'s.
-class Certificates {
- public:
-  Certificates() {
-    std::string name = (std::filesystem::temp_directory_path() / "larder-grpc-tls-XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) std::abort();
-    directory_ = name;
-    for (const char* authority : {"ca", "other"}) Make(authority, "");
-    const std::string signed_by = " -CA " + Path("ca.pem") + " -CAkey " + Path("ca.key");
-    Make("server", signed_by + " -addext subjectAltName=DNS:origin.test");
-    Make("client", signed_by);
-  }
-  ~Certificates() {
-    std::error_code ignored;
-    std::filesystem::remove_all(directory_, ignored);
-  }
-
-  std::string Path(const std::string& file) const { return directory_ + "/" + file; }
-  std::string Text(const std::string& file) const {
-    std::ifstream in(Path(file));
-    std::stringstream text;
-    text << in.rdbuf();
-    return text.str();
-  }
-
- private:
-  void Make(const std::string& name, const std::string& more) {
-    const std::string command =
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=" +
-        name + " -keyout " + Path(name + ".key") + " -out " + Path(name + ".pem") + more + " >" +
-        Path("log") + " 2>&1";
-    if (std::system(command.c_str()) != 0) {  // NOLINT(cert-env33-c): paths of our own
-      ADD_FAILURE() << "openssl: " << Text("log");
-      std::abort();
-    }
-  }
-
-  std::string directory_;
-};
 
 class GrpcTlsTest : public testing::Test {
  protected:
@@ -84,7 +41,7 @@ class GrpcTlsTest : public testing::Test {
             .ca_file = files_.Path("ca.pem"),
             .cert_file = files_.Path("client.pem"),
             .key_file = files_.Path("client.key"),
-            .server_name = "origin.test"};
+            .server_name = "lane.test"};
   }
 
   const Certificates files_;

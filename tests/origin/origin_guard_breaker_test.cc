@@ -29,6 +29,20 @@ TEST_F(OriginGuardTest, OpenBreakerRefusesAtOnce) {
   EXPECT_THAT(stats.state, HasSubstr("circuit breaker open: the last 4 calls failed; INTERNAL"));
 }
 
+TEST_F(OriginGuardTest, StoreThatMayHaveHappenedStaysOneWhenItsRepeatIsRefused) {
+  script_->FailNext(1, absl::UnavailableError("cut off after the commit"));
+  const auto store = Store({"k"});
+  EXPECT_FALSE(store->done()) << "it will be repeated";
+  Trip();
+  const int calls = script_->calls();
+  executor_.Advance(absl::Milliseconds(100));
+  ASSERT_TRUE(store->done());
+  EXPECT_EQ(script_->calls(), calls);
+  EXPECT_TRUE(absl::IsUnavailable(store->status()));
+  EXPECT_FALSE(WasNotAsked(store->status()));
+  EXPECT_THAT(std::string(store->status().message()), HasSubstr("cut off after the commit"));
+}
+
 TEST_F(OriginGuardTest, OneGoodProbeClosesTheBreaker) {
   Trip();
   executor_.Advance(options_.breaker.open_max);

@@ -99,6 +99,8 @@ TEST_F(OriginGuardTest, CallWhoseTimeIsOverInLineLeavesItAndWasNeverMade) {
   EXPECT_FALSE(late->done());
   executor_.Advance(absl::Milliseconds(1));
   EXPECT_TRUE(absl::IsDeadlineExceeded(late->status()));
+  EXPECT_TRUE(WasNotAsked(late->status()));
+  EXPECT_EQ(guard().Stats().refused, 0u);
   EXPECT_EQ(guard().Stats().queued, 1u);
   EXPECT_EQ(guard().Stats().timeouts, 1u);
   script_->ReleaseOne();

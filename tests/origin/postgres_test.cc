@@ -176,7 +176,40 @@ TEST_F(PostgresTest, MakesTheWritesOfACallInOneTransactionUnlessOneFails) {
   EXPECT_EQ(Ask("SELECT count(*) || '/' || count(DISTINCT t) FROM made"), "3/1");
   EXPECT_THAT(StoreShown(*origin, "t", {{"t:4", "4"}, {"t:5", "five"}, {"t:6", "6"}}),
               ElementsAre("done", StartsWith("reject"), "done"));
-  EXPECT_EQ(Ask("SELECT count(*) || '/' || count(DISTINCT t) FROM made"), "5/3");
+  EXPECT_EQ(Ask("SELECT count(*) || '/' || count(DISTINCT t) FROM made"), "5/2");
+}
+
+TEST_F(PostgresTest, FewBadWritesCostATransactionEachAndManyAreMadeOneByOne) {
+  Run("DROP TABLE IF EXISTS made; CREATE TABLE made (id text PRIMARY KEY, t xid8, n int)");
+  SqlType type = SqlTypeOf("t", {"t:{id}"});
+  type.store = "INSERT INTO made VALUES ($key.id, pg_current_xact_id(), $value::text::int)";
+  const auto origin = Of(std::move(type));
+  for (const int bad : {3, 20}) {
+    Run("TRUNCATE made");
+    std::vector<std::pair<std::string, std::string>> writes;
+    for (int i = 0; i < 100; ++i) {
+      const bool is_bad = i % (100 / bad) == 0 && i / (100 / bad) < bad;
+      writes.push_back({StrCat("t:", i), is_bad ? "no number" : StrCat(i)});
+    }
+    const std::vector<std::string> shown = StoreShown(*origin, "t", writes);
+    for (int i = 0; i < 100; ++i) {
+      EXPECT_THAT(shown[i], StartsWith(writes[i].second == "no number" ? "reject" : "done")) << i;
+    }
+    EXPECT_EQ(Ask("SELECT count(*) FROM made"), StrCat(100 - bad));
+    EXPECT_EQ(Ask("SELECT count(DISTINCT t) FROM made"), bad == 3 ? "1" : "80");
+  }
+}
+
+// Each of two writes is good alone, the second of them in a transaction is not.
+TEST_F(PostgresTest, WriteThatOnlyTheWritesBesideItMakeFailIsMadeAlone) {
+  Run("DROP TABLE IF EXISTS made; CREATE TABLE made (id text PRIMARY KEY, t xid8 UNIQUE)");
+  SqlType type = SqlTypeOf("t", {"t:{id}"});
+  type.store = "INSERT INTO made VALUES ($key.id, pg_current_xact_id())";
+  const auto origin = Of(std::move(type));
+  std::vector<std::pair<std::string, std::string>> writes;
+  for (int i = 0; i < 10; ++i) writes.push_back({StrCat("t:", i), ""});
+  for (const std::string& each : StoreShown(*origin, "t", writes)) EXPECT_EQ(each, "done");
+  EXPECT_EQ(Ask("SELECT count(DISTINCT t) FROM made"), "10");
 }
 
 TEST_F(PostgresTest, RejectsTheOneWriteThatItsCommitRefuses) {

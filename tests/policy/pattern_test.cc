@@ -142,6 +142,44 @@ TEST(PatternTest, TakesLinearTimeForHostileKeys) {
   EXPECT_EQ(captures[7].second.size(), 1'000'000u - 14);
 }
 
+std::string MadeOf(std::string_view pattern, const Captures& captures) {
+  const absl::StatusOr<std::string> key = P(pattern).Make(captures);
+  return key.ok() ? *key : "error: " + std::string(key.status().message());
+}
+
+TEST(PatternTest, MakesTheKeyOfItsCaptures) {
+  EXPECT_EQ(MadeOf("user:{id}", {{"id", "42"}}), "user:42");
+  EXPECT_EQ(MadeOf("{shop}:order:{id}:v2", {{"id", "7"}, {"shop", "\xC3\xA9"}}),
+            "\xC3\xA9:order:7:v2");
+  EXPECT_EQ(MadeOf("users:all", {}), "users:all");
+  EXPECT_EQ(MadeOf("a\\{b\\*", {}), "a{b*");
+}
+
+TEST(PatternTest, MakesNoKeyThatIsNotOneOfItsOwn) {
+  EXPECT_EQ(MadeOf("user:{id}", {}), "error: pattern \"user:{id}\": {id} is missing");
+  EXPECT_EQ(MadeOf("user:{id}", {{"id", ""}}), "error: pattern \"user:{id}\": {id} is empty");
+  EXPECT_EQ(MadeOf("user:{id}", {{"id", "4:2"}}),
+            "error: pattern \"user:{id}\": {id} holds a ':', which separates the parts of a key");
+  EXPECT_EQ(MadeOf("user:{id}", {{"id", "1"}, {"page", "2"}}),
+            "error: pattern \"user:{id}\": it has no {page}");
+  EXPECT_EQ(MadeOf("user:{id}", {{"id", "1"}, {"id", "2"}}),
+            "error: pattern \"user:{id}\": {id} is given twice");
+  EXPECT_EQ(MadeOf("session:*", {}),
+            "error: pattern \"session:*\": nothing can be given for its '*'");
+  EXPECT_EQ(MadeOf("u:{id}", {{"id", "a\nb"}}).substr(0, 6), "error:");
+  EXPECT_EQ(MadeOf("u:{id}", {{"id", "a\xFF"}}).substr(0, 6), "error:");
+  const std::string id(1'022, 'x');
+  EXPECT_EQ(MadeOf("u:{id}", {{"id", id}}), "u:" + id);
+  EXPECT_EQ(MadeOf("u:{id}", {{"id", id + "x"}}), "error: key is 1025 bytes; at most 1024");
+}
+
+// The key x-y-z is taken apart into x and y-z, whatever it was made of.
+TEST(PatternTest, MakesNoKeyThatWouldBeReadBackAsAnother) {
+  EXPECT_EQ(MadeOf("{a}-{b}", {{"a", "x"}, {"b", "y-z"}}), "x-y-z");
+  EXPECT_EQ(MadeOf("{a}-{b}", {{"a", "x-y"}, {"b", "z"}}),
+            "error: pattern \"{a}-{b}\": {a} would be read back as \"x\"");
+}
+
 // The definition itself, tried in every way there is.
 bool MatchesByDefinition(std::string_view pattern, std::string_view key) {
   if (pattern.empty()) return key.empty();

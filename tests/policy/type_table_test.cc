@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <thread>
+
 #include "absl/strings/str_cat.h"
 #include "core/error.h"
 
@@ -146,6 +149,79 @@ TEST(TypeTableTest, NamesAreLowerCaseAndAtMost64Bytes) {
   for (const char* const bad : {"", "2a", "-a", "_a", "A", "a.b", "a b", "\xC3\xA9"}) {
     EXPECT_FALSE(TypeTable::IsName(bad)) << bad;
   }
+}
+
+TEST(TypeTableReplaceTest, TypesKeepTheirIdsByName) {
+  const auto table = *TypeTable::Make({Type("user", {"user:*"}), Type("otp", {"otp:*"})});
+  const TypePolicy* const before = table->Resolve("user:1", "")->type;
+  TypePolicy user = Type("user", {"user:*", "u:*"});
+  user.ttl.base = absl::Seconds(7);
+  const auto next = Table({Type("cart", {"cart:*"}), user});
+  ASSERT_TRUE(table->Replace(*next).ok());
+
+  EXPECT_EQ(TypeOf(*table, "u:1"), "user");
+  EXPECT_EQ(table->Find("user")->id, before->id);
+  EXPECT_EQ(table->Get(before->id).ttl.base, absl::Seconds(7));
+  EXPECT_EQ(TypeOf(*table, "cart:1"), "cart");
+  EXPECT_EQ(table->Find("cart")->id, 3);
+  for (uint16_t id = 0; id < table->size(); ++id) EXPECT_EQ(table->Get(id).id, id);
+  // Whoever has the old policy goes on with it.
+  EXPECT_NE(before->ttl.base, absl::Seconds(7));
+  EXPECT_EQ(before->match.size(), 1u);
+}
+
+TEST(TypeTableReplaceTest, TypeThatGoesIsKnownByItsIdAlone) {
+  const auto table = *TypeTable::Make({Type("user", {"user:*"}), Type("otp", {"otp:*"})});
+  const uint16_t id = table->Find("otp")->id;
+  ASSERT_TRUE(table->Replace(*Table({Type("user", {"user:*"})})).ok());
+  EXPECT_EQ(TypeOf(*table, "otp:1"), "default");
+  EXPECT_TRUE(table->Get(id).retired);
+  EXPECT_EQ(table->Get(id).name, "otp");
+  const auto refused = table->Resolve("otp:1", "otp");
+  EXPECT_THAT(std::string(refused.status().message()),
+              testing::HasSubstr("type \"otp\" is not configured"));
+  // It comes back as what it was.
+  ASSERT_TRUE(table->Replace(*Table({Type("otp", {"otp:*"})})).ok());
+  EXPECT_EQ(table->Find("otp")->id, id);
+  EXPECT_FALSE(table->Get(id).retired);
+  EXPECT_EQ(TypeOf(*table, "otp:1"), "otp");
+}
+
+TEST(TypeTableReplaceTest, RoomForMoreTypesHasAnEnd) {
+  const auto table = *TypeTable::Make({Type("user", {"user:*"})});
+  std::vector<TypePolicy> many;
+  for (size_t i = 0; i < TypeTable::kTypesToCome; ++i)
+    many.push_back(Type(absl::StrCat("t", i), {absl::StrCat("t", i, ":*")}));
+  ASSERT_TRUE(table->Replace(*Table(many)).ok());
+  EXPECT_EQ(table->size(), table->capacity());
+  many.push_back(Type("more", {"more:*"}));
+  const absl::Status refused = table->Replace(*Table(many));
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition) << refused;
+  EXPECT_EQ(table->Find("more"), nullptr);
+  EXPECT_EQ(TypeOf(*table, "t0:1"), "t0");
+}
+
+TEST(TypeTableReplaceTest, OthersReadTheOldOnesOrTheNewOnes) {
+  TypePolicy even = Type("user", {"user:*"}), odd = Type("user", {"user:*"});
+  even.ttl.base = even.ttl.max = absl::Seconds(2);
+  odd.ttl.base = odd.ttl.max = absl::Seconds(3);
+  const auto table = *TypeTable::Make({even});
+  const auto evens = Table({even}), odds = Table({Type("first", {"first:*"}), odd});
+  std::atomic<bool> stop = false;
+  std::vector<std::thread> readers;
+  for (int i = 0; i < 3; ++i) {
+    readers.emplace_back([&] {
+      while (!stop) {
+        const TypePolicy& type = *table->Resolve("user:1", "")->type;
+        ASSERT_EQ(type.name, "user");
+        ASSERT_EQ(type.ttl.base, type.ttl.max);
+        ASSERT_EQ(table->Get(type.id).name, "user");
+      }
+    });
+  }
+  for (int i = 0; i < 500; ++i) ASSERT_TRUE(table->Replace(i % 2 == 0 ? *odds : *evens).ok());
+  stop = true;
+  for (std::thread& reader : readers) reader.join();
 }
 
 }  // namespace

@@ -1,11 +1,9 @@
 #include "tests/redis/redis_server.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <hiredis/hiredis.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -93,20 +91,6 @@ void WaitUntil(const std::string& what, const std::function<bool()>& condition) 
     // Other processes give no event that could be waited for.
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
-}
-
-int FreePort() {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  if (bind(fd, reinterpret_cast<sockaddr*>(&address), size) != 0 ||
-      getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
-    GiveUp("no free port");
-  }
-  close(fd);
-  return ntohs(address.sin_port);
 }
 
 RedisServer::RedisServer(std::vector<std::string> config, Kind kind)

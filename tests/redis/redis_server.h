@@ -13,14 +13,13 @@
 #include <string>
 #include <vector>
 
+#include "tests/base/free_port.h"
+
 namespace larder {
 
 // Until `condition` holds; aborts with `what` when it does not within 30 s. Polls: other processes
 // give no event.
 void WaitUntil(const std::string& what, const std::function<bool()>& condition);
-
-// A port that nobody listens on now. Somebody may take it before it is used.
-int FreePort();
 
 class RedisServer {
  public:

@@ -90,7 +90,8 @@ class StatsTest : public ReplicasFixture {
                            &request_ids, &methods);
     const v1::StatsRequest request;
     v1::StatsResponse response;
-    const absl::Status answered = Now(handlers.Stats(nullptr, &request, &response));
+    CallContext context;
+    const absl::Status answered = Now(handlers.Stats(&context, &request, &response));
     EXPECT_TRUE(answered.ok()) << answered;
     return response;
   }

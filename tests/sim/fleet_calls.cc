@@ -75,7 +75,7 @@ void FleetWorld::Step() {
       Increment(node);
       break;
     case 15:
-      OneIn(6) ? Evict(node) : BatchLoad(node);
+      OneIn(6) ? Evict(node) : OneIn(4) ? Warm(node) : BatchLoad(node);
       break;
     default:
       Misfortune(node);
@@ -148,6 +148,29 @@ void FleetWorld::Saw(const NodePtr& node, size_t key, Reading reading, std::stri
          static_cast<int>(key));
 }
 
+// That a key is not there is what its beginning says: number 0.
+void FleetWorld::SawAbsent(const NodePtr& node, size_t key, Reading reading) {
+  ++tally_.absent;
+  Note(reading.by.replica, static_cast<int>(key), "is told that there is none");
+  const bool vouched =
+      reading.vouched && Vouches(node) && reading.gaps == node->replica->bus->Stats().gaps;
+  reading.alone = !vouched && node->tier_unwell_until >= reading.began_at && weather_.serve_suspect;
+  const std::string why = history_.WhyOutdated(key, 0, reading);
+  if (!why.empty())
+    Fail(absl::StrCat("replica ", reading.by.replica, " is told that there is no ", kKeyNames[key],
+                      ", but ", why),
+         static_cast<int>(key));
+}
+
+void FleetWorld::SawResult(const NodePtr& node, size_t key, const Reading& reading,
+                           const ReadResult& read, const char* how) {
+  if (read.entry.has_value()) {
+    Saw(node, key, reading, read.entry->stored(), how, read.stale);
+  } else if (read.miss == MissReason::kNegative) {
+    SawAbsent(node, key, reading);
+  }
+}
+
 absl::Duration FleetWorld::AnyTtl() {
   return weather_.short_lives ? absl::Milliseconds(50 + Below(3000)) : absl::Minutes(10);
 }
@@ -207,8 +230,7 @@ void FleetWorld::Get(const NodePtr& node, size_t key) {
   Call(node, node->replica->engine->Get({"", kKeyNames[key], ""}),
        [this, node, key, reading](const absl::StatusOr<ReadResult>& read) {
          if (!read.ok()) return Fail(absl::StrCat("a Get failed: ", read.status().ToString()), -1);
-         if (read->entry.has_value())
-           Saw(node, key, reading, read->entry->stored(), "gets", read->stale);
+         SawResult(node, key, reading, *read, "gets");
        });
 }
 
@@ -219,11 +241,8 @@ void FleetWorld::BatchGet(const NodePtr& node) {
   const Reading reading = ReadingBy(node);
   Call(node, node->replica->engine->BatchGet("", names, "", true),
        [this, node, keys, reading](const absl::StatusOr<std::vector<ReadResult>>& reads) {
-         for (size_t i = 0; i < keys.size(); ++i) {
-           const ReadResult& read = (*reads)[i];
-           if (read.entry.has_value())
-             Saw(node, keys[i], reading, read.entry->stored(), "gets in a batch", read.stale);
-         }
+         for (size_t i = 0; i < keys.size(); ++i)
+           SawResult(node, keys[i], reading, (*reads)[i], "gets in a batch");
        });
 }
 
@@ -323,14 +342,14 @@ void FleetWorld::Touch(const NodePtr& node, size_t key) {
   const MonoNanos until = MonoAfter(now(), ttl);
   ++touching_[key];
   touched_until_[key] = std::max(touched_until_[key], until);
-  for (const Change& change : history_.changes(key))
+  for (const SentChange& change : history_.changes(key))
     history_.ExtendFresh(key, change.number, until);
   Call(node, node->replica->engine->Touch({{"", kKeyNames[key], ""}, ttl, TouchMode::kSet}),
        [this, key, ttl](const absl::StatusOr<TouchResult>&) {
          Stir(key);
          --touching_[key];
          // Its time began when the value had been found.
-         for (const Change& change : history_.changes(key))
+         for (const SentChange& change : history_.changes(key))
            history_.ExtendFresh(key, change.number, MonoAfter(now(), ttl));
        });
 }
@@ -347,9 +366,7 @@ void FleetWorld::Load(const NodePtr& node, size_t key) {
        [this, node, key, reading](const absl::StatusOr<LoadResult>& result) {
          if (!result.ok()) return;
          if (result->lease.has_value()) return Granted(node, key, *result->lease, now());
-         if (result->read.entry.has_value())
-           Saw(node, key, reading, result->read.entry->stored(), "gets or loads",
-               result->read.stale);
+         SawResult(node, key, reading, result->read, "gets or loads");
        });
 }
 
@@ -369,12 +386,19 @@ void FleetWorld::BatchLoad(const NodePtr& node) {
            if (results[i]->lease.has_value()) {
              // Some time in between.
              Granted(node, keys[i], *results[i]->lease, reading.began_at);
-           } else if (results[i]->read.entry.has_value()) {
-             Saw(node, keys[i], reading, results[i]->read.entry->stored(), "loads in a batch",
-                 results[i]->read.stale);
+           } else {
+             SawResult(node, keys[i], reading, results[i]->read, "loads in a batch");
            }
          }
        });
+}
+
+void FleetWorld::Warm(const NodePtr& node) {
+  const auto keys = std::make_shared<std::vector<std::string>>();
+  for (const size_t key : SomeKeys()) keys->emplace_back(kKeyNames[key]);
+  Note(node->id.replica, -1, "warms", static_cast<int64_t>(keys->size()));
+  Call(node, node->replica->engine->WarmKeys("", keys.get(), ""),
+       [this, keys](const EngineWarmed& warmed) { tally_.warmed += warmed.loaded; });
 }
 
 // The origin as one start of a replica sees it.
@@ -388,8 +412,9 @@ SimOrigin::Hooks FleetWorld::OriginOf(Instance id) {
     const size_t key = index(name);
     ++tally_.flights;
     Note(id.replica, static_cast<int>(key), "loads from the origin", history_.newest(key));
-    bool exact = weather_.lease_faults == 0 && weather_.deaths == 0;
+    bool exact = weather_.fleet_leases && weather_.lease_faults == 0 && weather_.deaths == 0;
     for (const NodePtr& node : nodes_) {
+      if (!weather_.fleet_leases) break;
       // Those included who did not want to wait any longer.
       const FleetLeaseStats leases = *node->replica->engine->Stats().fleet_leases;
       exact = exact && leases.errors == 0 && leases.waited_out == 0;
@@ -401,7 +426,15 @@ SimOrigin::Hooks FleetWorld::OriginOf(Instance id) {
              static_cast<int>(key));
     }
     flights_.push_back({id, key, until});
-    return absl::StrCat(history_.newest(key));
+    return history_.newest(key) == 0 ? "" : absl::StrCat(history_.newest(key));
+  };
+  hooks.list = [this] {
+    std::vector<std::string> keys;
+    for (size_t key = 0; key < kKeys; ++key) {
+      if (KindOf(key) == Kind::kOwned && history_.newest(key) > 0)
+        keys.emplace_back(kKeyNames[key]);
+    }
+    return keys;
   };
   hooks.end = [this, id, index](const std::string& name, const std::string& value) {
     const size_t key = index(name);
@@ -409,7 +442,7 @@ SimOrigin::Hooks FleetWorld::OriginOf(Instance id) {
       return flight.key == key && (flight.by == id || flight.until <= now());
     });
     const absl::Duration ttl = AnyTtl();
-    history_.ExtendFresh(key, NumberIn(value), MonoAfter(now(), ttl));
+    if (!value.empty()) history_.ExtendFresh(key, NumberIn(value), MonoAfter(now(), ttl));
     return ttl;
   };
   return hooks;
@@ -420,9 +453,10 @@ void FleetWorld::Granted(const NodePtr& node, size_t key, const GrantedLease& le
   ++tally_.leases;
   const int64_t loaded = history_.newest(key);
   Note(node->id.replica, static_cast<int>(key), "begins to load", loaded);
-  const FleetLeaseStats theirs = node->replica->leases->Stats();
-  const bool exact = weather_.lease_faults == 0 && weather_.deaths == 0 && theirs.errors == 0 &&
-                     theirs.waited_out == 0 && KindOf(key) != Kind::kLocal;
+  FleetLeaseStats theirs;
+  if (weather_.fleet_leases) theirs = node->replica->leases->Stats();
+  const bool exact = weather_.fleet_leases && weather_.lease_faults == 0 && weather_.deaths == 0 &&
+                     theirs.errors == 0 && theirs.waited_out == 0 && KindOf(key) != Kind::kLocal;
   for (Held& held : held_) {
     if (held.key != key || !held.valid || held.until <= now()) continue;
     if (held.gaps != held.node->replica->bus->Stats().gaps) continue;

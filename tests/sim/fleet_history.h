@@ -36,7 +36,7 @@ struct Instance {
   friend bool operator==(const Instance&, const Instance&) = default;
 };
 
-struct Change {
+struct SentChange {
   int64_t number = 0;
   Instance by;
   Moment began = 0;
@@ -79,11 +79,11 @@ class FleetHistory {
 
   Moment Next() { return ++moment_; }
   int64_t newest(size_t key) const { return static_cast<int64_t>(keys_[key].size()); }
-  std::vector<Change>& changes(size_t key) { return keys_[key]; }
-  Change& change(size_t key, int64_t number) { return keys_[key][number - 1]; }
+  std::vector<SentChange>& changes(size_t key) { return keys_[key]; }
+  SentChange& change(size_t key, int64_t number) { return keys_[key][number - 1]; }
 
   int64_t Begin(size_t key, Instance by, MonoNanos now) {
-    Change change;
+    SentChange change;
     change.number = newest(key) + 1;
     change.by = by;
     change.began = Next();
@@ -93,7 +93,7 @@ class FleetHistory {
   }
   void Answer(size_t key, int64_t number, bool acknowledged, uint64_t calls, bool unsure,
               MonoNanos now) {
-    Change& change = this->change(key, number);
+    SentChange& change = this->change(key, number);
     change.answered = Next();
     change.answered_at = now;
     change.acknowledged = acknowledged;
@@ -105,7 +105,7 @@ class FleetHistory {
   std::string WhyOutdated(size_t key, int64_t number, const Reading& reading) const {
     if (number < 0 || number > newest(key)) return "nobody wrote it";
     const Moment over = number == 0 ? 0 : keys_[key][number - 1].over;
-    for (const Change& change : keys_[key]) {
+    for (const SentChange& change : keys_[key]) {
       if (change.began > over && TookEffect(change, reading))
         return absl::StrCat("change ", change.number, " by replica ", change.by.replica,
                             " had taken effect");
@@ -119,12 +119,12 @@ class FleetHistory {
   }
   void ExtendFresh(size_t key, int64_t number, MonoNanos until) {
     if (number == 0) return;
-    Change& of = change(key, number);
+    SentChange& of = change(key, number);
     of.fresh_until = std::max(of.fresh_until, until);
   }
 
  private:
-  static bool TookEffect(const Change& change, const Reading& reading) {
+  static bool TookEffect(const SentChange& change, const Reading& reading) {
     if (!change.acknowledged) return false;
     if (change.by == reading.by && change.answered <= reading.began) return true;
     if (reading.alone) return false;
@@ -132,7 +132,7 @@ class FleetHistory {
     return reading.asks && change.in_tier <= reading.began;
   }
 
-  std::vector<std::vector<Change>> keys_;
+  std::vector<std::vector<SentChange>> keys_;
   Moment moment_ = 0;
 };
 

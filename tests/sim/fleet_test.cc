@@ -64,14 +64,19 @@ TEST_P(FleetFaults, KeepsItsPromises) {
     sum.told += tally.told;
     sum.flights += tally.flights;
     sum.stale += tally.stale;
+    sum.filtered += tally.filtered;
+    sum.absent += tally.absent;
+    sum.warmed += tally.warmed;
     if (world.failure().empty()) continue;
     ADD_FAILURE() << "LARDER_SIM_SEED=" << seed << ": " << world.failure() << "\n" << world.Story();
   }
   std::printf(
       "runs %lu: changes %lu (told %lu) reads %lu hits %lu leases %lu fills %lu fleet waits %lu "
-      "increments %lu restarts %lu suspect reads %lu settled %lu flights %lu stale %lu\n",
+      "increments %lu restarts %lu suspect reads %lu settled %lu flights %lu stale %lu filtered "
+      "%lu absent %lu warmed %lu\n",
       runs, sum.changes, sum.told, sum.reads, sum.hits, sum.leases, sum.fills, sum.fleet_waits,
-      sum.increments, sum.restarts, sum.suspects, sum.settled, sum.flights, sum.stale);
+      sum.increments, sum.restarts, sum.suspects, sum.settled, sum.flights, sum.stale, sum.filtered,
+      sum.absent, sum.warmed);
   if (runs < 50) return;
   // The simulation is worth something only while all of it happens.
   EXPECT_GT(sum.told, 10 * runs);
@@ -84,6 +89,8 @@ TEST_P(FleetFaults, KeepsItsPromises) {
   EXPECT_GT(sum.settled, runs);
   EXPECT_GT(sum.flights, 10 * runs);
   EXPECT_GT(sum.stale, runs / 4);
+  EXPECT_GT(sum.absent, runs / 4);
+  EXPECT_GT(sum.warmed, 5 * runs);
 }
 
 TEST(FleetSimulation, ASeedRepeatsItsRun) {

@@ -33,7 +33,7 @@ TypePolicy Type(const std::string& name) {
   return type;
 }
 
-std::vector<TypePolicy> Types() {
+std::vector<TypePolicy> Types(bool filter, absl::Duration l1_ttl_max) {
   TypePolicy strict = Type("strict");
   strict.require_l2 = true;
   TypePolicy local = Type("local");
@@ -48,6 +48,10 @@ std::vector<TypePolicy> Types() {
   owned.freshness.soft_timeout = absl::Milliseconds(100);
   owned.freshness.hard_timeout = FleetWorld::kLoadMost;
   owned.freshness.error_pause = absl::Milliseconds(200);
+  owned.filter.bloom = filter;
+  owned.filter.rebuild = absl::Seconds(1);
+  owned.l1_ttl_max = l1_ttl_max;
+  owned.ttl.absent = absl::Milliseconds(100);
   return {Type("default"), strict, local, slide, owned};
 }
 
@@ -72,6 +76,9 @@ FleetWorld::FleetWorld(uint64_t seed)
   weather_.deaths = share();
   weather_.short_lives = OneIn(2);
   weather_.origin_faults = share();
+  weather_.fleet_leases = !OneIn(4);
+  weather_.filter = OneIn(2);
+  if (OneIn(3)) weather_.l1_ttl_max = absl::Milliseconds(Below(300));
   if (weather_.calm) {
     weather_.tier_faults = weather_.bus_faults = weather_.lease_faults = weather_.deaths = 0;
     weather_.origin_faults = 0;
@@ -107,7 +114,9 @@ std::string FleetWorld::Story() const {
   std::string story = absl::StrCat(
       weather_.calm ? "calm, " : "", "clocks off ", absl::FormatDuration(weather_.clocks_off),
       weather_.guarded ? ", guarded" : "", weather_.serve_suspect ? ", serves suspects" : "",
-      weather_.short_lives ? ", short lives\n" : "\n");
+      weather_.short_lives ? ", short lives" : "", weather_.fleet_leases ? "" : ", no fleet leases",
+      weather_.filter ? ", filter" : "", ", memory keeps ",
+      absl::FormatDuration(weather_.l1_ttl_max), "\n");
   size_t lines = 0;
   for (const Event& event : events_) {
     if (event.key >= 0 && failed_key_ >= 0 && event.key != failed_key_) continue;
@@ -133,13 +142,14 @@ FleetWorld::NodePtr FleetWorld::Start(int replica) {
   options.node_id = static_cast<uint32_t>(node->id.number);
   options.guarded = weather_.guarded;
   options.guard.breaker.open_max = absl::Seconds(1);
-  options.types = Types();
+  options.types = Types(weather_.filter, weather_.l1_ttl_max);
+  options.fleet_leases = weather_.fleet_leases;
   options.clock_off = weather_.clocks_off * (static_cast<double>(Below(201)) / 100 - 1);
   options.engine.memory_bytes = L1::kBudgetBytesMin;
   options.engine.serve_suspect = weather_.serve_suspect;
   options.engine.hash_seed = 1 + seed_;
-  node->origin =
-      std::make_unique<SimOrigin>(node->executor.get(), node->random.get(), OriginOf(node->id));
+  node->origin = std::make_unique<SimOrigin>(&clock_, node->executor.get(), node->random.get(),
+                                             OriginOf(node->id));
   OriginLink link;
   link.name = "origin";
   link.origin = node->origin.get();
@@ -225,7 +235,7 @@ void FleetWorld::Watch() {
 
 void FleetWorld::WatchChanges(size_t key) {
   const bool local = KindOf(key) == Kind::kLocal;
-  for (Change& change : history_.changes(key)) {
+  for (SentChange& change : history_.changes(key)) {
     if (change.told != kNotYet || change.untold) continue;
     const NodePtr& node = nodes_[change.by.replica];
     const bool gone = node->id != change.by;
@@ -327,6 +337,7 @@ void FleetWorld::BusFault(const NodePtr& node) {
 }
 
 void FleetWorld::LeaseFault(const NodePtr& node) {
+  if (node->replica->leases == nullptr) return;
   FakeFleetLease::Faults faults;
   faults.delay_max = absl::Milliseconds(Below(20));
   if (OneIn(2)) faults.fails = faults.loses = 0.2;
@@ -354,7 +365,7 @@ void FleetWorld::Heal() {
     if (node->faults_until != 0) node->faults_until = now();
     // Time goes on in larger steps now: what takes a while would look slow to the breakers.
     node->replica->tier->SetFaults({});
-    node->replica->leases->SetFaults({});
+    if (node->replica->leases != nullptr) node->replica->leases->SetFaults({});
     node->origin->SetFaults({});
   }
   Note(-1, -1, "all is well");
@@ -392,6 +403,7 @@ void FleetWorld::CheckAtTheEnd() {
       if (KindOf(key) == Kind::kOwned) Load(node, key);
     }
     tally_.settled += stats.lower.settled;
+    tally_.filtered += stats.total.counts[static_cast<size_t>(Usage::kFiltered)];
   }
   RunFor(absl::Seconds(1), absl::Milliseconds(5));
   if (!weather_.calm || !failure_.empty()) return;

@@ -30,9 +30,12 @@ struct FleetTally {
   uint64_t restarts = 0;
   uint64_t suspects = 0;  // reads by a replica that was told nothing
   uint64_t settled = 0;
-  uint64_t told = 0;     // changes that took effect everywhere
-  uint64_t flights = 0;  // loads by replicas from their origin
-  uint64_t stale = 0;    // stale values served
+  uint64_t told = 0;      // changes that took effect everywhere
+  uint64_t flights = 0;   // loads by replicas from their origin
+  uint64_t stale = 0;     // stale values served
+  uint64_t filtered = 0;  // keys that a filter knew not to be there
+  uint64_t absent = 0;    // reads that were told so, or by a negative entry
+  uint64_t warmed = 0;    // keys that were loaded ahead
 };
 
 inline constexpr const char* kKeyNames[] = {"a",       "b",       "c",       "strict:0",
@@ -80,6 +83,10 @@ class FleetWorld {
     uint64_t origin_faults = 0;
     absl::Duration pace;       // between two steps, at most
     bool short_lives = false;  // values expire during the run
+    bool fleet_leases = true;
+    bool filter = false;  // of the type that has an origin
+    // How long memory keeps its entries.
+    absl::Duration l1_ttl_max = absl::InfiniteDuration();
   };
   struct Node {
     Instance id;
@@ -154,6 +161,9 @@ class FleetWorld {
   bool Vouches(const NodePtr& node) const;
   void Saw(const NodePtr& node, size_t key, Reading reading, std::string_view value,
            const char* how, bool stale = false);
+  void SawAbsent(const NodePtr& node, size_t key, Reading reading);
+  void SawResult(const NodePtr& node, size_t key, const Reading& reading, const ReadResult& read,
+                 const char* how);
   int64_t BeginChange(const NodePtr& node, size_t key, const char* what, absl::Duration ttl);
   void Answered(const NodePtr& node, size_t key, int64_t number, bool acknowledged);
   absl::Duration AnyTtl();
@@ -168,6 +178,7 @@ class FleetWorld {
   void Touch(const NodePtr& node, size_t key);
   void Load(const NodePtr& node, size_t key);
   void BatchLoad(const NodePtr& node);
+  void Warm(const NodePtr& node);
   SimOrigin::Hooks OriginOf(Instance id);
   void OriginFault(const NodePtr& node);
   void Granted(const NodePtr& node, size_t key, const GrantedLease& lease, MonoNanos since);

@@ -92,6 +92,18 @@ TEST_F(EnvelopeTest, GivesBackWhatHasHardlyAnyParts) {
   }
 }
 
+TEST_F(EnvelopeTest, TellsWhatWasLoadedFromWhatWasWritten) {
+  EntryFields fields = Small("value");
+  for (const bool loaded : {false, true}) {
+    fields.loaded = loaded;
+    const auto read = Decode(EncodeEnvelope(fields, "user", clock_));
+    ASSERT_TRUE(read.ok()) << read.status();
+    EXPECT_EQ(read->entry.loaded, loaded);
+    EXPECT_EQ(read->entry.validator, "");
+    EXPECT_EQ(read->entry.stored(), "value");
+  }
+}
+
 TEST_F(EnvelopeTest, NegativeEntryIsAnEntryThatIsNotLive) {
   EntryFields fields = Small("");
   fields.negative = true;

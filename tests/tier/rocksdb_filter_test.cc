@@ -16,9 +16,9 @@ using Decision = rocksdb::CompactionFilter::Decision;
 
 class RocksFilterTest : public testing::Test {
  protected:
-  bool Kept(const std::string& envelope) {
+  bool Kept(const std::string& envelope, const std::string& key = "key") {
     std::string new_value, skip_until;
-    return filter_->FilterV2(6, "key", rocksdb::CompactionFilter::ValueType::kValue, envelope,
+    return filter_->FilterV2(6, key, rocksdb::CompactionFilter::ValueType::kValue, envelope,
                              &new_value, &skip_until) == Decision::kKeep;
   }
   std::string Entry(Version version, absl::Duration life) {
@@ -64,6 +64,14 @@ TEST_F(RocksFilterTest, DropsEntriesBelowTheCutoffAndNoTombstones) {
   EXPECT_FALSE(Kept(entry));
   EXPECT_TRUE(Kept(tombstone));
   EXPECT_EQ(cutoff_.evicted.load(), 1u);
+}
+
+TEST_F(RocksFilterTest, KeepsWhatIsLardersOwnBelowTheCutoff) {
+  const std::string own(FullKey(kOwnNamespace, "rules:7").view());
+  const std::string entry = PutOf(clock_, "k", 5, "v", absl::Hours(1)).envelope;
+  cutoff_.Raise(6);
+  EXPECT_FALSE(Kept(entry));
+  EXPECT_TRUE(Kept(entry, own));
 }
 
 TEST_F(RocksFilterTest, DropsWhatIsNoEnvelope) {

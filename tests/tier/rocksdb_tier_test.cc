@@ -59,6 +59,34 @@ TEST_F(RocksTierTest, SkipsWhatIsTooSmallWhenToldTo) {
   EXPECT_EQ(Put("k", 11, std::string(200, 'v')), Outcome::kDone);
 }
 
+TEST_F(RocksTierTest, TakesWhatIsLardersOwnWhateverItsSize) {
+  RocksTierOptions options = rig_.options();
+  options.entry_bytes_min = 4096;
+  options.entry_bytes_max = 64 << 10;
+  rig_.Reopen(options);
+  const std::string own(FullKey(kOwnNamespace, "rules:7").view());
+  Version version = 10;
+  for (const size_t size : {size_t{1}, size_t{100} << 10}) {
+    EntryFields fields;
+    const std::string value(size, 'r');
+    fields.full_key = own;
+    fields.value = value;
+    fields.version = ++version;
+    fields.fresh_until = fields.usable_until = MonoAfter(rig_.clock().Mono(), absl::Hours(1));
+    std::vector<TierPut> puts(1);
+    puts[0].full_key = own;
+    puts[0].version = fields.version;
+    puts[0].usable_until = fields.usable_until;
+    puts[0].envelope = EncodeEnvelope(fields, "", rig_.clock());
+    const auto changes = AwaitTask(rig_.tier().Put(std::move(puts), kNever));
+    ASSERT_TRUE(changes.ok());
+    EXPECT_EQ((*changes)[0].outcome, Outcome::kDone) << size;
+    const auto reads = AwaitTask(rig_.tier().Get({own}, kNever));
+    ASSERT_TRUE(reads.ok());
+    EXPECT_EQ((*reads)[0].entry.version, version) << size;
+  }
+}
+
 TEST_F(RocksTierTest, AnswersAnErrorAndDoesNothingWhenTimeIsOver) {
   Put("k", 10, "ten");
   const MonoNanos past = rig_.clock().Mono();

@@ -36,10 +36,12 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
 #include "larder/error.h"
+#include "larder/journal.h"
 #include "larder/load.h"
 #include "larder/options.h"
 #include "larder/result.h"
 #include "larder/stats.h"
+#include "larder/watch.h"
 
 namespace larder {
 
@@ -58,6 +60,9 @@ using BatchLoadResult = std::vector<absl::StatusOr<LoadResult>>;
 // Hears how a Warm goes, some five times a second at most. False ends it.
 using WarmCallback = absl::AnyInvocable<bool(const WarmProgress&)>;
 
+// Takes one dead letter after the other. False ends it.
+using ExportCallback = absl::AnyInvocable<bool(ExportedLetter)>;
+
 class Client {
  public:
   virtual ~Client();
@@ -65,7 +70,7 @@ class Client {
   Client& operator=(const Client&) = delete;
 
   // Reads one key. Never loads.
-  absl::StatusOr<GetResult> Get(std::string_view key, const GetOptions& options = {});
+  virtual absl::StatusOr<GetResult> Get(std::string_view key, const GetOptions& options = {});
   virtual void GetAsync(std::string_view key, const GetOptions& options,
                         Callback<GetResult> done) = 0;
 
@@ -110,6 +115,12 @@ class Client {
   virtual void InvalidateAsync(const std::vector<std::string>& keys,
                                const InvalidateOptions& options,
                                Callback<InvalidateResult> done) = 0;
+  // The same for all that carries a tag, begins or matches alike, is of a type, or is in the
+  // namespace; as quick for one entry as for millions. Errors: SELECTOR_INVALID, RULES_FULL.
+  absl::StatusOr<InvalidateResult> InvalidateBy(const Selector& selector,
+                                                const InvalidateOptions& options = {});
+  virtual void InvalidateByAsync(const Selector& selector, const InvalidateOptions& options,
+                                 Callback<InvalidateResult> done) = 0;
 
   // Reads one key and, when it is missing, runs `loader` in one of all the callers that ask for it,
   // wherever they are, and stores what it brings; the others wait for that. See Loader and
@@ -119,8 +130,8 @@ class Client {
   // then not held together, and nothing is stored. An origin that does not work is no such case:
   // the loader would go round the server's care for it. Errors: the loader's; the origin's;
   // INVALID_ARGUMENT, FAILED_PRECONDITION, PERMISSION_DENIED and UNAUTHENTICATED from the lookup.
-  absl::StatusOr<LoadResult> GetOrLoad(std::string_view key, Loader loader,
-                                       const LoadOptions& options = {});
+  virtual absl::StatusOr<LoadResult> GetOrLoad(std::string_view key, Loader loader,
+                                               const LoadOptions& options = {});
   void GetOrLoadAsync(std::string_view key, AsyncLoader loader, const LoadOptions& options,
                       Callback<LoadResult> done);
 
@@ -168,6 +179,16 @@ class Client {
   virtual void IncrementAsync(std::string_view key, int64_t delta, const IncrementOptions& options,
                               Callback<IncrementResult> done) = 0;
 
+  // Follows changes of keys (larder/watch.h): `each` hears them as they come, on a thread of the
+  // client, until it says false, the call is cancelled or the stream breaks. It is a callback like
+  // `done`, may be called until `done` is, and must be quick: a hearer that does not keep up is cut
+  // off. Nothing is repeated: whoever follows for long begins again with the last resume token.
+  // Errors: UNAVAILABLE and the like when the stream broke; WATCH_TOO_SLOW, WATCHERS_FULL,
+  // RESUME_TOKEN_OLD, RESUME_TOKEN_INVALID.
+  absl::StatusOr<WatchEnd> Watch(const WatchOptions& options, WatchCallback each);
+  virtual std::shared_ptr<WatchCall> WatchAsync(const WatchOptions& options, WatchCallback each,
+                                                Callback<WatchEnd> done) = 0;
+
   // What the replica that answers did and holds.
   absl::StatusOr<StatsResult> Stats(const StatsOptions& options = {});
   virtual void StatsAsync(const StatsOptions& options, Callback<StatsResult> done) = 0;
@@ -194,6 +215,47 @@ class Client {
   // Version, limits, types and features of the server.
   absl::StatusOr<ServerInfoResult> ServerInfo(const CallOptions& options = {});
   virtual void ServerInfoAsync(const CallOptions& options, Callback<ServerInfoResult> done) = 0;
+
+  // Has the replica that answers read its configuration again: all of it takes effect, or nothing.
+  // Errors: INVALID_ARGUMENT with what is wrong in it; UNIMPLEMENTED by an older server.
+  absl::StatusOr<ReloadConfigResult> ReloadConfig(const ReloadConfigOptions& options = {});
+  virtual void ReloadConfigAsync(const ReloadConfigOptions& options,
+                                 Callback<ReloadConfigResult> done) = 0;
+
+  // The write-behind journal of the replica that answers (larder/journal.h). All of these fail with
+  // WRITE_MODE_UNSUPPORTED where no type writes behind.
+  //
+  // Waits until every write that the journal holds now has left it: delivered, refused for good, or
+  // replaced by a newer one. DEADLINE_EXCEEDED says how many are left; DELIVERY_PAUSED.
+  absl::StatusOr<FlushResult> FlushJournal(const FlushOptions& options = {});
+  virtual void FlushJournalAsync(const FlushOptions& options, Callback<FlushResult> done) = 0;
+
+  // Stops deliveries, until ResumeDelivery or a restart; writes are taken as ever.
+  absl::StatusOr<DeliveryResult> PauseDelivery(const DeliveryOptions& options = {});
+  virtual void PauseDeliveryAsync(const DeliveryOptions& options,
+                                  Callback<DeliveryResult> done) = 0;
+  absl::StatusOr<DeliveryResult> ResumeDelivery(const DeliveryOptions& options = {});
+  virtual void ResumeDeliveryAsync(const DeliveryOptions& options,
+                                   Callback<DeliveryResult> done) = 0;
+
+  // Writes that an origin refused for good.
+  absl::StatusOr<DeadLetterPage> ListDeadLetters(const ListDeadLettersOptions& options = {});
+  virtual void ListDeadLettersAsync(const ListDeadLettersOptions& options,
+                                    Callback<DeadLetterPage> done) = 0;
+  // Puts those that match back into the journal, with the versions that they have; forgets them.
+  // Neither is repeated by the client, so that the counts are right.
+  absl::StatusOr<DeadLetterCount> RetryDeadLetters(const DeadLetterOptions& options);
+  virtual void RetryDeadLettersAsync(const DeadLetterOptions& options,
+                                     Callback<DeadLetterCount> done) = 0;
+  absl::StatusOr<DeadLetterCount> DropDeadLetters(const DeadLetterOptions& options);
+  virtual void DropDeadLettersAsync(const DeadLetterOptions& options,
+                                    Callback<DeadLetterCount> done) = 0;
+  // Those that match, with their values, oldest first. `each` is a callback like `done` and may be
+  // called until `done` is. Answers how many there were. The deadline is 1 ms to 24 h.
+  absl::StatusOr<DeadLetterCount> ExportDeadLetters(const DeadLetterOptions& options,
+                                                    ExportCallback each);
+  virtual void ExportDeadLettersAsync(const DeadLetterOptions& options, ExportCallback each,
+                                      Callback<DeadLetterCount> done) = 0;
 
   // Asks the server's health service. NOT_FOUND when it does not know PingOptions::service.
   absl::StatusOr<PingResult> Ping(const PingOptions& options = {});

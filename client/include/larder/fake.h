@@ -9,7 +9,8 @@
 // the thread whose call needs them, outside of the fake's lock; they may call the fake's FooAsync
 // methods, and must not throw. What it leaves out: patterns (a key's
 // type is what the call says, else `default`), TTL arithmetic other than the type's TTL, eviction,
-// latency figures, hot keys, stale values, refreshing ahead, filters, and the rate of Warm.
+// latency figures, hot keys, stale values, refreshing ahead, filters, the rate of Warm, what
+// Explain asks origins, and writing to origins: its types are all cache_only.
 
 #ifndef LARDER_FAKE_H_
 #define LARDER_FAKE_H_

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -37,6 +38,64 @@ struct RetryPolicy {
   int budget_max = 20;
 };
 
+// Gathers Gets that different threads make at the same time into one BatchGet.
+struct BatchPolicy {
+  // How long the first Get waits for others to go with; 1 us to 10 ms. Zero = each goes by itself.
+  absl::Duration window = absl::ZeroDuration();
+  // So many go at once, without waiting longer; 2 to 1,000.
+  int keys_max = 128;
+};
+
+// Which of several targets gets a call.
+enum class Routing {
+  // One for all calls; the next one when it is UNAVAILABLE. A caller reads from where it wrote.
+  kOneAtATime,
+  // Calls for a key go to the same target from every client, as long as it is there: its memory
+  // holds the key, and the other targets' need not. When it is away, they go to the key's next one,
+  // and back when it is back. Calls for several keys, or for none, go as with kOneAtATime.
+  kByKey,
+};
+
+// When a target that fails is left alone.
+struct BreakerPolicy {
+  // After so many attempts in a row that found no server, or of Get and BatchGet no answer in time;
+  // 0 to 1,000. 0 = never. When no target is left, calls fail with UNAVAILABLE at once, and a
+  // GetOrLoad runs its loader without the cache at once.
+  int failures = 0;
+  // How long; then one call at a time tries again. Also how long Routing::kByKey stays away from a
+  // target that is not there; 10 ms to 60 s.
+  absl::Duration open_for = absl::Seconds(1);
+};
+
+// Sends a Get that takes long a second time, to the next target where there are several, and takes
+// the answer that comes first.
+struct HedgePolicy {
+  // After the time within which this part of all Gets is answered, as measured; 0.5 to 0.999.
+  // 0 = never.
+  double percentile = 0;
+  // And at most so many for each Get, so that a server that is slow is not asked twice as much;
+  // 0 to 1.
+  double budget_ratio = 0.05;
+  // At the earliest after this; 100 us to 10 s.
+  absl::Duration delay_min = absl::Milliseconds(1);
+};
+
+// Encrypted connections. Files are PEM, and read again when they change: connections that are made
+// later use what they hold then.
+struct TlsOptions {
+  // True encrypts, and checks that the server's certificate is of a CA below and for its name.
+  bool enabled = false;
+  // Whose servers are trusted; empty = those whom gRPC trusts on this machine.
+  std::string ca_file;
+  // Shown to servers that ask who calls; both or neither.
+  std::string certificate_file;
+  std::string key_file;
+  // The name that the server's certificate must be for; empty = the host in the target.
+  std::string server_name;
+};
+
+class ClientMetrics;
+
 struct ClientOptions {
   // Neither has a default: where larder is, and how long a call may take in all, its repeats
   // included. There is no client without a deadline.
@@ -45,7 +104,8 @@ struct ClientOptions {
 
   // A gRPC target (`host:50051`, `dns:///larder:50051`, `unix:/run/larder.sock`) or up to 16 of
   // them with commas between. Of several, one is used at a time, the first to begin with; the next
-  // one when it is UNAVAILABLE. A caller therefore reads from the replica that it wrote to.
+  // one when it is UNAVAILABLE. A caller therefore reads from the replica that it wrote to. See
+  // `routing` for another way.
   std::string target;
   // 1 ms to 1 h.
   absl::Duration default_deadline;
@@ -53,6 +113,12 @@ struct ClientOptions {
   // `_` and `-`.
   std::string ns;
   RetryPolicy retry;
+  Routing routing = Routing::kOneAtATime;
+  BreakerPolicy breaker;
+  HedgePolicy hedge;
+  BatchPolicy batch;
+  // Hears of calls (larder/metrics.h); may be null.
+  std::shared_ptr<ClientMetrics> metrics;
   // Largest message in bytes that the client sends or takes; 64 KiB to 1 GiB. Must hold a whole
   // batch.
   size_t message_bytes_max = size_t{64} << 20;
@@ -63,8 +129,16 @@ struct ClientOptions {
   // which makes it safe to repeat. Without one these calls are never repeated.
   bool request_ids = true;
 
-  // Connections are not encrypted and carry no credentials: keep them inside a network that you
-  // trust.
+  TlsOptions tls;
+  // Tells the server who calls: goes along as `authorization: Bearer TOKEN`. At most one of the two
+  // is set; neither = the call says nothing. Printable ASCII without spaces, at most 4,096 bytes.
+  std::string token;
+  // A file that holds it, read again within five seconds when it changes; white space around it
+  // does not count.
+  std::string token_file;
+  // A token goes over TLS, or to this machine itself (`localhost`, 127.*, [::1], `unix:`). True
+  // sends it in plain text as well, to whoever listens on the way.
+  bool token_without_tls = false;
 };
 
 // OK, or INVALID_ARGUMENT with the first field that is outside its limits.
@@ -77,6 +151,10 @@ struct CallOptions {
   std::optional<absl::Duration> deadline = {};
   // The namespace. Unset = the client's.
   std::optional<std::string> ns = {};
+  // W3C trace context that goes along as metadata: `00-TRACE-PARENT-FLAGS` in lower-case hex; empty
+  // = none. At most 512 printable ASCII characters of tracestate.
+  std::string traceparent = {};
+  std::string tracestate = {};
 };
 
 struct GetOptions {
@@ -150,7 +228,19 @@ struct DeleteOptions {
   CallOptions call = {};
 };
 
+// What an invalidation covers in place of a list of keys; exactly one of these five is set.
+struct Selector {
+  std::vector<std::string> tags = {};  // entries with one of these tags; at most 100
+  std::string prefix = {};             // keys that begin with this
+  std::string glob = {};               // keys that match: `*`, `?`, `[a-z]`, `\\` escapes
+  std::string type = {};               // entries of this data type
+  bool all = false;                    // the whole namespace
+};
+
 struct InvalidateOptions {
+  // True keeps the values of types that allow stale ones, as stale; the next reader has them
+  // refreshed.
+  bool mark_stale = false;
   // True changes nothing and only estimates.
   bool dry_run = false;
   // True waits until every live replica has done it; the result says how many have.
@@ -250,6 +340,16 @@ struct ExplainOptions {
   std::string type = {};
   // Size of a value to explain the TTL for; 0 = that of the cached value.
   uint64_t value_bytes = 0;
+  // Tells the checksum of each copy's value, for which the server reads the values.
+  bool checksums = false;
+  // Asks the type's origin, too, past the cache: a copy of Tier::kOrigin, without a version.
+  bool ask_origin = false;
+  CallOptions call = {};
+};
+
+struct ReloadConfigOptions {
+  // True only checks, and tells what would change.
+  bool dry_run = false;
   CallOptions call = {};
 };
 

@@ -28,6 +28,7 @@ enum class MissReason {
   kNegative,     // the cache knows that the key does not exist at the origin
   kLoading,      // another caller holds the lease and the allowed wait is over
   kTierFailed,   // a tier that may hold the key did not answer in time
+  kRolledPast,   // the cache is not used for the key, by the rollout of its type
 };
 
 enum class NotStoredReason {
@@ -41,6 +42,14 @@ enum class NotStoredReason {
   kNamespaceLimit,   // the server holds as many namespaces as it may
   kContention,       // the key changes faster than the call can
   kTierUnavailable,  // the second tier did not confirm the change, which may have happened
+  // Of types that write to their origin (docs/policies.md).
+  kWriteRefused,          // the origin refused it for good
+  kWriteFailed,           // the origin could not take it
+  kWriteUnknown,          // nobody knows whether the origin has it
+  kWriteModeUnsupported,  // the type's write mode cannot do that
+  kJournalFull,           // the journal has no room
+  kJournalUnavailable,    // the journal's disk did not take it; it may have happened
+  kDeadlineExceeded,      // the time was over before anything was written
 };
 
 // As in the API: "L1", "ABSENT", "LEASE_LOST". The text lives for ever.
@@ -63,6 +72,8 @@ struct Entry {
   std::vector<std::string> tags = {};
   // Size of the value, also when metadata only was asked for.
   uint64_t value_bytes = 0;
+  // True when changes of other keys invalidate it (SetOptions::depends_on).
+  bool dependent = false;
 };
 
 struct Miss {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "larder/journal.h"
 #include "larder/result.h"
 
 namespace larder {
@@ -59,6 +60,8 @@ struct UsageStats {
   // Misses that the type's filter answered, and loads that it let through in vain.
   uint64_t filtered = 0;
   uint64_t filter_false = 0;
+  // Reads of keys that the cache is not used for, by the type's rollout; neither hits nor misses.
+  uint64_t past = 0;
 };
 
 // Compression of one data type's values.
@@ -236,13 +239,6 @@ struct LeaseStats {
   uint64_t revoked = 0;
 };
 
-struct JournalStats {
-  uint64_t depth = 0;
-  uint64_t bytes = 0;
-  absl::Duration oldest_age = {};
-  uint64_t dead_letters = 0;
-};
-
 enum class BreakerState { kUnspecified, kClosed, kOpen, kHalfOpen };
 std::string_view Name(BreakerState state);
 
@@ -359,6 +355,20 @@ struct CopyInfo {
   std::vector<std::string> tags = {};
   std::vector<std::string> depends_on = {};
   uint64_t hits = 0;
+  // CRC-32C of the value; unset unless asked for, and for a negative entry.
+  std::optional<uint32_t> checksum = {};
+  // The replica may have missed a change, and compares the copy before it serves it.
+  bool suspect = false;
+};
+
+// An invalidation that took effect on the replica.
+struct RecentRule {
+  std::string kind = {};   // `tag`, `prefix`, `glob`, `type` or `all`
+  std::string match = {};  // the tag, prefix, glob or type
+  // It covers entries of this version and older ones.
+  uint64_t version = 0;
+  absl::Duration age = {};
+  bool stale = false;  // values of types that allow it stayed, as stale ones
 };
 
 struct ExplainResult {
@@ -375,6 +385,12 @@ struct ExplainResult {
   uint32_t lease_waiters = 0;
   // Why the key is not in memory; kUnspecified when it is.
   MissReason miss_reason = MissReason::kUnspecified;
+  // Unset when no write of the key waits.
+  std::optional<PendingWrite> pending = {};
+  // Why the origin, when it was asked, told nothing; else empty.
+  std::string origin_error = {};
+  // The last invalidations that are about the key, newest first, as far as the replica remembers.
+  std::vector<RecentRule> rules = {};
 };
 
 struct ServerLimits {
@@ -390,7 +406,8 @@ struct TypeInfo {
   std::string name = {};
   std::vector<std::string> match = {};
   absl::Duration base_ttl = {};
-  std::string origin = {};  // empty = none, so GetOrLease gives leases
+  std::string origin = {};      // empty = none, so GetOrLease gives leases
+  std::string write_mode = {};  // `cache_only`, `through`, `invalidate`, `around`, `behind`
 };
 
 struct ServerInfoResult {
@@ -401,6 +418,20 @@ struct ServerInfoResult {
   ServerLimits limits = {};
   std::vector<TypeInfo> types = {};
   std::vector<std::string> features = {};
+  // What its clock said when it answered; InfinitePast where it does not say.
+  absl::Time now = absl::InfinitePast();
+};
+
+// One difference between the configuration in effect and the file.
+struct ConfigChange {
+  std::string path = {};  // such as `types.user.ttl.base`
+  std::string before = {};
+  std::string after = {};
+  bool needs_restart = false;  // takes effect only then
+};
+
+struct ReloadConfigResult {
+  std::vector<ConfigChange> changes = {};
 };
 
 }  // namespace larder

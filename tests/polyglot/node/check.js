@@ -98,8 +98,8 @@ async function tellsErrorsInGoogleRpcDetails() {
   assert.deepEqual(violations(empty), ['key']);
   const second = await errorOf(call(cache, 'BatchGet', {keys: ['a', '\n']}));
   assert.deepEqual(violations(second), ['keys[1]']);
-  const watch = await errorOf(events(cache.Watch({all: true}, {deadline: Date.now() + TIMEOUT_MS})));
-  assert.deepEqual([watch.code, watch.reason], [grpc.status.UNIMPLEMENTED, 'NOT_IN_THIS_VERSION']);
+  const stream = await errorOf(events(admin.Warm({}, {deadline: Date.now() + TIMEOUT_MS})));
+  assert.deepEqual([stream.code, stream.reason], [grpc.status.INVALID_ARGUMENT, 'REQUEST_INVALID']);
   const same = (bytes) => bytes;
   const unknown = await errorOf(new Promise((resolve, reject) => {
     cache.makeUnaryRequest('/larder.v1.Cache/Fetch', same, same, Buffer.alloc(0),

@@ -87,9 +87,9 @@ def tells_errors_in_google_rpc_details():
     expect([v.field for v in details["BadRequest"].field_violations] == ["key"], details)
     code, details = error_of(lambda: cache.BatchGet(pb.BatchGetRequest(keys=["a", "\n"]), timeout=TIMEOUT))
     expect([v.field for v in details["BadRequest"].field_violations] == ["keys[1]"], details)
-    code, details = error_of(lambda: list(cache.Watch(pb.WatchRequest(all=True), timeout=TIMEOUT)))
-    expect(code == grpc.StatusCode.UNIMPLEMENTED, code)
-    expect(details["ErrorInfo"].reason == "NOT_IN_THIS_VERSION", details)
+    code, details = error_of(lambda: list(admin.Warm(admin_pb2.WarmRequest(), timeout=TIMEOUT)))  # a stream
+    expect(code == grpc.StatusCode.INVALID_ARGUMENT, code)
+    expect(details["ErrorInfo"].reason == "REQUEST_INVALID", details)
     unknown = channel.unary_unary("/larder.v1.Cache/Fetch")
     code, details = error_of(lambda: unknown(b"", timeout=TIMEOUT))
     expect(code == grpc.StatusCode.UNIMPLEMENTED, code)

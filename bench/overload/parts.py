@@ -1,0 +1,212 @@
+"""The parts of `./dev bench overload`. The server has core 0, or a part of it, and whoever calls has core 1.
+
+cost       Gets that memory answers, over the native lane: a server with callers that are known by tokens, whose metrics
+           are read every second, beside one with neither, in turns.
+goodput    a server that a cgroup holds to a part of a core is sent Sets at three times what it can do, from the times
+           at which they should have been sent: how many it still does, how long those take that it takes on, and how
+           soon the others are refused.
+neighbour  a namespace asks for ten times its quota: what another one beside it notices.
+memory     a container of 256 MiB under more load than it can do, with values of mixed sizes: nobody is killed.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.request
+
+import program
+import rig
+
+GET = "larder.v1.Cache/Get"
+ROUNDS, ROUND_SECONDS = 7, 3
+KEYS = 1_000
+TOKEN = "bench-token"
+SHARE_OF_CORE = 0.2
+MEMORY_BYTES, MEMORY_SECONDS = 256 << 20, 600
+QUOTA = 1_000
+QUIET_RATE = 500
+SERVER_CORE, CALLER_CORE = 0, 1
+
+BARS = {
+    "cost_ratio": ">= 0.95",
+    "goodput_of_capacity": ">= 0.90", "goodput_p99_ratio": "<= 2", "goodput_refused_p99": "<= 5",
+    "neighbour_ok_ratio": ">= 0.95", "neighbour_p99_ratio": "<= 1.5", "neighbour_over_quota": "<= 1.1",
+    "memory_killed": "<= 0",
+}
+
+
+def add(table, name, value, unit):
+    table.add(name, value, unit, bar=BARS.get(name, ""))
+
+
+def bin_dir():
+    return pathlib.Path(program.path("larderd")).parent
+
+
+@contextlib.contextmanager
+def larderd(*settings, admin=False):
+    """A larderd on its core, on the native lane."""
+    if not admin:
+        settings = (*settings, "listen.admin=off")
+    with rig.larderd(bin_dir(), SERVER_CORE, ("log.format=json", *settings)) as server:
+        server.wait_for_address(lambda s: rig.larderd_address(s, "native") if '"ready"' in s.stderr() else None)
+        yield server
+
+
+@contextlib.contextmanager
+def cgroup(kind, **limits):
+    """A cgroup of its own (v1 or v2) with these limits; yields what moves a process into it."""
+    name = f"larder-bench-{os.getpid()}"
+    v1 = pathlib.Path(f"/sys/fs/cgroup/{kind}")
+    path = (v1 if v1.is_dir() else pathlib.Path("/sys/fs/cgroup")) / name
+    try:
+        path.mkdir()
+        for file, value in limits.items():
+            target = path / f"{kind}.{file}"
+            if target.exists():
+                target.write_text(str(value), encoding="ascii")
+    except OSError as error:
+        raise rig.BenchError(f"no cgroup can be made: {error}") from error
+    try:
+        yield path, lambda pid: (path / "cgroup.procs").write_text(str(pid), encoding="ascii")
+    finally:
+        for _ in range(50):
+            try:
+                path.rmdir()
+                break
+            except OSError:
+                time.sleep(0.1)
+
+
+def bench(server, *arguments, seconds, core=CALLER_CORE):
+    """What `larder bench` measured of one server."""
+    command = ["taskset", "-c", str(core), program.path("larder"), "--server", server.address, "bench", "--json",
+               "--duration", f"{seconds}s", "--warmup", "1s", *arguments]
+    done = subprocess.run(command, capture_output=True, timeout=seconds + 120, check=False)
+    try:
+        return json.loads(done.stdout)["parts"][0]
+    except (ValueError, KeyError, IndexError) as error:
+        raise rig.BenchError(f"larder bench: {done.stderr.decode()[-2000:]}") from error
+
+
+def fill(server, key="k:1", headers=()):
+    request = rig.protoc("encode", "larder.v1.SetRequest", f'key: "{key}" value: "{"v" * 100}"'.encode())
+    rig.call(server, "larder.v1.Cache/Set", request, None, headers=headers)
+
+
+def cost(table):
+    bearer = ("-H", f"authorization: Bearer {TOKEN}")
+    digest = hashlib.sha256(TOKEN.encode()).hexdigest()
+    auth = ('auth.roles={ app: { namespaces: ["*"], prefixes: ["k:"], allow: [read, write] } }',
+            f"auth.callers={{ bench: {{ roles: [app], token_sha256: [{digest}] }} }}")
+    request = rig.protoc("encode", "larder.v1.GetRequest", b'key: "k:1"')
+    with larderd() as plain, larderd(*auth, "listen.admin=127.0.0.1:0", admin=True) as guarded:
+        fill(plain)
+        fill(guarded, headers=bearer)
+        admin = next(json.loads(line)["address"] for line in guarded.stderr().splitlines()
+                     if '"admin_listening"' in line)
+        done = threading.Event()
+
+        def scrape():
+            while not done.wait(1):
+                urllib.request.urlopen(f"http://{admin}/metrics", timeout=5).read()
+
+        scraper = threading.Thread(target=scrape)
+        scraper.start()
+        try:
+            loads = {"plain": rig.Load(plain, GET, request, CALLER_CORE),
+                     "guarded": rig.Load(guarded, GET, request, CALLER_CORE, headers=bearer)}
+            ratios, rates = [], {"plain": [], "guarded": []}
+            for round_number in range(ROUNDS):
+                order = ("plain", "guarded") if round_number % 2 == 0 else ("guarded", "plain")
+                for name in order:
+                    rates[name].append(loads[name].run(8, 32, ROUND_SECONDS)[0])
+                ratios.append(rates["guarded"][-1] / rates["plain"][-1])
+        finally:
+            done.set()
+            scraper.join()
+    add(table, "cost_plain", statistics.median(rates["plain"]), "Gets/s")
+    add(table, "cost_guarded", statistics.median(rates["guarded"]), "Gets/s")
+    add(table, "cost_ratio", statistics.median(ratios), "of without")
+
+
+def goodput(table):
+    with tempfile.TemporaryDirectory() as data, \
+            cgroup("cpu", cfs_period_us=20_000, cfs_quota_us=int(20_000 * SHARE_OF_CORE)) as (_, join), \
+            larderd(f"data.path={data}", "l2.read_timeout=1s", "l2.write_timeout=1s") as server:
+        join(server.process.pid)
+        writes = ("--reads", "0%", "--keys", str(KEYS), "--connections", "8")
+        # What it can do: the most that it does of ever more, before the rest is refused or late.
+        capacity = 0
+        for rate in (500, 1_000, 2_000, 4_000, 8_000):
+            measured = bench(server, "--rate", str(rate), *writes, seconds=4)
+            done = measured["ok"] / measured["span_seconds"]
+            capacity = max(capacity, done)
+            if done < 0.9 * rate:
+                break
+        calm = bench(server, "--rate", str(int(0.8 * capacity)), *writes, seconds=8)
+        flood = bench(server, "--rate", str(int(3 * capacity)), *writes, seconds=15)
+    add(table, "goodput_capacity", capacity, "Sets/s")
+    add(table, "goodput_of_capacity", flood["ok"] / flood["span_seconds"] / capacity, "of capacity")
+    add(table, "goodput_calm_p99", calm["latency"]["p99_seconds"] * 1e3, "ms")
+    add(table, "goodput_p99", flood["latency"]["p99_seconds"] * 1e3, "ms")
+    add(table, "goodput_p99_ratio", flood["latency"]["p99_seconds"] / calm["latency"]["p99_seconds"], "of calm")
+    add(table, "goodput_refused", flood["failed"] / max(flood["planned"], 1), "of all")
+
+
+def neighbour(table):
+    quota = f"quotas=[{{ namespace: noisy, keys_per_second: {QUOTA} }}]"
+    with larderd(quota) as server:
+        quiet = ("--rate", str(QUIET_RATE), "--keys", str(KEYS))
+        alone = bench(server, *quiet, seconds=8)
+        noisy = {}
+
+        def shout():
+            noisy.update(bench_in(server, "noisy", 10 * QUOTA, 12))
+
+        shouter = threading.Thread(target=shout)
+        shouter.start()
+        time.sleep(2)
+        beside = bench(server, *quiet, seconds=8)
+        shouter.join()
+    if not noisy:
+        raise rig.BenchError("the noisy namespace was not measured")
+    add(table, "neighbour_ok_ratio", beside["ok"] / max(alone["ok"], 1), "of alone")
+    add(table, "neighbour_p99", beside["latency"]["p99_seconds"] * 1e3, "ms")
+    add(table, "neighbour_p99_ratio", beside["latency"]["p99_seconds"] / alone["latency"]["p99_seconds"], "of alone")
+    add(table, "neighbour_over_quota", noisy["ok"] / noisy["span_seconds"] / QUOTA, "of its quota")
+    add(table, "neighbour_refused", noisy["failed"] / max(noisy["planned"], 1), "of all")
+
+
+def bench_in(server, namespace, rate, seconds):
+    command = ["taskset", "-c", str(CALLER_CORE), program.path("larder"), "--server", server.address, "--namespace",
+               namespace, "bench", "--json", "--duration", f"{seconds}s", "--warmup", "1s", "--rate", str(rate),
+               "--keys", str(KEYS), "--no-fill"]
+    done = subprocess.run(command, capture_output=True, timeout=seconds + 120, check=False)
+    return json.loads(done.stdout)["parts"][0]
+
+
+def memory(table):
+    with cgroup("memory", limit_in_bytes=MEMORY_BYTES) as (path, join):
+        command = ["sh", "-c", f"echo $$ > {path}/cgroup.procs && exec \"$@\"", "sh", program.path("larderd"),
+                   "--set", "listen.grpc=127.0.0.1:0", "--set", "listen.admin=off", "--set", "log.format=json"]
+        del join
+        with rig.Server(command, SERVER_CORE) as server:
+            server.wait_for_address(lambda s: rig.larderd_address(s, "native") if '"ready"' in s.stderr() else None)
+            measured = bench(server, "--rate", "6000", "--reads", "50%", "--keys", "200000", "--value-bytes",
+                             "100..20000", "--zipf", "0.7", "--no-fill", seconds=MEMORY_SECONDS)
+            killed = int(server.process.poll() is not None)
+            resident = 0 if killed else server.resident_bytes()
+    add(table, "memory_killed", killed, "times")
+    add(table, "memory_resident", resident / 2**20, "MiB")
+    add(table, "memory_ok", measured["ok"] / max(measured["planned"], 1), "of all")
+
+
+PARTS = {"cost": cost, "goodput": goodput, "neighbour": neighbour, "memory": memory}

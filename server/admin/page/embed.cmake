@@ -1,0 +1,11 @@
+# Writes the files of the dashboard as C++ constants: cmake -D FOLDER=... -D OUT=... -P embed.cmake
+set(text "// Made of ${FOLDER}.\n#include \"admin/pages.h\"\n\nnamespace larder {\n")
+foreach(pair kDashboardHtml=dashboard.html kDashboardJs=dashboard.js kDashboardCss=dashboard.css kIconSvg=icon.svg)
+  string(REPLACE "=" ";" pair ${pair})
+  list(GET pair 0 name)
+  list(GET pair 1 file)
+  file(READ ${FOLDER}/${file} content)
+  string(APPEND text "\nconst std::string_view ${name} = R\"larder_page(" "${content}" ")larder_page\";\n")
+endforeach()
+string(APPEND text "\n}  // namespace larder\n")
+file(WRITE ${OUT} "${text}")

@@ -1,0 +1,106 @@
+// AdminView is what the admin port can show: functions that look at the running server, and what
+// stays as it is. This folder knows neither the handlers nor the configuration; whoever starts the
+// server fills this in. The functions are called from one thread at a time and must not block long.
+
+#ifndef LARDER_ADMIN_VIEW_H_
+#define LARDER_ADMIN_VIEW_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "base/histogram.h"
+#include "larder/v1/cache.pb.h"
+
+namespace larder {
+
+// The calls of one RPC since the start.
+struct RpcTally {
+  std::string_view rpc;  // `Get`
+  // How many ended with each status code, by its name in gRPC: `OK`, `NOT_FOUND`. `OK` is among
+  // them.
+  std::vector<std::pair<std::string_view, uint64_t>> codes;
+  Histogram::Snapshot latency;
+};
+
+// How long the writes of one data type were on their way to their origin.
+struct DeliveryTally {
+  std::string type;
+  Histogram::Snapshot lag;
+};
+
+// One setting in effect. No secrets: they are in files, of which the settings hold the names.
+struct ShownSetting {
+  std::string path;
+  std::string value;
+  std::string source;
+};
+
+// What the journal has room for, dead letters included.
+struct JournalRoom {
+  uint64_t bytes_max = 0;
+  uint64_t entries_max = 0;
+};
+
+// How often the configuration was read again, and how that ended.
+struct ReloadTally {
+  uint64_t applied = 0;
+  uint64_t unchanged = 0;
+  uint64_t refused = 0;
+  bool last_ok = true;
+  absl::Time last_good = absl::UnixEpoch();
+};
+
+// Calls that were not let in.
+struct AccessTally {
+  std::vector<std::pair<std::string_view, uint64_t>> denied;  // by permission
+  uint64_t unknown = 0;
+};
+
+// When the certificates of lanes end, by lane; empty: they speak plain text.
+using CertificateEnds = std::vector<std::pair<std::string_view, absl::Time>>;
+
+// Calls that memory alone did not answer: those under way, how many may be; those that wait for a
+// worker, and how many may.
+struct CallsTally {
+  uint64_t under_way = 0;
+  uint64_t limit = 0;
+  uint64_t waiting = 0;
+  uint64_t waiting_limit = 0;
+};
+
+struct AdminView {
+  std::string version;
+  std::string node;
+  absl::Time started = absl::UnixEpoch();
+  std::function<std::vector<ShownSetting>()> settings;
+  // Zeros: there is no journal.
+  JournalRoom journal_room = {};
+
+  std::function<ReloadTally()> reloads;
+  // Calls that were refused because there was too much to do, by why.
+  std::function<std::vector<std::pair<std::string_view, uint64_t>>()> shed;
+  std::function<CallsTally()> calls;
+  std::function<v1::StatsResponse()> stats;
+  // Null: none are counted, and none have a certificate.
+  std::function<AccessTally()> access = nullptr;
+  std::function<CertificateEnds()> certificates = nullptr;
+  // Whether what stands in `Authorization` is an operator's: OK, Unauthenticated or
+  // PermissionDenied. Null: everybody may see everything.
+  std::function<absl::Status(std::string_view)> authorize = nullptr;
+  std::function<std::vector<RpcTally>()> rpcs;
+  // Null: there is no journal.
+  std::function<std::vector<DeliveryTally>()> deliveries = nullptr;
+  // What the native lane counts by name; those called `connections` and `calls` are the case now,
+  // the others count since the start. Null: it is off.
+  std::function<std::vector<std::pair<std::string_view, uint64_t>>()> native = nullptr;
+};
+
+}  // namespace larder
+
+#endif  // LARDER_ADMIN_VIEW_H_

@@ -1,0 +1,114 @@
+#include "admin_port.h"
+
+#include <array>
+#include <utility>
+#include <vector>
+
+#include "base/log.h"
+#include "base/status.h"
+#include "base/strings.h"
+#include "config/reload.h"
+#include "larder/config/v1/config.pb.h"
+
+namespace larder {
+namespace {
+
+// By their numbers in gRPC.
+constexpr std::array<std::string_view, Method::kCodes> kCodeNames = {
+    "OK",        "CANCELLED",      "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED",
+    "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
+    "ABORTED",   "OUT_OF_RANGE",   "UNIMPLEMENTED",     "INTERNAL",           "UNAVAILABLE",
+    "DATA_LOSS", "UNAUTHENTICATED"};
+
+std::vector<RpcTally> TallyRpcs(const MethodTable& methods) {
+  std::vector<RpcTally> tallies;
+  for (const Method& method : methods.methods()) {
+    RpcTally& tally = tallies.emplace_back();
+    tally.rpc = method.name;
+    for (size_t code = 0; code < kCodeNames.size(); ++code) {
+      const uint64_t count = method.counters->Sum(Method::kByCode + code);
+      // A series that is there from the start shows its first event as an increase; of errors that
+      // would be sixteen for each method, nearly all of them nothing for ever.
+      if (code == 0 || count > 0) tally.codes.emplace_back(kCodeNames[code], count);
+    }
+    tally.latency = method.latency->Snap();
+  }
+  return tallies;
+}
+
+std::vector<DeliveryTally> TallyDeliveries(const Journal& journal) {
+  std::vector<DeliveryTally> tallies;
+  for (JournalTypeStats& type : journal.Stats().types)
+    tallies.push_back({std::move(type.type), std::move(type.lag)});
+  return tallies;
+}
+
+std::vector<ShownSetting> Shown(const std::vector<Setting>& settings) {
+  std::vector<ShownSetting> shown;
+  for (const Setting& setting : settings) {
+    shown.push_back(
+        {setting.path, MayBeSecret(setting.path) ? "(not shown)" : setting.value, setting.source});
+  }
+  return shown;
+}
+
+AdminView ViewOf(const Config& config, const std::string& version, absl::Time started,
+                 const AdminParts& parts) {
+  AdminView view;
+  view.version = version;
+  view.node = config.proto->node().name();
+  view.started = started;
+  view.settings = [reloader = parts.reloader] { return Shown(reloader->Settings()); };
+  view.reloads = [reloader = parts.reloader] {
+    const ReloadStats stats = reloader->Stats();
+    return ReloadTally{stats.applied, stats.unchanged, stats.refused, stats.last_ok,
+                       stats.last_good};
+  };
+  view.shed = [admission = parts.admission, quotas = parts.quotas] {
+    std::vector<std::pair<std::string_view, uint64_t>> shed = admission->Refused();
+    shed.emplace_back("quota", quotas->refused());
+    return shed;
+  };
+  view.calls = [admission = parts.admission] {
+    return CallsTally{admission->under_way(), admission->most(), admission->waiting(),
+                      admission->limit()};
+  };
+  view.stats = [cache = parts.cache] { return cache->AllStats(); };
+  view.rpcs = [methods = parts.methods] { return TallyRpcs(*methods); };
+  view.access = [access = parts.access] {
+    Access::Stats stats = access->GetStats();
+    return AccessTally{std::move(stats.denied), stats.unknown};
+  };
+  view.certificates = [lanes = parts.lanes] { return lanes->CertificateEnds(); };
+  view.authorize = [access = parts.access](std::string_view authorization) {
+    return access->CheckOperator(authorization);
+  };
+  if (parts.journal != nullptr) {
+    view.deliveries = [journal = parts.journal] { return TallyDeliveries(*journal); };
+    view.journal_room = {config.proto->journal().max_bytes(),
+                         config.proto->journal().max_entries()};
+  }
+  if (!config.proto->listen().native().empty())
+    view.native = [lanes = parts.lanes] { return lanes->NativeStats(); };
+  return view;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<AdminServer>> NewAdminPort(const Config& config,
+                                                          const std::string& version,
+                                                          absl::Time started,
+                                                          const AdminParts& parts) {
+  const std::string& address = config.proto->listen().admin();
+  if (address.empty()) return nullptr;
+  absl::StatusOr<std::unique_ptr<AdminServer>> admin =
+      AdminServer::Start({.address = address}, ViewOf(config, version, started, parts));
+  if (!admin.ok()) {
+    return absl::UnavailableError(StrCat("listen.admin: ", ToStd(admin.status().message()),
+                                         "; name another address there, or `off`"));
+  }
+  LogInfo("admin_listening", {{"address", (*admin)->address()}});
+  return admin;
+}
+
+}  // namespace larder

@@ -1,0 +1,153 @@
+// What follows a write to the disk.
+
+#include <algorithm>
+#include <atomic>
+
+#include "base/log.h"
+#include "core/error.h"
+#include "journal/journal_writer.h"
+
+namespace larder {
+void JournalWriter::Commit(Batch* batch) {
+  // The table of letters has a lock of its own.
+  const LetterTable::Sum dropped = state_->letters.Remove(batch->disk.drop_letters);
+  LetterTable::Sum buried;
+  for (const JournalBurial& burial : batch->burials) {
+    const DeadLetter& letter = burial.letter;
+    const uint64_t bytes = letter.record.full_key.size() + letter.record.value.size();
+    if (!state_->letters.Add(letter.id, letter.record.full_key, letter.record.type, bytes)) {
+      continue;
+    }
+    ++buried.letters;
+    buried.bytes += bytes;
+  }
+  {
+    MutexLock lock(&state_->mu);
+    state_->syncs += batch->sync ? 1 : 0;
+    for (const auto& change : batch->changes) state_->index.Release(change->reservation);
+    std::vector<uint64_t> erase;
+    for (const PendingIndex::Stored& stored : batch->stored) {
+      if (state_->index.Insert(stored, &erase)) ++state_->FiguresOf(stored.type).coalesced;
+      if (!state_->early.empty()) {
+        const auto early = state_->early.find(ToAbsl(stored.full_key));
+        if (early != state_->early.end() &&
+            early->second.IsSuperseded(stored.type, stored.version)) {
+          state_->index.Supersede(stored.full_key, stored.type, stored.version, &erase);
+        }
+      }
+      ForgetEarlyLocked(stored.full_key, stored.version);
+    }
+    for (const Planned& planned : batch->writes) {
+      if (planned.superseded) {
+        ForgetEarlyLocked(planned.record->full_key, planned.record->version);
+      }
+    }
+    for (const JournalBurial& burial : batch->burials) {
+      state_->index.Buried(burial.key);
+      ++state_->FiguresOf(burial.type).dead;
+    }
+    state_->index.AddLetters(buried.letters, buried.bytes);
+    state_->index.RemoveLetters(dropped.letters, dropped.bytes);
+    EraseLocked(erase);
+    state_->Publish();
+  }
+  Answer(batch->changes, absl::OkStatus());
+  if (JournalSink* const sink = state_->sink.load(); sink != nullptr) {
+    for (const JournalBurial& burial : batch->burials) sink->OnDead(burial.letter);
+  }
+  changed_();
+}
+
+void JournalWriter::ForgetEarlyLocked(std::string_view full_key, Version version) {
+  if (state_->early.empty()) return;
+  const auto it = state_->early.find(ToAbsl(full_key));
+  if (it != state_->early.end() && it->second.record->version <= version) state_->early.erase(it);
+}
+
+void JournalWriter::Answer(const std::vector<std::shared_ptr<JournalChange>>& changes,
+                           const absl::Status& status) {
+  std::vector<std::shared_ptr<Race<absl::Status>>> races;
+  races.reserve(changes.size());
+  for (const auto& change : changes) {
+    if (change->done != nullptr) races.push_back(change->done);
+  }
+  state_->FinishLater(std::move(races), status);
+}
+
+std::vector<std::shared_ptr<JournalChange>> JournalWriter::EmptyQueueLocked() {
+  std::vector<std::shared_ptr<JournalChange>> changes(queue_.begin(), queue_.end());
+  queue_.clear();
+  queued_writes_ = 0;
+  for (const auto& change : changes) state_->index.Release(change->reservation);
+  state_->early.clear();
+  state_->Publish();
+  return changes;
+}
+
+void JournalWriter::PutBackLocked(Batch* batch) {
+  // Not those that the appends of the batch were to replace.
+  const auto& erase = batch->disk.erase;
+  erases_.insert(erases_.end(), erase.begin(),
+                 erase.begin() + static_cast<ptrdiff_t>(batch->leavings));
+  for (auto it = batch->burials.rbegin(); it != batch->burials.rend(); ++it) {
+    burials_.push_front(std::move(*it));
+  }
+}
+
+void JournalWriter::Fail(Batch* batch, const absl::Status& why) {
+  const absl::Duration pause = state_->options.heal_pause;
+  const absl::Status unknown =
+      RetryableError(Reason::kJOURNAL_UNAVAILABLE, pause,
+                     StrCat("the journal's disk failed; the write may or may not be stored: ",
+                            ToStd(why.message())));
+  const absl::Status refused =
+      RetryableError(Reason::kJOURNAL_UNAVAILABLE, pause,
+                     StrCat("the journal takes nothing, its disk failed: ", ToStd(why.message())));
+  std::vector<std::shared_ptr<JournalChange>> others;
+  uint64_t unsafe = 0;
+  {
+    MutexLock lock(&state_->mu);
+    ++state_->failures;
+    state_->trouble = refused;
+    for (const PendingIndex::Stored& stored : batch->stored) {
+      doubts_.push_back({std::string(stored.full_key), stored.type, stored.seq});
+    }
+    others = EmptyQueueLocked();
+    for (const auto& change : batch->changes) state_->index.Release(change->reservation);
+    // Those are gone that had been acknowledged from memory.
+    for (const auto* changes : {&batch->changes, &others}) {
+      for (const auto& change : *changes) unsafe += change->early ? change->writes.size() : 0;
+    }
+    PutBackLocked(batch);
+    state_->Publish();
+  }
+  LogError("journal_disk_failed", {{"error", why}, {"unacknowledged", batch->stored.size()}});
+  if (unsafe > 0) LogError("journal_writes_lost", {{"writes", unsafe}, {"sync", "none"}});
+  Answer(batch->changes, unknown);
+  Answer(others, refused);
+  RefuseWaiting(refused);
+  HealLater();
+}
+
+void JournalWriter::Drain(absl::Duration most) {
+  Wake();
+  const MonoNanos end = MonoAfter(Clock::System()->Mono(), most);
+  MutexLock lock(&state_->mu);
+  while (running_) {
+    const MonoNanos now = Clock::System()->Mono();
+    if (now >= end) return;
+    idle_.WaitFor(&state_->mu, absl::Nanoseconds(end - now));
+  }
+}
+
+void JournalWriter::Stop() {
+  std::vector<std::shared_ptr<JournalChange>> late;
+  {
+    MutexLock lock(&state_->mu);
+    stopped_ = true;
+    late = EmptyQueueLocked();
+  }
+  Answer(late, Error(Reason::kDRAINING, "the server is shutting down"));
+}
+
+}  // namespace larder

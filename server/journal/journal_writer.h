@@ -1,0 +1,149 @@
+// JournalWriter brings changes to the journal's disk, in the order in which they came, as many at a
+// time as wait. It decides what each write does to those of its key, gives it its seq, and tells
+// the index when it is on disk. When the disk fails it takes nothing more until it has healed.
+// Thread safety: any method, any thread; those that end in Locked under the state's lock, and then
+// Wake without it. Only Load and Drain block. Errors: JOURNAL_FULL, JOURNAL_UNAVAILABLE, DRAINING.
+
+#ifndef LARDER_JOURNAL_JOURNAL_WRITER_H_
+#define LARDER_JOURNAL_JOURNAL_WRITER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "base/executor.h"
+#include "base/mutex.h"
+#include "base/task.h"
+#include "journal/journal_state.h"
+
+namespace larder {
+
+class JournalWriter {
+ public:
+  // All outlive it. `thread` runs one piece of work at a time. `changed` is called without a lock
+  // whenever something may have become due.
+  JournalWriter(JournalState* state, Executor* thread, std::function<void()> changed)
+      : state_(state), thread_(thread), changed_(std::move(changed)) {}
+
+  // Before anything else. Timers do nothing any more when `alive` has gone.
+  void Start(std::weak_ptr<void> alive) { alive_ = std::move(alive); }
+
+  // Before Start has returned to anybody else: brings what is on disk into the index. Blocks.
+  absl::Status Load();
+  // The store may have found something wrong that needs healing.
+  void CheckHealth();
+
+  // See Journal::Append. `types` are those of the writes.
+  Task<absl::Status> Append(std::vector<JournalRecord> writes, std::vector<PendingTypeId> types,
+                            MonoNanos deadline);
+  // Without a bound on the room: what it brings has been in the journal before. An empty change
+  // ends when all that came before it has.
+  Task<absl::Status> Change(std::shared_ptr<JournalChange> change);
+
+  void EraseLocked(const std::vector<uint64_t>& seqs) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
+  // The key stays in flight until it is done.
+  void BuryLocked(JournalBurial burial) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
+  // Gives room that has become free to those who wait for it.
+  void AdmitLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
+  // Has the thread see to what waits.
+  void Wake();
+
+  // Nobody gets room any more.
+  void RefuseWaiting(const absl::Status& why);
+  // Waits until nothing is left to do that the disk takes. Blocks.
+  void Drain(absl::Duration most);
+  // Does nothing more, from now on.
+  void Stop();
+
+ private:
+  // One write of a batch.
+  struct Planned {
+    JournalRecord* record;
+    PendingTypeId type;
+    MonoNanos since;
+    uint64_t replaces = 0;
+    bool superseded = false;
+  };
+  struct Batch {
+    std::vector<std::shared_ptr<JournalChange>> changes;
+    std::vector<Planned> writes;
+    std::vector<PendingIndex::Stored> stored;  // those that are not superseded
+    std::vector<JournalBurial> burials;
+    JournalStore::Changes disk;
+    size_t leavings = 0;  // of disk.erase: what came from erases_
+    bool sync = false;
+  };
+  // The key of a write of which nobody knows whether it is on disk.
+  struct Doubt {
+    std::string full_key;
+    PendingTypeId type;
+    uint64_t seq;
+  };
+  class Scan;
+
+  absl::Status TryQueueLocked(const std::shared_ptr<JournalChange>& change, bool* never)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
+  void QueueLocked(std::shared_ptr<JournalChange> change) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
+  absl::Status WaitInLineLocked(const std::shared_ptr<JournalChange>& change)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
+  Task<absl::Status> AwaitRoom(std::shared_ptr<JournalChange> change, MonoNanos deadline);
+  void LeaveLineLocked(const std::shared_ptr<JournalChange>& change)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
+
+  void Run();
+  void TakeLeavingsLocked(Batch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
+  // Everything that waits for the disk, its room given back.
+  std::vector<std::shared_ptr<JournalChange>> EmptyQueueLocked()
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
+  void PutBackLocked(Batch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
+  bool TakeLocked(Batch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
+  void PlanLocked(Batch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
+  void Commit(Batch* batch);
+  void Fail(Batch* batch, const absl::Status& why);
+  void ForgetEarlyLocked(std::string_view full_key, Version version)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
+  void Answer(const std::vector<std::shared_ptr<JournalChange>>& changes,
+              const absl::Status& status);
+  void HealLater();
+  void HealSoon();
+  void Heal();
+  void EraseInTrouble();
+  absl::Status ScanStore();
+
+  JournalState* const state_;
+  Executor* const thread_;
+  const std::function<void()> changed_;
+  std::weak_ptr<void> alive_;
+
+  std::deque<std::shared_ptr<JournalChange>> queue_ ABSL_GUARDED_BY(state_->mu);
+  size_t queued_writes_ ABSL_GUARDED_BY(state_->mu) = 0;
+  // Those that wait for room, by the type of their first write, in the order of their coming. Each
+  // line is held up by its type's bounds for itself, and all of them by the bounds of all together.
+  std::map<PendingTypeId, std::deque<std::shared_ptr<JournalChange>>> lines_
+      ABSL_GUARDED_BY(state_->mu);
+  size_t in_lines_ ABSL_GUARDED_BY(state_->mu) = 0;       // their writes
+  bool full_in_all_ ABSL_GUARDED_BY(state_->mu) = false;  // whoever is next waits for room in all
+  uint64_t turns_ ABSL_GUARDED_BY(state_->mu) = 0;
+  // Those that have got room and have not been told.
+  std::vector<std::shared_ptr<JournalChange>> admitted_ ABSL_GUARDED_BY(state_->mu);
+  std::deque<uint64_t> erases_ ABSL_GUARDED_BY(state_->mu);
+  std::deque<JournalBurial> burials_ ABSL_GUARDED_BY(state_->mu);
+  std::vector<Doubt> doubts_ ABSL_GUARDED_BY(state_->mu);
+  // Load saw all that there was, not only what a disk that fails could give.
+  bool loaded_all_ ABSL_GUARDED_BY(state_->mu) = false;
+  bool running_ ABSL_GUARDED_BY(state_->mu) = false;
+  bool stopped_ ABSL_GUARDED_BY(state_->mu) = false;
+  CondVar idle_;
+};
+
+}  // namespace larder
+
+#endif  // LARDER_JOURNAL_JOURNAL_WRITER_H_

@@ -1,0 +1,146 @@
+// How many calls the server can do is not known beforehand: it depends on what they ask for, and on
+// what is slow just now. What tells is how long they wait for a worker. A burst makes some of them
+// wait; when even the one that waits least in half a second has to wait, there is a queue that does
+// not go away, and each further call only makes it longer. So many calls as wait now took so long
+// to come to their turn: as many as the allowed time is of that are let wait from then on, and more
+// and more again when workers wait for calls. Calls that a worker has begun and that wait for an
+// origin, or for each other, are not in that queue.
+
+#include "rpc/admission.h"
+
+#include <algorithm>
+
+#include "base/strings.h"
+#include "core/error.h"
+
+namespace larder {
+namespace {
+
+constexpr absl::Duration kComeAgain = absl::Milliseconds(100);
+constexpr absl::Duration kMemoryAgain = absl::Seconds(1);
+// Of the limit, what each class may fill.
+constexpr std::array<double, 4> kShares = {1.0, 0.9, 0.8, 0.6};
+constexpr double kRise = 1.5;
+
+}  // namespace
+
+Admission::Admission(const Limits& limits, Clock* clock)
+    : clock_(clock),
+      most_(limits.in_flight),
+      most_per_peer_(limits.in_flight_per_peer),
+      adaptive_(limits.adaptive),
+      queue_time_(absl::ToInt64Nanoseconds(limits.queue_time)),
+      limit_(limits.in_flight),
+      window_ends_(MonoAfter(clock->Mono(), kWindow)) {}
+
+void Admission::Replace(const Limits& limits) {
+  most_ = limits.in_flight;
+  most_per_peer_ = limits.in_flight_per_peer;
+  adaptive_ = limits.adaptive;
+  queue_time_ = absl::ToInt64Nanoseconds(limits.queue_time);
+  limit_ = limits.in_flight;
+}
+
+uint64_t Admission::PartOf(uint64_t limit, CallClass what) {
+  const double part = kShares[static_cast<size_t>(what)] * static_cast<double>(limit);
+  return std::max<uint64_t>(static_cast<uint64_t>(part), 1);
+}
+
+absl::Status Admission::Enter(CallClass what, const std::string& peer) {
+  if (what != CallClass::kRead && tight_.load(std::memory_order_relaxed)) return Refuse(kMemory);
+  const uint64_t most = PartOf(most_.load(std::memory_order_relaxed), what);
+  if (under_way_.fetch_add(1, std::memory_order_relaxed) >= most) {
+    under_way_.fetch_sub(1, std::memory_order_relaxed);
+    return Refuse(kInFlight);
+  }
+  if (waiting() >= PartOf(limit(), what)) {
+    under_way_.fetch_sub(1, std::memory_order_relaxed);
+    return Refuse(kQueueTime);
+  }
+  waiting_.fetch_add(1, std::memory_order_relaxed);
+  if (peer.empty()) return absl::OkStatus();
+  Shard& shard = ShardOf(peer);
+  {
+    MutexLock lock(&shard.mu);
+    uint64_t& calls = shard.calls[peer];
+    if (calls < most_per_peer_.load(std::memory_order_relaxed)) {
+      ++calls;
+      return absl::OkStatus();
+    }
+  }
+  waiting_.fetch_sub(1, std::memory_order_relaxed);
+  under_way_.fetch_sub(1, std::memory_order_relaxed);
+  return Refuse(kPeer);
+}
+
+void Admission::Leave(const std::string& peer) {
+  under_way_.fetch_sub(1, std::memory_order_relaxed);
+  if (peer.empty()) return;
+  Shard& shard = ShardOf(peer);
+  MutexLock lock(&shard.mu);
+  const auto it = shard.calls.find(peer);
+  if (--it->second == 0) shard.calls.erase(it);
+}
+
+void Admission::Waited(MonoNanos nanos) {
+  waiting_.fetch_sub(1, std::memory_order_relaxed);
+  MonoNanos least = least_wait_.load(std::memory_order_relaxed);
+  while (nanos < least &&
+         !least_wait_.compare_exchange_weak(least, nanos, std::memory_order_relaxed)) {
+  }
+  const MonoNanos now = clock_->Mono();
+  MonoNanos ends = window_ends_.load(std::memory_order_relaxed);
+  if (now < ends) return;
+  if (!window_ends_.compare_exchange_strong(ends, MonoAfter(now, kWindow),
+                                            std::memory_order_relaxed)) {
+    return;
+  }
+  MoveLimit(least_wait_.exchange(INT64_MAX, std::memory_order_relaxed));
+}
+
+void Admission::MoveLimit(MonoNanos least) {
+  const uint64_t most = most_.load(std::memory_order_relaxed);
+  const uint64_t now = limit();
+  const MonoNanos allowed = queue_time_.load(std::memory_order_relaxed);
+  if (!adaptive_.load(std::memory_order_relaxed)) {
+    limit_.store(most, std::memory_order_relaxed);
+  } else if (least > allowed) {
+    const auto in_time = static_cast<uint64_t>(
+        static_cast<double>(waiting()) * static_cast<double>(allowed) / static_cast<double>(least));
+    limit_.store(std::min(most, std::max(in_time, kLeast)), std::memory_order_relaxed);
+  } else if (now < most) {
+    const auto risen = static_cast<uint64_t>(kRise * static_cast<double>(now));
+    limit_.store(std::min(most, risen), std::memory_order_relaxed);
+  }
+}
+
+absl::Status Admission::Refuse(Why why) {
+  refused_.Add(why);
+  switch (why) {
+    case kPeer:
+      return RetryableError(Reason::kOVERLOADED, kComeAgain,
+                            StrCat("too many calls of this address are under way (limits."
+                                   "in_flight_per_peer is ",
+                                   most_per_peer_.load(std::memory_order_relaxed), ")"));
+    case kQueueTime:
+      return RetryableError(Reason::kOVERLOADED, kComeAgain,
+                            "calls wait too long for a worker (limits.queue_time)");
+    case kMemory:
+      return RetryableError(Reason::kOVERLOADED, kMemoryAgain,
+                            "the memory of the container is nearly used up, and only single reads "
+                            "are taken on until there is more");
+    default:
+      return RetryableError(Reason::kOVERLOADED, kComeAgain,
+                            StrCat("too many calls are under way (limits.in_flight is ",
+                                   most_.load(std::memory_order_relaxed), ")"));
+  }
+}
+
+std::vector<std::pair<std::string_view, uint64_t>> Admission::Refused() const {
+  return {{"in_flight", refused_.Sum(kInFlight)},
+          {"peer", refused_.Sum(kPeer)},
+          {"queue_time", refused_.Sum(kQueueTime)},
+          {"memory", refused_.Sum(kMemory)}};
+}
+
+}  // namespace larder

@@ -1,0 +1,114 @@
+// Admission keeps the server from taking on more than it can do: of the calls that memory alone did
+// not answer, so many may be under way, from one address so many, and of those that wait for a
+// worker fewer and fewer while all of them wait too long. A call beyond that is refused at once,
+// those first that matter least. Thread safety: any method, any thread. Never blocks, but for a
+// lock of one address. Errors: OVERLOADED, with the time after which to try again.
+
+#ifndef LARDER_RPC_ADMISSION_H_
+#define LARDER_RPC_ADMISSION_H_
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/counters.h"
+#include "base/mutex.h"
+
+namespace larder {
+
+// What a call is, the most important first.
+enum class CallClass : uint8_t { kRead, kWrite, kBatch, kWarming };
+
+class Admission {
+ public:
+  struct Limits {
+    uint64_t in_flight = 100'000;
+    uint64_t in_flight_per_peer = 100'000;
+    bool adaptive = true;
+    // How long the call that waits least may have to wait for a worker.
+    absl::Duration queue_time = absl::Milliseconds(20);
+  };
+
+  // While fewer calls than this wait, none is refused for how long others wait.
+  static constexpr uint64_t kLeast = 32;
+  // How long waits are watched before the limit of those that may wait moves: longer than a burst
+  // of ten thousand calls lasts.
+  static constexpr absl::Duration kWindow = absl::Milliseconds(500);
+
+  Admission(const Limits& limits, Clock* clock);
+
+  // Holds for calls that begin after it returns.
+  void Replace(const Limits& limits);
+  // While memory is tight, only reads are taken on: what is written and what is loaded ahead has to
+  // be kept, and batches are large.
+  void SetMemoryTight(bool tight) { tight_ = tight; }
+
+  // OK: the call is taken on, and Leave is called at its end with the same address. An empty
+  // address has no limit of its own.
+  absl::Status Enter(CallClass what, const std::string& peer);
+  void Leave(const std::string& peer);
+  // A call that was taken on has waited so long for a worker, which has it now. Called once for
+  // each; what it waits for from then on, an origin or another call, is not counted here.
+  void Waited(MonoNanos nanos);
+  // A call that was taken on found no place in the queue for workers.
+  void NotQueued() { waiting_.fetch_sub(1, std::memory_order_relaxed); }
+
+  // Whether addresses make a difference: they need not be asked for if not.
+  bool counts_peers() const {
+    return most_per_peer_.load(std::memory_order_relaxed) < most_.load(std::memory_order_relaxed);
+  }
+  uint64_t under_way() const { return under_way_.load(std::memory_order_relaxed); }
+  // How many may be under way.
+  uint64_t most() const { return most_.load(std::memory_order_relaxed); }
+  uint64_t waiting() const { return waiting_.load(std::memory_order_relaxed); }
+  // How many may wait for a worker now.
+  uint64_t limit() const { return limit_.load(std::memory_order_relaxed); }
+
+  // Refused since the start, by why: `in_flight`, `peer`, `queue_time`, `memory`.
+  std::vector<std::pair<std::string_view, uint64_t>> Refused() const;
+
+ private:
+  enum Why : size_t { kInFlight, kPeer, kQueueTime, kMemory, kWhys };
+  static constexpr size_t kShards = 16;
+  struct Shard {
+    Mutex mu;
+    absl::flat_hash_map<std::string, uint64_t> calls ABSL_GUARDED_BY(mu);
+  };
+
+  Shard& ShardOf(const std::string& peer) {
+    return shards_[std::hash<std::string>()(peer) % kShards];
+  }
+  // What a class may fill of a limit.
+  static uint64_t PartOf(uint64_t limit, CallClass what);
+  absl::Status Refuse(Why why);
+  // At the end of a window: moves the limit by how long the call that waited least had to wait.
+  void MoveLimit(MonoNanos least);
+
+  Clock* const clock_;
+  std::atomic<uint64_t> most_;
+  std::atomic<uint64_t> most_per_peer_;
+  std::atomic<bool> adaptive_;
+  std::atomic<bool> tight_{false};
+  std::atomic<MonoNanos> queue_time_;
+
+  std::atomic<uint64_t> under_way_{0};
+  std::atomic<uint64_t> waiting_{0};
+  std::atomic<uint64_t> limit_;
+  std::atomic<MonoNanos> window_ends_;
+  std::atomic<MonoNanos> least_wait_{INT64_MAX};
+  std::array<Shard, kShards> shards_;
+  CounterBlock refused_{kWhys};
+};
+
+}  // namespace larder
+
+#endif  // LARDER_RPC_ADMISSION_H_

@@ -1,0 +1,41 @@
+// The listening socket of the native lane: parses the address, listens, and accepts in a way that
+// survives the end of descriptors. Thread safety: none after New; one loop's. Never blocks.
+
+#ifndef LARDER_RPC_NATIVE_LISTENER_H_
+#define LARDER_RPC_NATIVE_LISTENER_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace larder {
+
+class NativeListener {
+ public:
+  // Listens on `address`, host:port; an IPv6 host stands in brackets. An error says in a sentence
+  // why it cannot.
+  static absl::StatusOr<std::unique_ptr<NativeListener>> New(const std::string& address);
+  ~NativeListener();
+
+  int fd() const { return fd_; }
+  // With the real port.
+  const std::string& address() const { return address_; }
+
+  enum class Accepted { kOne, kNone, kNoDescriptor };
+  // kOne: *fd is a connection from the address *host, which does not block. kNoDescriptor: the
+  // process has no descriptor left; the connection was closed, so that its client knows.
+  Accepted Accept(int* fd, std::string* host);
+
+ private:
+  NativeListener(int fd, std::string address);
+
+  const int fd_;
+  const std::string address_;
+  // Given up for a moment when there is no other descriptor.
+  int spare_;
+};
+
+}  // namespace larder
+
+#endif  // LARDER_RPC_NATIVE_LISTENER_H_

@@ -1,0 +1,340 @@
+// A turn: events of sockets, each answered with one write where all its calls were hits; then what
+// other threads posted, taken together, and the connections that this touched flushed once each;
+// then deadlines; every so often the time limits of all connections. So ten thousand answers that
+// were waiting for one load cost a few turns and one write for each connection, not ten thousand
+// wake-ups.
+//
+// A thread that posts writes to the eventfd only when the loop sleeps or is about to: the loop says
+// so before it looks at its queue for the last time, and the poster looks after it has queued, so
+// that one of the two sees the other.
+//
+// Connections are freed at the end of the turn: an event of this turn may still name one that
+// another event ended.
+
+#include "rpc/native_loop.h"
+
+#include <errno.h>
+#include <nghttp2/nghttp2.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <new>
+
+#include "rpc/native_call.h"
+#include "rpc/native_connection.h"
+
+namespace larder {
+namespace {
+
+constexpr int kEventsMax = 256;
+constexpr size_t kFreeCallsMax = 1024;
+constexpr absl::Duration kTickMost = absl::Seconds(1);
+constexpr absl::Duration kTickLeast = absl::Milliseconds(10);
+
+// Often enough for the shortest time limit.
+absl::Duration TickOf(const NativeLane::Options& options) {
+  absl::Duration tick = kTickMost;
+  for (const absl::Duration limit :
+       {options.handshake_timeout, options.request_timeout, options.stall_timeout,
+        options.keepalive_time, options.keepalive_timeout, options.connection_age_max,
+        options.connection_age_grace, options.connection_idle_max}) {
+    tick = std::min(tick, limit / 8);
+  }
+  return std::max(tick, kTickLeast);
+}
+
+// Bounds of nghttp2's own, a little beyond ours, which are counted.
+nghttp2_option* NewSessionOptions(const NativeLane::Options& options) {
+  nghttp2_option* session = nullptr;
+  if (nghttp2_option_new(&session) != 0) std::abort();
+  nghttp2_option_set_no_closed_streams(session, 1);
+  nghttp2_option_set_no_auto_ping_ack(session, 1);
+  nghttp2_option_set_max_outbound_ack(session, 1'000);
+  nghttp2_option_set_max_settings(session, 32);
+  nghttp2_option_set_max_continuations(session, 8);
+  nghttp2_option_set_stream_reset_rate_limit(session, 2 * uint64_t{options.resets_burst} + 1,
+                                             2 * uint64_t{options.resets_per_second} + 1);
+  return session;
+}
+
+}  // namespace
+
+thread_local NativeLoop* NativeLoop::current_ = nullptr;
+
+NativeLoop::NativeLoop(NativeShared* shared)
+    : shared_(shared),
+      tick_every_(absl::ToInt64Nanoseconds(TickOf(shared->options))),
+      charged_bytes_max_(shared->options.buffer_bytes_max /
+                         static_cast<uint64_t>(shared->options.loops)),
+      epoll_(epoll_create1(EPOLL_CLOEXEC)),
+      wakeup_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      callbacks_(NativeConnection::NewCallbacks()),
+      session_options_(NewSessionOptions(shared->options)),
+      read_buffer_(new char[kReadBytes]) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.ptr = &wakeup_;
+  if (epoll_ < 0 || wakeup_ < 0 || epoll_ctl(epoll_, EPOLL_CTL_ADD, wakeup_, &event) != 0) {
+    std::abort();
+  }
+}
+
+NativeLoop::~NativeLoop() {
+  Stop();
+  for (void* memory : free_calls_) ::operator delete(memory);
+  nghttp2_option_del(session_options_);
+  nghttp2_session_callbacks_del(callbacks_);
+  close(wakeup_);
+  close(epoll_);
+}
+
+void NativeLoop::Start() {
+  thread_ = std::thread([this] { Run(); });
+}
+
+void NativeLoop::Stop() {
+  if (!thread_.joinable()) return;
+  PostWork([this] {
+    MutexLock lock(&mu_);
+    stopping_ = true;
+  });
+  thread_.join();
+}
+
+void NativeLoop::Post(NativeCall* call) {
+  {
+    MutexLock lock(&mu_);
+    posted_.push_back(call);
+  }
+  if (asleep_.exchange(false)) eventfd_write(wakeup_, 1);
+}
+
+void NativeLoop::PostWork(Work work) {
+  {
+    MutexLock lock(&mu_);
+    work_.push_back(std::move(work));
+  }
+  if (asleep_.exchange(false)) eventfd_write(wakeup_, 1);
+}
+
+void NativeLoop::Run() {
+  current_ = this;
+  LookAtClock();
+  while (true) {
+    asleep_.store(true);
+    int millis = WaitMillis();
+    {
+      MutexLock lock(&mu_);
+      if (stopping_) return;
+      if (!posted_.empty() || !work_.empty()) millis = 0;
+    }
+    HandleEvents(millis);
+    HandlePosted();
+    FlushAll();
+    HandleDeadlines();
+    if (now_ >= next_tick_) Tick();
+    FlushAll();
+    removed_.clear();
+  }
+}
+
+int NativeLoop::WaitMillis() const {
+  MonoNanos until = next_tick_;
+  if (!deadlines_.empty()) until = std::min(until, deadlines_.begin()->first);
+  const MonoNanos left = std::max<MonoNanos>(until - now_, 0);
+  return static_cast<int>((left + 999'999) / 1'000'000);
+}
+
+void NativeLoop::HandleEvents(int millis) {
+  std::array<epoll_event, kEventsMax> events;
+  const int count = epoll_wait(epoll_, events.data(), kEventsMax, millis);
+  asleep_.store(false);
+  LookAtClock();
+  for (int i = 0; i < count; ++i) {
+    void* const of = events[i].data.ptr;
+    if (of == &wakeup_) {
+      eventfd_t ignored;
+      eventfd_read(wakeup_, &ignored);
+    } else if (of == &listener_) {
+      if (listener_ >= 0) accept_();
+    } else {
+      auto* const connection = static_cast<NativeConnection*>(of);
+      if (!connection->closed()) connection->HandleEvents(events[i].events);
+    }
+  }
+}
+
+void NativeLoop::HandlePosted() {
+  {
+    MutexLock lock(&mu_);
+    taken_.swap(posted_);
+    taken_work_.swap(work_);
+  }
+  if (taken_.empty() && taken_work_.empty()) return;
+  LookAtClock();
+  for (NativeCall* call : taken_) TakeOver(call);
+  taken_.clear();
+  for (Work& work : taken_work_) work();
+  taken_work_.clear();
+}
+
+void NativeLoop::TakeOver(NativeCall* call) {
+  NativeConnection* const connection = call->connection_;
+  if (!call->answered_) {
+    if (connection != nullptr && !call->ended_) return connection->TakeMessage(call);
+    // The handler goes on in vain, until it has answered.
+    const std::shared_ptr<Signal<bool>> sent = std::move(call->sent_);
+    sent->TrySet(false);
+    return;
+  }
+  call->handler_runs_ = false;
+  if (connection != nullptr) return connection->TakeAnswer(call);
+  Work undelivered = call->TakeUndelivered();
+  FreeCall(call);
+  if (undelivered) undelivered();
+}
+
+void NativeLoop::HandleDeadlines() {
+  if (deadlines_.empty()) return;
+  LookAtClock();
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now_) {
+    NativeCall* const call = deadlines_.begin()->second;
+    CancelDeadlineTimer(call);
+    if (call->connection_ != nullptr) call->connection_->HandleDeadline(call);
+  }
+}
+
+void NativeLoop::Tick() {
+  next_tick_ = now_ + tick_every_;
+  // From the end: a connection that is removed leaves its place to the last one.
+  for (size_t i = all_.size(); i > 0; --i) {
+    if (i <= all_.size()) all_[i - 1]->Tick();
+  }
+}
+
+void NativeLoop::FlushLater(NativeConnection* connection) {
+  if (connection->to_flush()) return;
+  connection->set_to_flush(true);
+  to_flush_.push_back(connection);
+}
+
+void NativeLoop::FlushAll() {
+  // Flushing may let calls begin that touch the connection again.
+  for (size_t i = 0; i < to_flush_.size(); ++i) {
+    NativeConnection* const connection = to_flush_[i];
+    connection->set_to_flush(false);
+    if (!connection->closed()) connection->Flush();
+  }
+  to_flush_.clear();
+}
+
+void NativeLoop::Listen(int fd, absl::AnyInvocable<void()> ready) {
+  listener_ = fd;
+  accept_ = std::move(ready);
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.ptr = &listener_;
+  epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event);
+}
+
+void NativeLoop::StopListening() {
+  if (listener_ < 0) return;
+  epoll_ctl(epoll_, EPOLL_CTL_DEL, listener_, nullptr);
+  listener_ = -1;
+}
+
+void NativeLoop::Adopt(int fd, std::string host) {
+  std::unique_ptr<TlsStream> tls;
+  if (options().tls != nullptr) {
+    tls = options().tls->Accept(fd);
+    if (tls == nullptr) {
+      close(fd);
+      connections_.fetch_sub(1, std::memory_order_relaxed);
+      shared_->connections.fetch_sub(1);
+      shared_->peers.Remove(host);
+      return;
+    }
+  }
+  auto connection = std::make_unique<NativeConnection>(this, fd, std::move(tls));
+  Count(NativeCounter::kAccepted);
+  connection->set_host(std::move(host));
+  connection->set_place(all_.size());
+  all_.push_back(connection.get());
+  NativeConnection* const adopted = connection.release();
+  if (!adopted->Begin()) adopted->Close();
+}
+
+void NativeLoop::GoAway() {
+  for (size_t i = all_.size(); i > 0; --i) {
+    if (i <= all_.size()) all_[i - 1]->GoAway();
+  }
+}
+
+void NativeLoop::CloseAll() {
+  while (!all_.empty()) all_.back()->Close();
+}
+
+void NativeLoop::Watch(NativeConnection* connection, uint32_t events, bool is_new) {
+  epoll_event event{};
+  event.events = events;
+  event.data.ptr = connection;
+  epoll_ctl(epoll_, is_new ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, connection->fd(), &event);
+}
+
+void NativeLoop::Remove(NativeConnection* connection) {
+  epoll_ctl(epoll_, EPOLL_CTL_DEL, connection->fd(), nullptr);
+  all_[connection->place()] = all_.back();
+  all_[connection->place()]->set_place(connection->place());
+  all_.pop_back();
+  Count(NativeCounter::kClosed);
+  connections_.fetch_sub(1, std::memory_order_relaxed);
+  shared_->connections.fetch_sub(1);
+  shared_->peers.Remove(connection->host());
+  removed_.emplace_back(connection);
+}
+
+NativeCall* NativeLoop::NewCall(NativeConnection* connection, int32_t stream) {
+  void* memory = nullptr;
+  if (free_calls_.empty()) {
+    memory = ::operator new(sizeof(NativeCall));
+  } else {
+    memory = free_calls_.back();
+    free_calls_.pop_back();
+  }
+  calls_.fetch_add(1, std::memory_order_relaxed);
+  return new (memory) NativeCall(this, connection, stream, now_, options().message_bytes_max);
+}
+
+void NativeLoop::FreeCall(NativeCall* call) {
+  Discharge(call->charged_bytes_);
+  call->~NativeCall();
+  calls_.fetch_sub(1, std::memory_order_relaxed);
+  if (free_calls_.size() < kFreeCallsMax) {
+    free_calls_.push_back(call);
+  } else {
+    ::operator delete(call);
+  }
+}
+
+void NativeLoop::SetDeadlineTimer(NativeCall* call) {
+  if (call->deadline() == INT64_MAX || call->has_deadline_timer_) return;
+  call->has_deadline_timer_ = true;
+  deadlines_.emplace(call->deadline(), call);
+}
+
+void NativeLoop::CancelDeadlineTimer(NativeCall* call) {
+  if (!call->has_deadline_timer_) return;
+  call->has_deadline_timer_ = false;
+  deadlines_.erase({call->deadline(), call});
+}
+
+bool NativeLoop::TryCharge(size_t bytes) {
+  if (charged_bytes_ + bytes > charged_bytes_max_) return false;
+  charged_bytes_ += bytes;
+  return true;
+}
+
+}  // namespace larder

@@ -1,0 +1,171 @@
+// NativeLoop is one thread of the native lane with the connections that it owns: it waits for
+// sockets, for what other threads post, and for time, and does each at most once a turn.
+//
+// Thread safety: Post, PostWork, IsThisThread, connections and Stop from any thread; all else on
+// the loop's own thread. Nothing that it runs may block.
+
+#ifndef LARDER_RPC_NATIVE_LOOP_H_
+#define LARDER_RPC_NATIVE_LOOP_H_
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/functional/any_invocable.h"
+#include "base/clock.h"
+#include "base/executor.h"
+#include "base/mutex.h"
+#include "rpc/native_counters.h"
+#include "rpc/native_lane.h"
+#include "rpc/native_memory.h"
+#include "rpc/native_services.h"
+#include "rpc/native_socket.h"
+#include "rpc/peer_table.h"
+
+struct nghttp2_option;
+struct nghttp2_session_callbacks;
+
+namespace larder {
+
+class NativeCall;
+class NativeConnection;
+
+// What all loops of a lane have in common. Does not change while they run.
+struct NativeShared {
+  NativeLane::Options options;
+  Dispatcher* dispatcher = nullptr;
+  // By path.
+  absl::flat_hash_map<std::string_view, NativeMethod> methods;
+  NativeCounters counters;
+  std::atomic<uint32_t> connections = 0;
+  PeerTable peers;
+};
+
+class NativeLoop {
+ public:
+  static constexpr size_t kReadBytes = 64 << 10;
+
+  explicit NativeLoop(NativeShared* shared);
+  // REQUIRES: Stop, or never started.
+  ~NativeLoop();
+
+  void Start();
+  // Ends the thread. REQUIRES: no connection and no call is left.
+  void Stop();
+
+  // Makes the loop look at `call`, which has an answer or something to send.
+  void Post(NativeCall* call);
+  void PostWork(Work work);
+  bool IsThisThread() const { return current_ == this; }
+  // Counts a connection that is on its way to Adopt.
+  void Reserve() { connections_.fetch_add(1, std::memory_order_relaxed); }
+  // Connections and calls that are not gone yet.
+  uint32_t connections() const { return connections_.load(std::memory_order_relaxed); }
+  uint32_t calls() const { return calls_.load(std::memory_order_relaxed); }
+
+  // From here on: the loop's thread only.
+
+  // Runs `ready` when `fd` can be read. For the listener.
+  void Listen(int fd, absl::AnyInvocable<void()> ready);
+  void StopListening();
+
+  // Takes over an accepted socket, from an address that is counted. REQUIRES: Reserve.
+  void Adopt(int fd, std::string host);
+  // Ends all connections: gracefully, or at once.
+  void GoAway();
+  void CloseAll();
+
+  // What the handler left with the call.
+  void TakeOver(NativeCall* call);
+
+  NativeShared* shared() const { return shared_; }
+  const NativeLane::Options& options() const { return shared_->options; }
+  Executor* executor() const { return shared_->dispatcher->executor(); }
+  void Count(NativeCounter counter) { shared_->counters.Add(counter); }
+  // The time at which this turn began, or a little later.
+  MonoNanos now() const { return now_; }
+  MonoNanos LookAtClock() { return now_ = shared_->dispatcher->clock()->Mono(); }
+
+  NativeMemory* memory() { return &memory_; }
+  char* read_buffer() { return read_buffer_.get(); }
+  OutputBatch* batch() { return &batch_; }
+  const nghttp2_session_callbacks* callbacks() const { return callbacks_; }
+  const nghttp2_option* session_options() const { return session_options_; }
+
+  NativeCall* NewCall(NativeConnection* connection, int32_t stream);
+  void FreeCall(NativeCall* call);
+  void SetDeadlineTimer(NativeCall* call);
+  void CancelDeadlineTimer(NativeCall* call);
+
+  // False when the loop's share of the budget is used up.
+  bool TryCharge(size_t bytes);
+  void Discharge(size_t bytes) { charged_bytes_ -= bytes; }
+  // Half of it is: time to send before more is begun.
+  bool is_pressed() const { return charged_bytes_ > charged_bytes_max_ / 2; }
+
+  // Has `connection` flushed before the loop sleeps.
+  void FlushLater(NativeConnection* connection);
+  void Watch(NativeConnection* connection, uint32_t events, bool is_new);
+  // Forgets the connection, which is freed at the end of the turn.
+  void Remove(NativeConnection* connection);
+
+ private:
+  void Run();
+  int WaitMillis() const;
+  void HandleEvents(int millis);
+  void HandlePosted();
+  void HandleDeadlines();
+  void Tick();
+  void FlushAll();
+
+  static thread_local NativeLoop* current_;
+
+  NativeShared* const shared_;
+  const MonoNanos tick_every_;
+  const size_t charged_bytes_max_;
+  int epoll_ = -1;
+  int wakeup_ = -1;
+  nghttp2_session_callbacks* callbacks_ = nullptr;
+  nghttp2_option* session_options_ = nullptr;
+  // Before all that holds sessions or calls.
+  NativeMemory memory_;
+  const std::unique_ptr<char[]> read_buffer_;
+  OutputBatch batch_;
+
+  int listener_ = -1;
+  absl::AnyInvocable<void()> accept_;
+
+  MonoNanos now_ = 0;
+  MonoNanos next_tick_ = 0;
+  std::vector<NativeConnection*> all_;
+  std::vector<NativeConnection*> to_flush_;
+  std::vector<std::unique_ptr<NativeConnection>> removed_;
+  std::set<std::pair<MonoNanos, NativeCall*>> deadlines_;
+  std::vector<void*> free_calls_;  // memory for calls
+  size_t charged_bytes_ = 0;
+  std::atomic<uint32_t> connections_ = 0;
+  std::atomic<uint32_t> calls_ = 0;
+
+  std::atomic<bool> asleep_ = false;
+  Mutex mu_;
+  std::vector<NativeCall*> posted_ ABSL_GUARDED_BY(mu_);
+  std::vector<Work> work_ ABSL_GUARDED_BY(mu_);
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  // What was posted, being worked on: kept for their memory.
+  std::vector<NativeCall*> taken_;
+  std::vector<Work> taken_work_;
+
+  std::thread thread_;
+};
+
+}  // namespace larder
+
+#endif  // LARDER_RPC_NATIVE_LOOP_H_

@@ -1,0 +1,332 @@
+// What a client sends, as nghttp2 reports it. nghttp2 keeps the rules of HTTP/2 and of header
+// fields and resets what breaks them; here are the rules of gRPC, and the budgets: every frame that
+// costs the server something and carries no call is paid for from one.
+//
+// Nothing here closes the connection: nghttp2 is on the stack. A client that goes too far is
+// punished, and from then on every callback fails (native_callbacks.cc), so that nobody looks at
+// the rest of what it sent.
+
+#include <nghttp2/nghttp2.h>
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "base/strings.h"
+#include "core/error.h"
+#include "rpc/native_connection.h"
+#include "rpc/native_loop.h"
+#include "rpc/native_metadata.h"
+
+namespace larder {
+namespace {
+
+// A header costs its bytes and this much, as SETTINGS_MAX_HEADER_LIST_SIZE counts.
+constexpr size_t kHeaderOverhead = 32;
+// Headers beyond the limit are refused politely up to so many times the limit.
+constexpr size_t kHeaderFloodFactor = 4;
+// Messages of a stream that its handler has not taken yet.
+constexpr size_t kDeliveredBytesMax = 64 << 10;
+// Headers of a call that are not worth counting, and those of a connection that are.
+constexpr size_t kSmallHeaderBytes = 1 << 10;
+constexpr size_t kLargeHeaderBytesMax = 2 << 20;
+// Requests of a connection that are coming in pieces: so much, and at least two of the largest.
+constexpr size_t kRequestBytesMax = 32 << 20;
+constexpr int kPingStrikesMax = 2;
+
+std::string_view ViewOf(nghttp2_rcbuf* buffer) {
+  const nghttp2_vec bytes = nghttp2_rcbuf_get_buf(buffer);
+  return {reinterpret_cast<const char*>(bytes.base), bytes.len};
+}
+
+}  // namespace
+
+void NativeConnection::OnBeginFrame(uint8_t type, uint8_t flags, size_t length) {
+  bool idle = false;
+  switch (type) {
+    case NGHTTP2_HEADERS:
+    case NGHTTP2_CONTINUATION:
+    case NGHTTP2_PING:
+    case NGHTTP2_GOAWAY:
+      return;
+    case NGHTTP2_DATA:
+      idle = length == 0 && (flags & NGHTTP2_FLAG_END_STREAM) == 0;
+      break;
+    case NGHTTP2_RST_STREAM:
+      if (!resets_.TrySpend(loop_->now())) Punish(NativeCounter::kResetFloods);
+      return;
+    case NGHTTP2_WINDOW_UPDATE:
+      if (--window_updates_left_ < 0) Punish(NativeCounter::kFrameFloods);
+      return;
+    case NGHTTP2_SETTINGS:
+      idle = (flags & NGHTTP2_FLAG_ACK) == 0;
+      break;
+    default:
+      // PRIORITY. Of types that it does not know nghttp2 tells nothing, and skips them.
+      idle = true;
+  }
+  if (idle && !idle_frames_.TrySpend(loop_->now())) Punish(NativeCounter::kFrameFloods);
+}
+
+void NativeConnection::OnBeginHeaders(int32_t stream, bool is_request) {
+  headers_since_ = loop_->now();
+  trailer_bytes_ = 0;
+  in_headers_ = nullptr;
+  if (!is_request || punished_) return;
+  in_headers_ = loop_->NewCall(this, stream);
+  if (peer_name_ != nullptr) in_headers_->peer_name_ = peer_name_;
+  Link(in_headers_);
+  nghttp2_session_set_stream_user_data(session_, stream, in_headers_);
+}
+
+void NativeConnection::OnHeader(nghttp2_rcbuf* name, nghttp2_rcbuf* value) {
+  NativeCall* const call = in_headers_;
+  size_t& bytes = call == nullptr ? trailer_bytes_ : call->header_bytes_;
+  bytes += ViewOf(name).size() + ViewOf(value).size() + kHeaderOverhead;
+  const size_t most = loop_->options().metadata_bytes_max;
+  if (bytes > kHeaderFloodFactor * most) return Punish(NativeCounter::kHeaderFloods);
+  if (call == nullptr) return;
+  if (bytes <= most) return ReadHeader(call, name, value);
+  if (call->refused_ != nullptr) return;
+  loop_->Count(NativeCounter::kMetadataTooLarge);
+  call->refused_ = WireError::Plain(
+      absl::StatusCode::kResourceExhausted,
+      StrCat("the metadata is more than ", most, " bytes (limits.metadata_bytes)"));
+}
+
+void NativeConnection::ReadHeader(NativeCall* call, nghttp2_rcbuf* name, nghttp2_rcbuf* value) {
+  const std::string_view key = ViewOf(name);
+  const std::string_view text = ViewOf(value);
+  if (key.front() == ':') {
+    if (key == ":path") return ReadPath(call, text);
+    if (key == ":method") call->is_post_ = text == "POST";
+    return;
+  }
+  // Most headers of most calls end here: by their length alone the comparisons cost next to
+  // nothing.
+  if (key.size() == 2 && key == "te") return;
+  if (key == "grpc-accept-encoding" || key == "accept-encoding") return;
+  if (key == "content-type") {
+    call->is_grpc_ = IsGrpcContentType(text);
+  } else if (key == "grpc-timeout") {
+    const std::optional<absl::Duration> timeout = ParseGrpcTimeout(text);
+    if (timeout.has_value()) {
+      call->SetDeadline(MonoAfter(loop_->now(), *timeout));
+    } else if (call->refused_ == nullptr) {
+      call->refused_ =
+          WireError::Plain(absl::StatusCode::kInvalidArgument, "grpc-timeout is malformed");
+    }
+  } else if (key == "grpc-encoding") {
+    if (text == "identity" || call->refused_ != nullptr) return;
+    loop_->Count(NativeCounter::kCompressedCalls);
+    call->refused_ = WireError::Plain(absl::StatusCode::kUnimplemented,
+                                      "larder takes no compressed messages (grpc-encoding)");
+  } else if (!call->KeepHeader(name, value) && call->refused_ == nullptr) {
+    call->refused_ = WireError::Plain(absl::StatusCode::kInvalidArgument,
+                                      StrCat("the binary header ", key, " is no base64"));
+  }
+}
+
+void NativeConnection::ReadPath(NativeCall* call, std::string_view path) {
+  if (last_method_ == nullptr || last_method_->first != path) {
+    const auto& methods = loop_->shared()->methods;
+    const auto it = methods.find(path);
+    last_method_ = it == methods.end() ? nullptr : &*it;
+  }
+  if (last_method_ != nullptr) {
+    const NativeMethod& method = last_method_->second;
+    call->SetMethod(method.method);
+    call->takes_stream_ = method.takes_stream;
+    call->may_be_plain_ = method.may_be_plain;
+    return;
+  }
+  if (call->refused_ != nullptr) return;
+  call->refused_ = WireError::Of(
+      Error(Reason::kMETHOD_UNKNOWN,
+            StrCat("there is no method ", absl::CHexEscape(absl::string_view(
+                                              path.data(), std::min<size_t>(path.size(), 200))))));
+}
+
+void NativeConnection::OnHeadersEnd(bool is_request) {
+  headers_since_ = 0;
+  NativeCall* const call = std::exchange(in_headers_, nullptr);
+  if (!is_request || call == nullptr) return;
+  if (!call->is_post_) return SubmitHttpError(call, 405);
+  if (!call->is_grpc_) return SubmitHttpError(call, 415);
+  if (call->refused_ != nullptr) return SubmitEnd(call, std::move(call->refused_));
+  if (!ChargeHeaders(call)) {
+    loop_->Count(NativeCounter::kCallsOverBudget);
+    call->DropHeaders();
+    return SubmitEnd(call, WireError::Of(RetryableError(
+                               Reason::kOVERLOADED, absl::Milliseconds(100),
+                               "the metadata of the calls under way takes too much memory")));
+  }
+  call->PrepareMessages();
+  if (!call->takes_stream_) return;
+  call->inbox_ = std::make_unique<NativeCall::Inbox>();
+  Run(call);
+}
+
+void NativeConnection::OnData(NativeCall* call, std::string_view data) {
+  if (punished_ || call->ended_ || (call->begun_ && !call->takes_stream_)) return;
+  call->moved_at_ = loop_->now();
+  while (!data.empty()) {
+    std::string_view message;
+    switch (call->reader_.Read(&data, &message)) {
+      case MessageReader::Found::kNothing:
+        if (ChargeReader(call)) return;
+        loop_->Count(NativeCounter::kCallsOverBudget);
+        return RefuseRequest(call,
+                             RetryableError(Reason::kOVERLOADED, absl::Milliseconds(100),
+                                            "the calls under way use all of limits.buffer_bytes"));
+      case MessageReader::Found::kMessage:
+        ReadMessage(call, message);
+        break;
+      case MessageReader::Found::kTooLarge:
+        return RefuseRequest(
+            call, Error(Reason::kMESSAGE_TOO_LARGE,
+                        StrCat("the message is ", call->reader_.length(), " bytes; at most ",
+                               loop_->options().message_bytes_max, " (limits.message_bytes)")));
+      case MessageReader::Found::kCompressed:
+      case MessageReader::Found::kMalformed:
+        call->message_wrong_ = true;
+        return RefuseRequest(call, Error(Reason::kMESSAGE_MALFORMED,
+                                         "the message is compressed, or no gRPC message"));
+    }
+  }
+}
+
+bool NativeConnection::ChargeHeaders(NativeCall* call) {
+  const size_t bytes = call->header_bytes_;
+  if (bytes <= kSmallHeaderBytes) return true;
+  if (large_header_bytes_ + bytes > kLargeHeaderBytesMax || !loop_->TryCharge(bytes)) return false;
+  call->large_header_bytes_ = bytes;
+  call->charged_bytes_ += bytes;
+  large_header_bytes_ += bytes;
+  return true;
+}
+
+bool NativeConnection::ChargeReader(NativeCall* call) {
+  const size_t held = call->reader_.held_bytes();
+  if (held <= call->reader_bytes_) return true;
+  const size_t more = held - call->reader_bytes_;
+  const size_t most =
+      std::max<size_t>(kRequestBytesMax, 2 * size_t{loop_->options().message_bytes_max});
+  if (request_bytes_ + more > most || !loop_->TryCharge(more)) return false;
+  call->reader_bytes_ = held;
+  call->charged_bytes_ += more;
+  request_bytes_ += more;
+  return true;
+}
+
+void NativeConnection::ReadMessage(NativeCall* call, std::string_view message) {
+  if (call->takes_stream_) {
+    if (call->delivered_bytes() + message.size() > kDeliveredBytesMax) {
+      return ResetStream(call, NGHTTP2_ENHANCE_YOUR_CALM);
+    }
+    return call->Deliver(std::string(message));
+  }
+  call->message_wrong_ =
+      call->message_done_ ||
+      !call->request()->ParseFromArray(message.data(), static_cast<int>(message.size()));
+  call->message_done_ = true;
+  call->reader_.Release();
+  loop_->Discharge(call->reader_bytes_);
+  call->charged_bytes_ -= call->reader_bytes_;
+  request_bytes_ -= std::exchange(call->reader_bytes_, 0);
+}
+
+void NativeConnection::OnRequestEnd(NativeCall* call) {
+  if (std::exchange(call->request_done_, true)) return;
+  --unfinished_requests_;
+  if (punished_ || call->ended_) return;
+  if (call->takes_stream_) return call->Deliver(std::nullopt);
+  if (call->begun_) return;
+  if (call->message_done_ && !call->message_wrong_ && call->reader_.at_rest()) {
+    return Dispatch(call);
+  }
+  RefuseRequest(call, Error(Reason::kMESSAGE_MALFORMED,
+                            StrCat("the request is no valid ", call->request()->GetTypeName())));
+}
+
+void NativeConnection::RefuseRequest(NativeCall* call, const absl::Status& status) {
+  if (call->begun_) return ResetStream(call, NGHTTP2_ENHANCE_YOUR_CALM);
+  call->begun_ = true;
+  call->handler_runs_ = true;
+  loop_->shared()->dispatcher->Refuse(call, status);
+}
+
+bool NativeConnection::may_begin() const {
+  return queued_bytes_ == 0 ||
+         (queued_bytes_ < loop_->options().reply_bytes_max && !loop_->is_pressed());
+}
+
+void NativeConnection::Dispatch(NativeCall* call) {
+  if (held_.empty() && may_begin()) return Run(call);
+  loop_->Count(NativeCounter::kHeldCalls);
+  call->held_ = true;
+  held_.push_back(call);
+  loop_->SetDeadlineTimer(call);
+}
+
+void NativeConnection::Run(NativeCall* call) {
+  call->begun_ = true;
+  call->handler_runs_ = true;
+  loop_->shared()->dispatcher->Run(call);
+  if (call->handler_runs_) loop_->SetDeadlineTimer(call);
+}
+
+bool NativeConnection::DispatchHeld() {
+  bool began = false;
+  while (!held_.empty() && may_begin()) {
+    NativeCall* const call = held_.front();
+    held_.pop_front();
+    call->held_ = false;
+    if (call->ended_) continue;
+    Run(call);
+    began = true;
+  }
+  return began;
+}
+
+void NativeConnection::HandleDeadline(NativeCall* call) {
+  if (call->ended_) return;
+  loop_->Count(NativeCounter::kDeadlinesPassed);
+  // A stream may be in the middle of a message, which cannot be broken off.
+  SubmitEnd(call, WireError::Of(Error(Reason::kDEADLINE_EXCEEDED,
+                                      "the deadline passed before the answer was there")));
+  loop_->FlushLater(this);
+  call->CancelHandler();
+}
+
+void NativeConnection::OnStreamClose(NativeCall* call, uint32_t error) {
+  Release(call, /*delivered=*/call->ended_ && error == NGHTTP2_NO_ERROR);
+}
+
+void NativeConnection::OnSettings(bool ack) {
+  client_spoke_ = true;
+  if (ack) settings_known_ = true;
+}
+
+void NativeConnection::OnGoAwaySent() {
+  // nghttp2 sends pings before all else. The answer is to say that the client has seen the notice.
+  if (going_ == Going::kNoticed) nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr);
+}
+
+void NativeConnection::OnPing(bool ack, const uint8_t* data) {
+  if (ack) {
+    if (going_ == Going::kNoticed) SayGoodbye();
+    return;
+  }
+  const MonoNanos now = loop_->now();
+  const bool too_soon =
+      last_ping_at_ != 0 &&
+      now - last_ping_at_ < absl::ToInt64Nanoseconds(loop_->options().ping_interval_min);
+  last_ping_at_ = now;
+  if (too_soon && ++ping_strikes_ > kPingStrikesMax) return Punish(NativeCounter::kPingFloods);
+  nghttp2_submit_ping(session_, NGHTTP2_FLAG_ACK, data);
+}
+
+}  // namespace larder

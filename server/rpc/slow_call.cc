@@ -1,0 +1,74 @@
+// What calls ask for and are answered has the same names in all messages of larder.v1, so it is
+// read by them: a handler need not know that there is a log.
+
+#include "rpc/slow_call.h"
+
+#include <string>
+
+#include "base/log.h"
+#include "google/protobuf/descriptor.h"
+#include "rpc/log_key.h"
+#include "rpc/methods.h"
+
+namespace larder {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+
+// The text of a field, or of the field of that name in the first element of a list; empty where
+// there is none.
+std::string TextOf(const Message& message, const char* name) {
+  const FieldDescriptor* const field = message.GetDescriptor()->FindFieldByName(name);
+  if (field == nullptr || field->cpp_type() != FieldDescriptor::CPPTYPE_STRING) return "";
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  if (!field->is_repeated()) return reflection.GetString(message, field);
+  return reflection.FieldSize(message, field) == 0
+             ? ""
+             : reflection.GetRepeatedString(message, field, 0);
+}
+
+std::string KeyOf(const Message& request) {
+  const std::string key = TextOf(request, "key");
+  return key.empty() ? TextOf(request, "keys") : key;
+}
+
+// Which of the message's `fields` is set, and of it the value of `name`; empty: neither.
+std::string EnumOf(const Message& message, const char* inner, const char* name) {
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  const FieldDescriptor* const field = message.GetDescriptor()->FindFieldByName(inner);
+  if (field == nullptr || field->is_repeated() || field->message_type() == nullptr ||
+      !reflection.HasField(message, field))
+    return "";
+  const Message& found = reflection.GetMessage(message, field);
+  const FieldDescriptor* const value = found.GetDescriptor()->FindFieldByName(name);
+  if (value == nullptr || value->cpp_type() != FieldDescriptor::CPPTYPE_ENUM) return inner;
+  return found.GetReflection()->GetEnum(found, value)->name();
+}
+
+// Where the answer came from: the tier of a hit, or why it is a miss.
+std::string PathOf(const Message& response) {
+  for (const auto& [inner, name] :
+       {std::pair("hit", "tier"), std::pair("miss", "reason"), std::pair("lease", "token")}) {
+    std::string path = EnumOf(response, inner, name);
+    if (!path.empty()) return path;
+  }
+  return "";
+}
+
+}  // namespace
+
+void LogSlowCall(Call* call, const absl::Status& status, absl::Duration took) {
+  const Message& request = *call->request();
+  LogWarning("slow_call", {{"rpc", call->method().name},
+                           {"took", took},
+                           {"waited_for_worker", absl::Nanoseconds(call->notes().waited)},
+                           {"code", absl::StatusCodeToString(status.code())},
+                           {"path", status.ok() ? PathOf(*call->response()) : ""},
+                           {"namespace", TextOf(request, "namespace")},
+                           {"type", TextOf(request, "type")},
+                           KeyForLog(KeyOf(request)),
+                           {"traceparent", call->Metadata("traceparent")}});
+}
+
+}  // namespace larder

@@ -1,0 +1,180 @@
+#include "rpc/admission.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "base/clock.h"
+#include "core/error.h"
+
+namespace larder {
+namespace {
+
+using testing::HasSubstr;
+
+class AdmissionTest : public testing::Test {
+ protected:
+  static std::string Refusal(const absl::Status& status) {
+    return status.ok() ? "" : DetailsOf(status).reason + ": " + std::string(status.message());
+  }
+  // As many calls of a class as are taken on.
+  static int Fill(Admission* admission, CallClass what) {
+    int taken = 0;
+    while (admission->Enter(what, "").ok()) ++taken;
+    return taken;
+  }
+  static void Queue(Admission* admission, int calls) {
+    for (int i = 0; i < calls; ++i) ASSERT_TRUE(admission->Enter(CallClass::kRead, "").ok());
+  }
+  // Workers take so many from the queue, which had not to wait longer than others.
+  static void Serve(Admission* admission, int calls) {
+    for (int i = 0; i < calls; ++i) admission->Waited(absl::ToInt64Nanoseconds(absl::Hours(1)));
+  }
+  // A window in which the call that waited least waited so long. Two calls come and are served.
+  void Window(Admission* admission, absl::Duration least) {
+    Queue(admission, 2);
+    admission->Waited(absl::ToInt64Nanoseconds(least) * 3);
+    clock_.Advance(Admission::kWindow);
+    admission->Waited(absl::ToInt64Nanoseconds(least));
+    admission->Leave("");
+    admission->Leave("");
+  }
+
+  ManualClock clock_;
+};
+
+TEST_F(AdmissionTest, SoManyCallsAreTakenOnAndNotOneMore) {
+  Admission admission({.in_flight = 3}, &clock_);
+  EXPECT_EQ(Fill(&admission, CallClass::kRead), 3);
+  const absl::Status refused = admission.Enter(CallClass::kRead, "");
+  EXPECT_EQ(Refusal(refused), "OVERLOADED: too many calls are under way (limits.in_flight is 3)");
+  EXPECT_GT(DetailsOf(refused).retry_after.value_or(absl::ZeroDuration()), absl::ZeroDuration());
+  Serve(&admission, 1);
+  EXPECT_FALSE(admission.Enter(CallClass::kRead, "").ok()) << "a worker has it, and it goes on";
+  admission.Leave("");
+  EXPECT_TRUE(admission.Enter(CallClass::kRead, "").ok());
+  EXPECT_EQ(admission.under_way(), 3u);
+  EXPECT_THAT(admission.Refused(), testing::Contains(testing::Pair("in_flight", 3u)));
+}
+
+TEST_F(AdmissionTest, WhatMattersLeastIsRefusedFirst) {
+  Admission admission({.in_flight = 100}, &clock_);
+  EXPECT_EQ(Fill(&admission, CallClass::kWarming), 60);
+  EXPECT_EQ(Fill(&admission, CallClass::kBatch), 20);
+  EXPECT_EQ(Fill(&admission, CallClass::kWrite), 10);
+  EXPECT_EQ(Fill(&admission, CallClass::kRead), 10);
+}
+
+TEST_F(AdmissionTest, OneAddressDoesNotTakeWhatOthersNeed) {
+  Admission admission({.in_flight = 100, .in_flight_per_peer = 2}, &clock_);
+  EXPECT_TRUE(admission.counts_peers());
+  EXPECT_TRUE(admission.Enter(CallClass::kRead, "a").ok());
+  EXPECT_TRUE(admission.Enter(CallClass::kRead, "a").ok());
+  EXPECT_THAT(Refusal(admission.Enter(CallClass::kRead, "a")),
+              HasSubstr("limits.in_flight_per_peer is 2"));
+  EXPECT_TRUE(admission.Enter(CallClass::kRead, "b").ok());
+  EXPECT_EQ(admission.under_way(), 3u);
+  admission.Leave("a");
+  EXPECT_TRUE(admission.Enter(CallClass::kRead, "a").ok());
+}
+
+TEST_F(AdmissionTest, FewerAreLetWaitWhileAllWaitTooLong) {
+  Admission admission({.in_flight = 10'000, .queue_time = absl::Milliseconds(20)}, &clock_);
+  Queue(&admission, 1'000);
+  Window(&admission, absl::Milliseconds(19));
+  EXPECT_EQ(admission.limit(), 10'000u);
+  // A thousand took a tenth of a second: two hundred are done in time.
+  Window(&admission, absl::Milliseconds(100));
+  EXPECT_EQ(admission.waiting(), 1'000u);
+  EXPECT_EQ(admission.limit(), 200u);
+  EXPECT_EQ(Refusal(admission.Enter(CallClass::kRead, "")),
+            "OVERLOADED: calls wait too long for a worker (limits.queue_time)");
+  Serve(&admission, 1'000 - 170);
+  EXPECT_FALSE(admission.Enter(CallClass::kBatch, "").ok()) << "may fill 160";
+  Serve(&admission, 170 - 100);
+  EXPECT_TRUE(admission.Enter(CallClass::kBatch, "").ok());
+  Window(&admission, absl::Seconds(10));
+  EXPECT_EQ(admission.limit(), Admission::kLeast);
+}
+
+TEST_F(AdmissionTest, CallsThatWaitForAnOriginAreNotInTheQueue) {
+  Admission admission({.in_flight = 10'000, .queue_time = absl::Milliseconds(20)}, &clock_);
+  Queue(&admission, 5'000);
+  Serve(&admission, 5'000);
+  EXPECT_EQ(admission.under_way(), 5'000u);
+  Window(&admission, absl::Milliseconds(100));
+  EXPECT_EQ(admission.limit(), Admission::kLeast);
+  EXPECT_TRUE(admission.Enter(CallClass::kRead, "").ok());
+  admission.NotQueued();
+  EXPECT_EQ(admission.waiting(), 0u);
+}
+
+TEST_F(AdmissionTest, ComesBackWhenNobodyWaits) {
+  Admission admission({.in_flight = 10'000, .queue_time = absl::Milliseconds(20)}, &clock_);
+  Window(&admission, absl::Seconds(10));
+  EXPECT_EQ(admission.limit(), Admission::kLeast);
+  int windows = 0;
+  for (; admission.limit() < 10'000; ++windows) Window(&admission, absl::Milliseconds(1));
+  EXPECT_LE(windows, 16) << "eight seconds";
+}
+
+TEST_F(AdmissionTest, BurstThatGoesAwayMovesNothing) {
+  Admission admission({.in_flight = 1000, .queue_time = absl::Milliseconds(20)}, &clock_);
+  Queue(&admission, 3);
+  admission.Waited(absl::ToInt64Nanoseconds(absl::Seconds(1)));
+  admission.Waited(absl::ToInt64Nanoseconds(absl::Milliseconds(2)));
+  clock_.Advance(Admission::kWindow);
+  admission.Waited(absl::ToInt64Nanoseconds(absl::Seconds(1)));
+  EXPECT_EQ(admission.limit(), 1000u);
+}
+
+TEST_F(AdmissionTest, NotAdaptiveMeansAsConfigured) {
+  Admission admission({.in_flight = 1000, .adaptive = false}, &clock_);
+  Window(&admission, absl::Seconds(5));
+  Window(&admission, absl::Seconds(5));
+  EXPECT_EQ(admission.limit(), 1000u);
+  admission.Replace({.in_flight = 10});
+  EXPECT_EQ(Fill(&admission, CallClass::kRead), 10);
+}
+
+TEST_F(AdmissionTest, OnlyReadsWhileMemoryIsTight) {
+  Admission admission({}, &clock_);
+  admission.SetMemoryTight(true);
+  EXPECT_TRUE(admission.Enter(CallClass::kRead, "").ok());
+  for (const CallClass what : {CallClass::kWrite, CallClass::kBatch, CallClass::kWarming}) {
+    EXPECT_THAT(Refusal(admission.Enter(what, "")),
+                HasSubstr("OVERLOADED: the memory of the container"));
+  }
+  EXPECT_EQ(admission.under_way(), 1u);
+  admission.SetMemoryTight(false);
+  EXPECT_TRUE(admission.Enter(CallClass::kWrite, "").ok());
+}
+
+TEST_F(AdmissionTest, ManyThreadsNeverTakeOnMore) {
+  Admission admission({.in_flight = 8, .in_flight_per_peer = 4}, &clock_);
+  std::atomic<int> inside = 0;
+  std::atomic<int> entered = 0;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      const std::string peer(1, static_cast<char>('a' + t % 2));
+      for (int i = 0; i < 20'000; ++i) {
+        if (!admission.Enter(CallClass::kRead, peer).ok()) continue;
+        EXPECT_LE(++inside, 8);
+        ++entered;
+        --inside;
+        admission.Waited(0);
+        admission.Leave(peer);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_GT(entered, 0);
+  EXPECT_EQ(admission.under_way(), 0u);
+}
+
+}  // namespace
+}  // namespace larder

@@ -1,0 +1,305 @@
+// Clients that mean harm, each beside a good one whose calls must all be answered. The attacker's
+// connection ends, a counter says why, and nothing of it is left.
+
+#include "tests/rpc/native_hostile.h"
+
+#include <gtest/gtest.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace larder {
+namespace {
+
+TEST_F(NativeHostileTest, RapidResets) {
+  NativeLane::Options options = SomeOptions();
+  options.resets_burst = 1'000;
+  StartBesideAGoodClient(options);
+  RawClient attacker(port());
+  attacker.Greet();
+  for (uint32_t stream = 1; stream < 200'000; stream += 2) {
+    if (!attacker.Send(HeadersOf(stream, kGetOrLoad, kEndHeaders) +
+                       RawClient::Frame(kRstStream, 0, stream, RawClient::Number(8, 4)))) {
+      break;
+    }
+  }
+  attacker.ReadUntilClosed();
+  EXPECT_EQ(Stat("reset_floods"), 1u);
+  attacker.Close();
+  Conclude();
+}
+
+TEST_F(NativeHostileTest, ManyCancelledCallsAreNoAttack) {
+  StartBesideAGoodClient();
+  RawClient client(port());
+  client.Greet();
+  constexpr uint32_t kCalls = 5'000;
+  std::string calls;
+  std::string resets;
+  for (uint32_t i = 0; i < kCalls; ++i) {
+    calls += RawClient::Call(2 * i + 1, kGetOrLoad, GetOf("k"));
+    resets += RawClient::Frame(kRstStream, 0, 2 * i + 1, RawClient::Number(8, 4));
+  }
+  ASSERT_TRUE(client.Send(calls));
+  ASSERT_TRUE(Becomes([&] { return handlers_.waiting() == kCalls; }));
+  ASSERT_TRUE(client.Send(resets + RawClient::Call(2 * kCalls + 1, kGet, GetOf("hit"))));
+  EXPECT_TRUE(client.ReadHeaders(2 * kCalls + 1).has_value());
+  EXPECT_TRUE(Becomes([&] { return handlers_.cancelled == int{kCalls}; }));
+  EXPECT_EQ(Stat("reset_floods"), 0u);
+  client.Close();
+  Conclude();
+}
+
+TEST_F(NativeHostileTest, ContinuationFlood) {
+  StartBesideAGoodClient();
+  RawClient attacker(port());
+  attacker.Greet();
+  attacker.Send(HeadersOf(1, kGet, 0));
+  for (int i = 0; i < 100'000; ++i) {
+    if (!attacker.Send(RawClient::Frame(kContinuation, 0, 1, RawClient::Block({{"a", "b"}}))))
+      break;
+  }
+  attacker.ReadUntilClosed();
+  EXPECT_EQ(Stat("continuation_floods"), 1u);
+  attacker.Close();
+  Conclude();
+}
+
+TEST_F(NativeHostileTest, HeadersThatUnpackToFarMoreThanTheyAre) {
+  StartBesideAGoodClient();
+  RawClient attacker(port());
+  attacker.Greet();
+  // One field of 4,000 bytes goes into the table, and is then named by one byte each.
+  const std::string into_table =
+      "\x40" + RawClient::Block({{"a", std::string(4'000, 'x')}}).substr(1);
+  std::string bomb = RawClient::Block(RawClient::CallFields(kGet)) + into_table;
+  bomb += std::string(8'000, '\xBE');
+  attacker.Send(RawClient::Frame(kHeaders, kEndHeaders, 1, bomb));
+  EXPECT_EQ(attacker.ReadUntilClosed(), kEnhanceYourCalm);
+  EXPECT_EQ(Stat("header_floods"), 1u);
+  attacker.Close();
+  Conclude();
+}
+
+TEST_F(NativeHostileTest, GiantHeaderText) {
+  StartBesideAGoodClient();
+  RawClient attacker(port());
+  attacker.Greet();
+  // A text that says it is 2 GiB long.
+  std::string block = RawClient::Block(RawClient::CallFields(kGet));
+  block += std::string(
+      "\x00\x01"
+      "a\x7F\x80\xFF\xFF\xFF\x07",
+      9);
+  attacker.Send(RawClient::Frame(kHeaders, kEndHeaders, 1, block));
+  attacker.ReadUntilClosed();
+  attacker.Close();
+  Conclude();
+}
+
+TEST_F(NativeHostileTest, NeverAcknowledgesSettingsAndOpensStreams) {
+  NativeLane::Options options = Impatient();
+  options.streams_max = 100;
+  StartBesideAGoodClient(options);
+  RawClient attacker(port());
+  attacker.Greet({}, /*ack=*/false);
+  for (uint32_t i = 0; i < 20'000; ++i) {
+    if (!attacker.Send(RawClient::Call(2 * i + 1, kGetOrLoad, GetOf("k")))) break;
+  }
+  EXPECT_LE(handlers_.waiting(), 100u);
+  attacker.ReadUntilClosed();
+  EXPECT_EQ(Stat("settings_timeouts"), 1u);
+  attacker.Close();
+  Conclude();
+}
+
+TEST_F(NativeHostileTest, NeverGrantsAWindow) {
+  StartBesideAGoodClient(Impatient());
+  RawClient attacker(port());
+  attacker.Greet({{4, 0}});
+  for (uint32_t i = 0; i < 1'000; ++i) {
+    attacker.Send(RawClient::Call(2 * i + 1, kGet, GetOf("large")));
+  }
+  EXPECT_TRUE(Becomes([&] { return Stat("calls_held_for_unread_replies") > 900; }));
+  EXPECT_TRUE(Becomes([&] { return Stat("stalled_streams") >= 4; }));
+  attacker.Close();
+  Conclude();
+}
+
+TEST_F(NativeHostileTest, AsksForMuchAndReadsNothing) {
+  StartBesideAGoodClient(Impatient());
+  RawClient attacker(port());
+  attacker.Greet({{4, 0x7FFFFFFF}});
+  attacker.Send(RawClient::Frame(kWindowUpdate, 0, 0, RawClient::Number(0x7FFFFFFF - 65535, 4)));
+  for (uint32_t i = 0; i < 100; ++i) {
+    attacker.Send(RawClient::Call(2 * i + 1, kGet, GetOf("large")));
+  }
+  EXPECT_TRUE(Becomes([&] { return Stat("unread_output") == 1; }));
+  attacker.Close();
+  Conclude();
+}
+
+TEST_F(NativeHostileTest, NeverEndsItsHeaders) {
+  StartBesideAGoodClient(Impatient());
+  RawClient attacker(port());
+  attacker.Greet();
+  attacker.Send(HeadersOf(1, kGet, 0));
+  EXPECT_EQ(attacker.ReadUntilClosed(), kEnhanceYourCalm);
+  EXPECT_EQ(Stat("header_timeouts"), 1u);
+  attacker.Close();
+  Conclude();
+}
+
+TEST_F(NativeHostileTest, NeverEndsItsRequests) {
+  StartBesideAGoodClient(Impatient());
+  RawClient attacker(port());
+  attacker.Greet();
+  attacker.Send(HeadersOf(1, kGet) +
+                RawClient::Frame(kData, 0, 1, RawClient::Message(GetOf("hit")).substr(0, 3)));
+  EXPECT_TRUE(attacker.ReadUntil(kRstStream).has_value());
+  EXPECT_EQ(Stat("request_timeouts"), 1u);
+  attacker.Close();
+  Conclude();
+}
+
+TEST_F(NativeHostileTest, SaysNothing) {
+  StartBesideAGoodClient(Impatient());
+  RawClient silent(port());
+  RawClient hesitant(port());
+  hesitant.Send("PRI * HTTP/2.0\r\n");
+  EXPECT_EQ(silent.ReadUntilClosed(), std::nullopt);
+  EXPECT_EQ(hesitant.ReadUntilClosed(), std::nullopt);
+  EXPECT_EQ(Stat("handshake_timeouts"), 2u);
+  silent.Close();
+  hesitant.Close();
+  Conclude();
+}
+
+TEST_F(NativeHostileTest, SpeaksSomethingElse) {
+  StartBesideAGoodClient();
+  RawClient attacker(port());
+  attacker.Send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  EXPECT_EQ(attacker.ReadUntilClosed(), std::nullopt);
+  EXPECT_EQ(Stat("not_http2"), 1u);
+  attacker.Close();
+  Conclude();
+}
+
+TEST_F(NativeHostileTest, MoreBuffersThanTheLaneHas) {
+  NativeLane::Options options = SomeOptions();
+  options.buffer_bytes_max = 1 << 20;
+  options.loops = 1;
+  StartBesideAGoodClient(options);
+  RawClient attacker(port());
+  attacker.Greet();
+  // Each promises 8 MiB and sends 200 KiB of it.
+  for (uint32_t i = 0; i < 10; ++i) {
+    attacker.Send(HeadersOf(2 * i + 1, kGet) +
+                  RawClient::Frame(kData, 0, 2 * i + 1, std::string("\0\0\x80\0\0", 5)));
+    for (int k = 0; k < 20; ++k) {
+      attacker.Send(RawClient::Frame(kData, 0, 2 * i + 1, std::string(10'000, 'x')));
+    }
+  }
+  EXPECT_TRUE(Becomes([&] { return Stat("calls_over_budget") >= 5; }));
+  attacker.Close();
+  Conclude();
+}
+
+TEST_F(NativeHostileTest, MoreHalfRequestsThanOneConnectionMayHave) {
+  StartBesideAGoodClient();
+  RawClient attacker(port());
+  attacker.Greet();
+  // Each promises 15 MiB and sends 800 KB of it.
+  const std::string piece(16'000, 'x');
+  for (uint32_t i = 0; i < 60; ++i) {
+    attacker.Send(HeadersOf(2 * i + 1, kGet) +
+                  RawClient::Frame(kData, 0, 2 * i + 1, std::string("\0\0\xF0\0\0", 5)));
+    for (int k = 0; k < 50; ++k) attacker.Send(RawClient::Frame(kData, 0, 2 * i + 1, piece));
+  }
+  EXPECT_TRUE(Becomes([&] { return Stat("calls_over_budget") >= 10; }));
+  EXPECT_EQ(Stat("protocol_errors"), 0u);
+  attacker.Close();
+  Conclude();
+}
+
+TEST_F(NativeHostileTest, MoreHeadersThanTheLaneKeeps) {
+  StartBesideAGoodClient();
+  RawClient attacker(port());
+  attacker.Greet();
+  RawClient::Fields fields = RawClient::CallFields(kGetOrLoad);
+  fields.emplace_back("much", std::string(10'000, 'm'));
+  const std::string block = RawClient::Block(fields);
+  // Calls that begin and do not go on.
+  for (uint32_t i = 0; i < 1'000; ++i) {
+    attacker.Send(RawClient::Frame(kHeaders, kEndHeaders, 2 * i + 1, block));
+  }
+  EXPECT_TRUE(Becomes([&] { return Stat("calls_over_budget") >= 700; }));
+  EXPECT_TRUE(Becomes([&] { return Stat("calls") <= 300; }));
+  attacker.Close();
+  Conclude();
+}
+
+TEST_F(NativeHostileTest, MoreConnectionsThanAllowed) {
+  NativeLane::Options options = SomeOptions();
+  options.connections_max = 10;
+  StartBesideAGoodClient(options);
+  {
+    std::vector<std::unique_ptr<RawClient>> many;
+    for (int i = 0; i < 50; ++i) many.push_back(std::make_unique<RawClient>(port()));
+    EXPECT_TRUE(Becomes([&] { return Stat("connections_refused") == 41; }));
+    EXPECT_EQ(Stat("connections"), 10u);
+  }
+  Conclude();
+}
+
+TEST_F(NativeHostileTest, MoreConnectionsThanOneAddressMayHave) {
+  NativeLane::Options options = SomeOptions();
+  options.connections_per_peer_max = 10;
+  StartBesideAGoodClient(options);
+  for (int round = 0; round < 3; ++round) {
+    const uint64_t before = Stat("connections_refused");
+    std::vector<std::unique_ptr<RawClient>> many;
+    for (int i = 0; i < 50; ++i) many.push_back(std::make_unique<RawClient>(port()));
+    EXPECT_TRUE(Becomes([&] { return Stat("connections_refused") == before + 41; }));
+    EXPECT_EQ(Stat("connections"), 10u);
+    // What goes makes room again.
+    many.clear();
+    EXPECT_TRUE(Becomes([&] { return Stat("connections") == 1; }));
+  }
+  Conclude();
+}
+
+TEST_F(NativeHostileTest, MoreConnectionsThanDescriptors) {
+  StartBesideAGoodClient();
+  rlimit before;
+  getrlimit(RLIMIT_NOFILE, &before);
+  const pid_t child = fork();
+  if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    // Connects once it may, 200 times, and leaves.
+    raise(SIGSTOP);
+    std::vector<std::unique_ptr<RawClient>> many;
+    for (int i = 0; i < 200; ++i) many.push_back(std::make_unique<RawClient>(port()));
+    raise(SIGSTOP);
+    _exit(0);
+  }
+  int status = 0;
+  waitpid(child, &status, WUNTRACED);
+  const rlimit few{static_cast<rlim_t>(OpenDescriptors() + 20), before.rlim_max};
+  setrlimit(RLIMIT_NOFILE, &few);
+  kill(child, SIGCONT);
+  waitpid(child, &status, WUNTRACED);
+  EXPECT_TRUE(Becomes([&] { return Stat("descriptors_exhausted") > 100; }));
+  const int calls = good_calls_;
+  EXPECT_TRUE(Becomes([&] { return good_calls_ > calls + 10; }));
+  kill(child, SIGCONT);
+  waitpid(child, &status, 0);
+  setrlimit(RLIMIT_NOFILE, &before);
+  EXPECT_TRUE(Becomes([&] { return Stat("connections") == 1; }));
+  EXPECT_EQ(ValueOf(NewClient().get(), "hit"), "now");
+  Conclude();
+}
+
+}  // namespace
+}  // namespace larder
