@@ -169,6 +169,7 @@ TEST_F(RedisBusTest, WorksOnAClusterAndFollowsItsFailover) {
   const int owner = cluster.OwnerOf(RedisSlot("test:bus"));
   ASSERT_GE(owner, 0);
   for (int i = 0; i < 30; ++i) Publish(i % 3);
+  cluster.LetReplicasTakeOver();
   cluster.node(owner).Kill();
   for (int i = 0; i < 3; ++i) Publish(i);
   WaitUntilLost();
@@ -186,6 +187,7 @@ TEST_F(RedisBusTest, WorksBehindSentinelsAndFollowsTheirFailover) {
   StartReplicas(options);
   ExpectWorking();
   for (int i = 0; i < 30; ++i) Publish(i % 3);
+  servers.LetReplicaTakeOver();
   servers.server(0).Kill();
   for (int i = 0; i < 3; ++i) Publish(i);
   WaitUntilLost();

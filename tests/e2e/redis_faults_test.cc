@@ -208,6 +208,7 @@ TEST_F(RedisFaultsTest, FailedOverToAReplicaThatWasBehind) {
   servers.server(0).Run({"CLIENT", "KILL", "TYPE", "replica"});
   EXPECT_TRUE(Eventually([&] { return servers.server(1).Info("master_link_status") == "down"; }));
   WriteDuringFault();
+  servers.LetReplicaTakeOver();
   servers.server(0).Kill();
   EXPECT_TRUE(Eventually([&] { return servers.server(1).Info("role") == "master"; }));
   CheckRecovery();

@@ -388,6 +388,7 @@ TEST_F(RedisClusterTest, FindsTheMasterThatTookOver) {
   const int master = cluster->OwnerOf(slot, 1);
   WaitUntil("a replica has the value",
             [&] { return cluster->node(master).Run({"WAIT", "1", "1000"}) == "1"; });
+  cluster->LetReplicasTakeOver();
   cluster->node(master).Kill();
   WaitUntil("the replica took over", [&] { return client.Text({"GET", "foo"}) == "v"; });
   EXPECT_EQ(client.Text({"SET", "foo", "w"}), "OK");
@@ -409,6 +410,7 @@ TEST_F(RedisClusterTest, FindsTheMasterThatTookOverFromAFrozenOne) {
   WaitUntil("it is connected", [&] { return client.Text({"SET", "bar", "v"}) == "OK"; });
   WaitUntil("a replica has the value",
             [&] { return cluster->node(master).Run({"WAIT", "1", "1000"}) == "1"; });
+  cluster->LetReplicasTakeOver();
   cluster->node(master).Freeze();
   WaitUntil("the replica took over",
             [&] { return client.Text({"GET", "bar"}, absl::Milliseconds(100)) == "v"; });

@@ -21,7 +21,7 @@
 namespace larder {
 namespace {
 
-constexpr auto kPatience = std::chrono::seconds(30);
+constexpr auto kPatience = std::chrono::seconds(90);
 constexpr int kStartsMax = 20;
 
 [[noreturn]] void GiveUp(const std::string& what) {
@@ -194,7 +194,8 @@ RedisSentinelServers::RedisSentinelServers(const std::vector<std::string>& confi
   const std::string name = kMasterName;
   std::vector<std::string> lines = {
       "sentinel monitor " + name + " 127.0.0.1 " + std::to_string(servers_[0]->port()) + " 2",
-      "sentinel down-after-milliseconds " + name + " 500",
+      // No machine that stalls may make the replica a master before the test has begun.
+      "sentinel down-after-milliseconds " + name + " 30000",
       "sentinel failover-timeout " + name + " 1000",
   };
   lines.insert(lines.end(), sentinel_config.begin(), sentinel_config.end());
@@ -226,6 +227,15 @@ RedisSentinelServers::RedisSentinelServers(const std::vector<std::string>& confi
   }
 }
 
+void RedisSentinelServers::LetReplicaTakeOver() {
+  for (const auto& sentinel : sentinels_) {
+    if (sentinel->pid() <= 0) continue;
+    const std::string answer =
+        sentinel->Run({"SENTINEL", "SET", kMasterName, "down-after-milliseconds", "500"});
+    if (answer != "OK") GiveUp("SENTINEL SET: " + answer);
+  }
+}
+
 std::vector<std::string> RedisSentinelServers::addresses() const {
   std::vector<std::string> all;
   for (const auto& sentinel : sentinels_) all.push_back(sentinel->address());
@@ -245,9 +255,11 @@ int RedisSentinelServers::MasterPort() {
 // ---- Cluster
 
 RedisClusterServers::RedisClusterServers(const std::vector<std::string>& config) {
-  std::vector<std::string> lines = {"cluster-enabled yes", "cluster-node-timeout 1000",
-                                    "cluster-replica-validity-factor 0",
-                                    "repl-diskless-sync-delay 0"};
+  // With a short time they find each other soon, but no machine that stalls may make a replica a
+  // master before the tests have begun.
+  std::vector<std::string> lines = {
+      "cluster-enabled yes", "cluster-node-timeout 1000", "cluster-replica-no-failover yes",
+      "cluster-replica-validity-factor 0", "repl-diskless-sync-delay 0"};
   lines.insert(lines.end(), config.begin(), config.end());
   for (int i = 0; i < 6; ++i) {
     nodes_.push_back(std::make_unique<RedisServer>(lines));
@@ -275,6 +287,19 @@ RedisClusterServers::RedisClusterServers(const std::vector<std::string>& config)
   WaitUntilOk();
   for (int i = 3; i < 6; ++i) {
     WaitUntil("the replica is in step", [&] { return node(i).Info("master_link_status") == "up"; });
+  }
+  SetOnAll("cluster-node-timeout", "30000");
+}
+
+void RedisClusterServers::LetReplicasTakeOver() {
+  SetOnAll("cluster-node-timeout", "1000");
+  SetOnAll("cluster-replica-no-failover", "no");
+}
+
+void RedisClusterServers::SetOnAll(const std::string& name, const std::string& value) {
+  for (const auto& each : nodes_) {
+    const std::string answer = each->Run({"CONFIG", "SET", name, value});
+    if (answer != "OK") GiveUp("CONFIG SET " + name + ": " + answer);
   }
 }
 

@@ -1,7 +1,7 @@
 // Real redis-server processes for tests: alone, a master with replicas behind Sentinels, a Cluster.
 // Each listens on a free port of 127.0.0.1, keeps its files in a temporary directory, and is killed
 // when its object or the thread that made it ends. Everything here blocks, and aborts the test when
-// a server does not start or what it waits for does not happen in 30 s. Thread safety: none.
+// a server does not start or what it waits for does not happen in 90 s. Thread safety: none.
 
 #ifndef LARDER_TESTS_REDIS_REDIS_SERVER_H_
 #define LARDER_TESTS_REDIS_REDIS_SERVER_H_
@@ -17,7 +17,7 @@
 
 namespace larder {
 
-// Until `condition` holds; aborts with `what` when it does not within 30 s. Polls: other processes
+// Until `condition` holds; aborts with `what` when it does not within 90 s. Polls: other processes
 // give no event.
 void WaitUntil(const std::string& what, const std::function<bool()>& condition);
 
@@ -63,8 +63,8 @@ class RedisServer {
   pid_t pid_ = -1;
 };
 
-// A master `larder-test`, one replica, three Sentinels with a quorum of two, which take a master
-// for dead after half a second.
+// A master `larder-test`, one replica, three Sentinels with a quorum of two. The servers keep their
+// parts, however slow the machine is, until LetReplicaTakeOver.
 class RedisSentinelServers {
  public:
   // `config` of both servers; `sentinel_config` of the Sentinels.
@@ -75,6 +75,8 @@ class RedisSentinelServers {
   std::vector<std::string> addresses() const;
   RedisServer& server(int i) { return *servers_[static_cast<size_t>(i)]; }  // 0: the first master
   RedisServer& sentinel(int i) { return *sentinels_[static_cast<size_t>(i)]; }
+  // From now on the Sentinels take a master for dead after half a second.
+  void LetReplicaTakeOver();
   // Of the master that the Sentinels name.
   int MasterPort();
 
@@ -83,8 +85,8 @@ class RedisSentinelServers {
   std::vector<std::unique_ptr<RedisServer>> sentinels_;
 };
 
-// A Cluster of three masters (0 to 2) with a replica each (3 to 5), where a node is taken for dead
-// after a second.
+// A Cluster of three masters (0 to 2) with a replica each (3 to 5). They keep their parts, however
+// slow the machine is, until LetReplicasTakeOver.
 class RedisClusterServers {
  public:
   explicit RedisClusterServers(const std::vector<std::string>& config = {});
@@ -99,11 +101,15 @@ class RedisClusterServers {
   // Marks a slot as on its way, so that keys which `from` does not have are asked for at `to`.
   void BeginMigration(int slot, int from, int to);
   void WaitUntilOk();
+  // From now on a node is taken for dead after a second, and its replica becomes a master.
+  void LetReplicasTakeOver();
   // How often each master reads from its connections while `work` is done: the fewest of ten times,
   // because replicas and clients' looks at the topology come in between now and then.
   std::vector<int> FewestReads(const std::function<void()>& work);
 
  private:
+  void SetOnAll(const std::string& name, const std::string& value);
+
   std::vector<std::unique_ptr<RedisServer>> nodes_;
   std::vector<std::string> ids_;
 };

@@ -174,9 +174,12 @@ TEST_F(NativeLaneTest, EndsCallsAtTheirDeadline) {
   v1::GetOrLoadRequest request;
   request.set_key("k");
   v1::GetOrLoadResponse response;
-  EXPECT_EQ(client->GetOrLoad(Within(0.05).get(), request, &response).error_code(),
-            grpc::StatusCode::DEADLINE_EXCEEDED);
-  EXPECT_TRUE(Becomes([&] { return handlers_.cancelled == 1; }));
+  // On a slow machine a call may end before it has reached the server.
+  EXPECT_TRUE(Becomes([&] {
+    EXPECT_EQ(client->GetOrLoad(Within(0.05).get(), request, &response).error_code(),
+              grpc::StatusCode::DEADLINE_EXCEEDED);
+    return handlers_.cancelled > 0;
+  }));
   EXPECT_TRUE(Becomes([&] { return Stat("calls") == 0; }));
 }
 
