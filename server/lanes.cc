@@ -64,6 +64,7 @@ NativeLane::Options NativeOptionsFrom(const config::v1::Config& proto, TlsServer
   options.streams_max = proto.limits().streams();
   options.connections_max = proto.limits().connections();
   options.connections_per_peer_max = proto.limits().connections_per_peer();
+  options.proxied = proto.listen().proxy_protocol();
   options.keepalive_time = FromProto(proto.connections().keepalive_time());
   options.keepalive_timeout = FromProto(proto.connections().keepalive_timeout());
   options.ping_interval_min = FromProto(proto.connections().ping_interval_min());

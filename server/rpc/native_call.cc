@@ -21,6 +21,9 @@ std::string_view ViewOf(nghttp2_rcbuf* buffer) {
   return {reinterpret_cast<const char*>(bytes.base), bytes.len};
 }
 
+// What an empty message costs while it waits.
+constexpr size_t kInboxOverhead = 64;
+
 bool IsBinary(std::string_view name) { return name.ends_with("-bin"); }
 
 }  // namespace
@@ -28,7 +31,7 @@ bool IsBinary(std::string_view name) { return name.ends_with("-bin"); }
 std::unique_ptr<WireError> WireError::Of(const absl::Status& status) {
   auto error = std::make_unique<WireError>();
   error->code = static_cast<int>(WireCode(status));
-  error->message = ToStd(status.message());
+  error->message = WireMessage(status);
   error->details = StatusDetails(status);
   return error;
 }
@@ -65,10 +68,16 @@ void NativeCall::DropHeaders() {
 bool NativeCall::KeepHeader(nghttp2_rcbuf* name, nghttp2_rcbuf* value) {
   const std::string_view key = ViewOf(name);
   if (IsBinary(key)) {
-    std::optional<std::string> bytes = FromBinaryHeader(ViewOf(value));
-    if (!bytes.has_value()) return false;
-    binary_headers_.emplace_back(key, *std::move(bytes));
-    return true;
+    // Several of one name may come as one, with commas between them.
+    std::string_view left = ViewOf(value);
+    while (true) {
+      const size_t comma = left.find(',');
+      std::optional<std::string> bytes = FromBinaryHeader(left.substr(0, comma));
+      if (!bytes.has_value()) return false;
+      binary_headers_.emplace_back(key, *std::move(bytes));
+      if (comma == std::string_view::npos) return true;
+      left.remove_prefix(comma + 1);
+    }
   }
   nghttp2_rcbuf_incref(name);
   nghttp2_rcbuf_incref(value);
@@ -131,7 +140,7 @@ Task<std::optional<std::string>> NativeCall::Receive() {
       if (!inbox_->messages.empty()) {
         std::string message = std::move(inbox_->messages.front());
         inbox_->messages.pop_front();
-        inbox_->bytes -= message.size();
+        inbox_->bytes -= message.size() + kInboxOverhead;
         co_return message;
       }
       if (inbox_->closed) co_return std::nullopt;
@@ -146,7 +155,7 @@ void NativeCall::Deliver(std::optional<std::string> message) {
   {
     MutexLock lock(&inbox_->mu);
     if (message.has_value()) {
-      inbox_->bytes += message->size();
+      inbox_->bytes += message->size() + kInboxOverhead;
       inbox_->messages.push_back(*std::move(message));
     } else {
       inbox_->closed = true;

@@ -114,10 +114,13 @@ class NativeCall final : public Call {
   bool held_ = false;            // waits until more replies are read
   bool response_begun_ = false;  // its headers are submitted
   bool ended_ = false;           // its end is submitted
+  bool given_up_ = false;        // its stream is reset for being too slow
   bool has_deadline_timer_ = false;
   MessageReader reader_;
-  MonoNanos moved_at_;              // when its request or reply last moved
-  size_t reader_bytes_ = 0;         // that its request was seen to hold
+  MonoNanos moved_at_;              // when its reply last moved
+  MonoNanos queued_at_ = 0;         // when what is queued was
+  size_t request_bytes_ = 0;        // that its request was seen to hold
+  size_t message_bytes_ = 0;        // of the message of a stream that is being sent
   size_t charged_bytes_ = 0;        // of the loop's budget
   size_t queued_bytes_ = 0;         // of the connection's unsent replies
   bool sending_ = false;            // outgoing_ is the loop's

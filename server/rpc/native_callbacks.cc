@@ -85,6 +85,9 @@ struct NativeSessionCallbacks {
   }
   static int FrameSent(nghttp2_session* session, const nghttp2_frame* frame, void* connection) {
     if (frame->hd.type == NGHTTP2_GOAWAY) Of(connection)->OnGoAwaySent();
+    if (frame->hd.type == NGHTTP2_RST_STREAM) {
+      Of(connection)->OnResetSent(frame->rst_stream.error_code);
+    }
     if (frame->hd.type != NGHTTP2_HEADERS || (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0 ||
         Of(connection)->unfinished_requests_ == 0) {
       return 0;
@@ -94,6 +97,13 @@ struct NativeSessionCallbacks {
     if (call != nullptr && !call->request_done_) {
       Of(connection)->ResetStream(call, NGHTTP2_NO_ERROR);
     }
+    return 0;
+  }
+  static int FrameNotSent(nghttp2_session* session, const nghttp2_frame* frame, int,
+                          void* connection) {
+    if (frame->hd.type != NGHTTP2_HEADERS) return 0;
+    NativeCall* const call = CallOf(session, frame->hd.stream_id);
+    if (call != nullptr) Of(connection)->OnNotSent(call);
     return 0;
   }
   static int SendData(nghttp2_session*, nghttp2_frame*, const uint8_t* frame_header, size_t length,
@@ -118,6 +128,7 @@ nghttp2_session_callbacks* NativeConnection::NewCallbacks() {
   nghttp2_session_callbacks_set_on_data_chunk_recv_callback(to, C::Data);
   nghttp2_session_callbacks_set_on_stream_close_callback(to, C::StreamClose);
   nghttp2_session_callbacks_set_on_frame_send_callback(to, C::FrameSent);
+  nghttp2_session_callbacks_set_on_frame_not_send_callback(to, C::FrameNotSent);
   nghttp2_session_callbacks_set_send_data_callback(to, C::SendData);
   return to;
 }

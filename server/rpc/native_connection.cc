@@ -15,10 +15,12 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <utility>
 
 #include "base/random.h"
 #include "rpc/native_loop.h"
+#include "rpc/proxy_header.h"
 
 namespace larder {
 namespace {
@@ -30,6 +32,8 @@ constexpr MonoNanos kEndingMost = 2 * kSecond;
 constexpr MonoNanos kNoticeMost = kSecond;
 // How long what is said to a client that is punished may stay unread.
 constexpr MonoNanos kPunishedMost = 2 * kSecond;
+// What a client takes at least of a reply that it asked for, beyond the time that it may take none.
+constexpr size_t kLeastBytesPerSecond = 4 << 10;
 constexpr size_t kQueuedFramesMax = 1'000;
 constexpr int64_t kWindowUpdates = 10'000;
 constexpr uint32_t kStreamWindow = 1 << 20;
@@ -60,7 +64,11 @@ NativeConnection::NativeConnection(NativeLoop* loop, int fd, std::unique_ptr<Tls
       idle_frames_(loop->options().idle_frames_burst, loop->options().idle_frames_per_second,
                    born_),
       window_updates_left_(kWindowUpdates) {
-  if (socket_.tls() != nullptr) state_ = State::kHandshake;
+  if (loop->options().proxied) {
+    state_ = State::kProxied;
+  } else if (socket_.tls() != nullptr) {
+    state_ = State::kHandshake;
+  }
 }
 
 NativeConnection::~NativeConnection() { DropSession(); }
@@ -68,15 +76,15 @@ NativeConnection::~NativeConnection() { DropSession(); }
 bool NativeConnection::Begin() {
   events_ = EPOLLIN;
   loop_->Watch(this, events_, /*is_new=*/true);
-  if (state_ == State::kHandshake) return true;
+  if (state_ != State::kOpen) return true;
   if (!BeginSession()) return false;
   Flush();
   return true;
 }
 
 bool NativeConnection::BeginSession() {
-  if (nghttp2_session_server_new2(&session_, loop_->callbacks(), this, loop_->session_options()) !=
-      0) {
+  if (nghttp2_session_server_new3(&session_, loop_->callbacks(), this, loop_->session_options(),
+                                  static_cast<nghttp2_mem*>(loop_->memory()->mem())) != 0) {
     return false;
   }
   const NativeLane::Options& options = loop_->options();
@@ -90,6 +98,41 @@ bool NativeConnection::BeginSession() {
              0 &&
          nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, kConnectionWindow) ==
              0;
+}
+
+void NativeConnection::ReadProxyHeader() {
+  const auto whole_size = [this] {
+    return proxy_bytes_.size() < ProxyHeader::kFixedBytes ? ProxyHeader::kFixedBytes
+                                                          : ProxyHeader::SizeOf(proxy_bytes_);
+  };
+  std::optional<size_t> size = whole_size();
+  while (size.has_value() && proxy_bytes_.size() < *size) {
+    // No byte more: what follows may be TLS.
+    SocketEnd end = SocketEnd::kNone;
+    const size_t n = socket_.ReadPlain(loop_->read_buffer(), *size - proxy_bytes_.size(), &end);
+    if (n == 0 && end == SocketEnd::kLater) return;
+    if (n == 0) return Close();
+    proxy_bytes_.append(loop_->read_buffer(), n);
+    size = whole_size();
+  }
+  const std::optional<ProxyHeader> header = ProxyHeader::Parse(std::exchange(proxy_bytes_, {}));
+  if (!header.has_value()) {
+    loop_->Count(NativeCounter::kNotProxied);
+    return Close();
+  }
+  if (!header->host.empty()) socket_.set_peer(header->host, header->port);
+  if (!loop_->TryCountPeer(header->host)) {
+    loop_->Count(NativeCounter::kRefusedConnections);
+    return Close();
+  }
+  host_ = header->host;
+  if (socket_.tls() != nullptr) {
+    state_ = State::kHandshake;
+    return ShakeHands();
+  }
+  state_ = State::kOpen;
+  if (!BeginSession()) return Close();
+  Flush();
 }
 
 void NativeConnection::ShakeHands() {
@@ -111,6 +154,7 @@ void NativeConnection::ShakeHands() {
 }
 
 void NativeConnection::HandleEvents(uint32_t events) {
+  if (state_ == State::kProxied) return ReadProxyHeader();
   if (state_ == State::kHandshake) return ShakeHands();
   // Until the end of this function the connection is flushed by it alone.
   const bool was_to_flush = std::exchange(to_flush_, true);
@@ -191,6 +235,7 @@ void NativeConnection::Flush() {
 void NativeConnection::WriteOut() {
   size_t written = 0;
   bool open = output_.WriteLeft(&socket_, &written);
+  if (output_.empty()) written_at_ = loop_->now();
   OutputBatch* const batch = loop_->batch();
   while (open && output_.empty()) {
     batch->Clear();
@@ -201,18 +246,22 @@ void NativeConnection::WriteOut() {
   }
   batch->Clear();
   written_bytes_ += written;
-  if (written > 0 || output_.empty()) written_at_ = loop_->now();
+  if (output_.empty()) written_at_ = loop_->now();
   if (!open) Close();
 }
 
 void NativeConnection::SetEvents() {
   const uint32_t events = (may_read() ? uint32_t{EPOLLIN} : 0) |
                           (!output_.empty() || wants_write_ ? uint32_t{EPOLLOUT} : 0);
-  if (events == events_) return;
-  const bool reads_again = (events & EPOLLIN) != 0 && (events_ & EPOLLIN) == 0;
-  events_ = events;
-  loop_->Watch(this, events, /*is_new=*/false);
-  if (!reads_again || socket_.tls() == nullptr || socket_.tls()->pending() == 0) return;
+  if (events != events_) {
+    events_ = events;
+    loop_->Watch(this, events, /*is_new=*/false);
+  }
+  // What OpenSSL has read already the socket will not tell of.
+  if ((events & EPOLLIN) == 0 || state_ != State::kOpen || socket_.tls() == nullptr ||
+      socket_.tls()->pending() == 0) {
+    return;
+  }
   ReadSome();
   if (!closed()) loop_->FlushLater(this);
 }
@@ -248,7 +297,7 @@ void NativeConnection::Close() {
 }
 
 void NativeConnection::GoAway() {
-  if (state_ == State::kHandshake) return Close();
+  if (state_ == State::kProxied || state_ == State::kHandshake) return Close();
   if (state_ != State::kOpen || going_ != Going::kNo) return;
   going_ = Going::kNoticed;
   going_since_ = loop_->now();
@@ -268,6 +317,7 @@ void NativeConnection::Tick() {
   const MonoNanos now = loop_->now();
   const MonoNanos handshake = Nanos(loop_->options().handshake_timeout);
   switch (state_) {
+    case State::kProxied:
     case State::kHandshake:
       if (now - born_ < handshake) return;
       loop_->Count(NativeCounter::kHandshakeTimeouts);
@@ -334,18 +384,26 @@ bool NativeConnection::TickKeepalive() {
 void NativeConnection::TickCalls() {
   const MonoNanos now = loop_->now();
   for (NativeCall* call = calls_; call != nullptr; call = call->next_) {
-    const MonoNanos still = now - call->moved_at_;
+    if (call->given_up_) continue;
     if (!call->request_done_ && !call->takes_stream_ && !call->ended_ &&
-        still >= Nanos(loop_->options().request_timeout)) {
+        now - call->started() >= Nanos(loop_->options().request_timeout)) {
       loop_->Count(NativeCounter::kRequestTimeouts);
-      call->moved_at_ = now;
+      call->given_up_ = true;
       ResetStream(call, NGHTTP2_CANCEL);
-    } else if (call->queued_bytes_ > 0 && still >= Nanos(loop_->options().stall_timeout)) {
+    } else if (call->queued_bytes_ > 0 && IsStalled(*call)) {
       loop_->Count(NativeCounter::kStalledStreams);
-      call->moved_at_ = now;
+      call->given_up_ = true;
       ResetStream(call, NGHTTP2_CANCEL);
     }
   }
+}
+
+bool NativeConnection::IsStalled(const NativeCall& call) const {
+  const MonoNanos most = Nanos(loop_->options().stall_timeout);
+  // Who takes a byte now and then holds it as long as who takes none.
+  const auto slowest = static_cast<MonoNanos>(call.queued_bytes_ / kLeastBytesPerSecond) * kSecond;
+  return loop_->now() - call.moved_at_ >= most ||
+         (most != INT64_MAX && loop_->now() - call.queued_at_ >= most + slowest);
 }
 
 void NativeConnection::Link(NativeCall* call) {
@@ -363,7 +421,7 @@ void NativeConnection::Unlink(NativeCall* call) {
   --call_count_;
   if (!call->request_done_) --unfinished_requests_;
   large_header_bytes_ -= call->large_header_bytes_;
-  request_bytes_ -= call->reader_bytes_;
+  request_bytes_ -= call->request_bytes_;
   if (call->held_) held_.erase(std::find(held_.begin(), held_.end(), call));
   if (in_headers_ == call) in_headers_ = nullptr;
   if (in_data_ == call) in_data_ = nullptr;

@@ -62,7 +62,7 @@ class NativeConnection {
 
   bool closed() const { return state_ == State::kClosed; }
   int fd() const { return socket_.fd(); }
-  // The address that it is counted for.
+  // The address that it is counted for; empty for none.
   const std::string& host() const { return host_; }
   void set_host(std::string host) { host_ = std::move(host); }
   size_t place() const { return place_; }
@@ -74,6 +74,7 @@ class NativeConnection {
   friend struct NativeSessionCallbacks;
 
   enum class State {
+    kProxied,    // waits for a balancer to say whom it speaks for
     kHandshake,  // of TLS
     kOpen,
     kEnding,  // everything is said; waits for the client to close
@@ -82,6 +83,7 @@ class NativeConnection {
   enum class Going { kNo, kNoticed, kSaid };
 
   // native_connection.cc
+  void ReadProxyHeader();
   void ShakeHands();
   bool BeginSession();
   void ReadSome();
@@ -100,6 +102,7 @@ class NativeConnection {
   void WriteOut();
   void TickSession();
   void TickCalls();
+  bool IsStalled(const NativeCall& call) const;
   bool TickKeepalive();
 
   // native_session.cc: what the session reports.
@@ -110,6 +113,8 @@ class NativeConnection {
   void OnData(NativeCall* call, std::string_view data);
   void OnStreamClose(NativeCall* call, uint32_t error);
   void OnGoAwaySent();
+  void OnResetSent(uint32_t error);
+  void OnNotSent(NativeCall* call);
   void OnPing(bool ack, const uint8_t* data);
   void OnSettings(bool ack);
   void ReadHeader(NativeCall* call, nghttp2_rcbuf* name, nghttp2_rcbuf* value);
@@ -117,9 +122,11 @@ class NativeConnection {
   void ReadMessage(NativeCall* call, std::string_view message);
   // Accounts for the headers that `call` keeps; false when that is too much.
   bool ChargeHeaders(NativeCall* call);
-  // Accounts for what the reader of `call` holds; false when that is too much.
-  bool ChargeReader(NativeCall* call);
+  // Accounts for `bytes` that the request of `call` holds, where it held other ones before; false
+  // when that is too much.
+  bool ChargeRequest(NativeCall* call, size_t bytes);
   void OnRequestEnd(NativeCall* call);
+  void RefuseForRoom(NativeCall* call);
   void RefuseRequest(NativeCall* call, const absl::Status& status);
   // False while enough replies wait to be sent.
   bool may_begin() const;
@@ -153,6 +160,7 @@ class NativeConnection {
   State state_ = State::kOpen;
   Going going_ = Going::kNo;
   std::string host_;
+  std::string proxy_bytes_;   // of a balancer's header, so far
   size_t place_ = 0;          // among the loop's
   uint32_t events_ = 0;       // that epoll reports
   bool wants_write_ = false;  // in the handshake
@@ -166,7 +174,7 @@ class NativeConnection {
   NativeCall* calls_ = nullptr;
   size_t call_count_ = 0;
   size_t unfinished_requests_ = 0;
-  size_t request_bytes_ = 0;       // of requests that are not whole
+  size_t request_bytes_ = 0;       // of the requests of its calls
   size_t large_header_bytes_ = 0;  // of calls that keep many
   size_t queued_bytes_ = 0;        // of replies that are not sent
   std::deque<NativeCall*> held_;   // calls that wait for queued_bytes_ to fall
@@ -179,7 +187,7 @@ class NativeConnection {
   const MonoNanos born_;
   MonoNanos age_max_ = 0;
   MonoNanos read_at_;
-  MonoNanos written_at_;
+  MonoNanos written_at_;  // when last nothing was left to write
   MonoNanos last_call_at_;
   MonoNanos headers_since_ = 0;  // 0: none are coming
   MonoNanos going_since_ = 0;

@@ -21,6 +21,7 @@ namespace larder {
   X(Closed, "connections_closed")                 \
   X(RefusedConnections, "connections_refused")    \
   X(NoDescriptor, "descriptors_exhausted")        \
+  X(NotProxied, "not_proxied")                    \
   X(HandshakeTimeouts, "handshake_timeouts")      \
   X(HandshakeFailures, "handshake_failures")      \
   X(NotHttp2, "not_http2")                        \

@@ -119,6 +119,8 @@ class NativeLaneImpl : public NativeLane {
         case NativeListener::Accepted::kOne:
           break;
       }
+      // That is a balancer's, which has yet to say whom it speaks for.
+      if (shared_.options.proxied) host.clear();
       if (shared_.connections.load() >= shared_.options.connections_max ||
           !shared_.peers.TryAdd(host, shared_.options.connections_per_peer_max)) {
         shared_.counters.Add(NativeCounter::kRefusedConnections);

@@ -42,6 +42,9 @@ class NativeLane {
     uint32_t connections_max = 50'000;
     // Those of one address.
     uint32_t connections_per_peer_max = UINT32_MAX;
+    // Connections come from balancers that say whom they speak for before anything else; one on
+    // which that is not said is closed.
+    bool proxied = false;
     // Reply bytes of one connection that wait to be sent before its further calls wait to begin.
     uint64_t reply_bytes_max = 8 << 20;
     // When a silent connection is asked for a sign of life, and how long it may take.

@@ -89,6 +89,10 @@ class NativeLoop {
   NativeShared* shared() const { return shared_; }
   const NativeLane::Options& options() const { return shared_->options; }
   Executor* executor() const { return shared_->dispatcher->executor(); }
+  // False when there are too many connections of that address.
+  bool TryCountPeer(const std::string& host) {
+    return shared_->peers.TryAdd(host, options().connections_per_peer_max);
+  }
   void Count(NativeCounter counter) { shared_->counters.Add(counter); }
   // The time at which this turn began, or a little later.
   MonoNanos now() const { return now_; }

@@ -66,8 +66,9 @@ class MessageBytes {
 
   size_t left() const { return head_size_ + value_size_ - sent_; }
   size_t sent() const { return sent_; }
-  // Bytes of its own beyond sizeof; an attached value is shared with the cache.
-  size_t held_bytes() const { return heap_ == nullptr ? 0 : head_size_; }
+  // Bytes that it keeps beyond sizeof. An attached value is shared with the cache, but stays for as
+  // long as it is sent, whatever the cache does with it.
+  size_t held_bytes() const { return (heap_ == nullptr ? 0 : head_size_) + value_size_; }
 
   // The next `bytes` bytes, in at most two pieces: from the head, and from the value.
   struct Pieces {

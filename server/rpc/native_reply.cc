@@ -21,6 +21,7 @@ namespace {
 
 constexpr int64_t kWindowUpdatesMax = 1'000'000;
 constexpr int64_t kWindowUpdatesPerFrame = 16;
+constexpr char kNoRoomForReplies[] = "the replies under way use all of limits.buffer_bytes";
 // Pieces of values smaller than this are cheaper to copy.
 constexpr size_t kReferredBytesMin = 2 << 10;
 
@@ -84,9 +85,8 @@ void NativeConnection::TakeAnswer(NativeCall* call) {
   } else if (!call->ended_) {
     if (is_reply) {
       loop_->Count(NativeCounter::kCallsOverBudget);
-      call->error_ =
-          WireError::Of(RetryableError(Reason::kOVERLOADED, absl::Milliseconds(100),
-                                       "the replies under way use all of limits.buffer_bytes"));
+      call->error_ = WireError::Of(
+          RetryableError(Reason::kOVERLOADED, absl::Milliseconds(100), kNoRoomForReplies));
     }
     SubmitEnd(call, std::move(call->error_));
   }
@@ -98,6 +98,19 @@ void NativeConnection::TakeAnswer(NativeCall* call) {
 }
 
 void NativeConnection::TakeMessage(NativeCall* call) {
+  const size_t held = call->outgoing_.held_bytes();
+  if (!loop_->TryCharge(held)) {
+    loop_->Count(NativeCounter::kCallsOverBudget);
+    call->outgoing_.Clear();
+    SubmitEnd(call, WireError::Of(RetryableError(Reason::kOVERLOADED, absl::Milliseconds(100),
+                                                 kNoRoomForReplies)));
+    loop_->FlushLater(this);
+    const std::shared_ptr<Signal<bool>> sent = std::move(call->sent_);
+    sent->TrySet(false);
+    return call->CancelHandler();
+  }
+  call->message_bytes_ = held;
+  call->charged_bytes_ += held;
   call->sending_ = true;
   Queue(call, call->outgoing_.left());
   if (call->response_begun_) {
@@ -207,6 +220,9 @@ void NativeConnection::MessageSent(NativeCall* call) {
   Unqueue(call);
   if (!call->method_->streams || !call->sending_) return;
   call->sending_ = false;
+  call->outgoing_.Clear();
+  loop_->Discharge(call->message_bytes_);
+  call->charged_bytes_ -= std::exchange(call->message_bytes_, 0);
   const std::shared_ptr<Signal<bool>> sent = std::move(call->sent_);
   sent->TrySet(true);
 }
@@ -219,7 +235,7 @@ void NativeConnection::ResetStream(NativeCall* call, uint32_t error) {
 void NativeConnection::Queue(NativeCall* call, size_t bytes) {
   call->queued_bytes_ += bytes;
   queued_bytes_ += bytes;
-  call->moved_at_ = loop_->now();
+  call->moved_at_ = call->queued_at_ = loop_->now();
 }
 
 void NativeConnection::Unqueue(NativeCall* call) {

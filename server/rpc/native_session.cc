@@ -28,12 +28,13 @@ constexpr size_t kHeaderOverhead = 32;
 // Headers beyond the limit are refused politely up to so many times the limit.
 constexpr size_t kHeaderFloodFactor = 4;
 // Messages of a stream that its handler has not taken yet.
-constexpr size_t kDeliveredBytesMax = 64 << 10;
+constexpr size_t kDeliveredBytesMax = 16 << 10;
 // Headers of a call that are not worth counting, and those of a connection that are.
 constexpr size_t kSmallHeaderBytes = 1 << 10;
 constexpr size_t kLargeHeaderBytesMax = 2 << 20;
-// Requests of a connection that are coming in pieces: so much, and at least two of the largest.
-constexpr size_t kRequestBytesMax = 32 << 20;
+// Requests of a connection, from their first byte to their answer: so much, and at least two of the
+// largest.
+constexpr size_t kRequestBytesMax = 64 << 20;
 constexpr int kPingStrikesMax = 2;
 
 std::string_view ViewOf(nghttp2_rcbuf* buffer) {
@@ -154,7 +155,9 @@ void NativeConnection::OnHeadersEnd(bool is_request) {
   NativeCall* const call = std::exchange(in_headers_, nullptr);
   if (!is_request || call == nullptr) return;
   if (!call->is_post_) return SubmitHttpError(call, 405);
-  if (!call->is_grpc_) return SubmitHttpError(call, 415);
+  // Of headers that are too many the rest was not read.
+  const bool all_read = call->header_bytes_ <= loop_->options().metadata_bytes_max;
+  if (all_read && !call->is_grpc_) return SubmitHttpError(call, 415);
   if (call->refused_ != nullptr) return SubmitEnd(call, std::move(call->refused_));
   if (!ChargeHeaders(call)) {
     loop_->Count(NativeCounter::kCallsOverBudget);
@@ -165,24 +168,25 @@ void NativeConnection::OnHeadersEnd(bool is_request) {
   }
   call->PrepareMessages();
   if (!call->takes_stream_) return;
+  if (!ChargeRequest(call, kDeliveredBytesMax)) return RefuseForRoom(call);
   call->inbox_ = std::make_unique<NativeCall::Inbox>();
   Run(call);
 }
 
 void NativeConnection::OnData(NativeCall* call, std::string_view data) {
   if (punished_ || call->ended_ || (call->begun_ && !call->takes_stream_)) return;
-  call->moved_at_ = loop_->now();
   while (!data.empty()) {
     std::string_view message;
     switch (call->reader_.Read(&data, &message)) {
       case MessageReader::Found::kNothing:
-        if (ChargeReader(call)) return;
-        loop_->Count(NativeCounter::kCallsOverBudget);
-        return RefuseRequest(call,
-                             RetryableError(Reason::kOVERLOADED, absl::Milliseconds(100),
-                                            "the calls under way use all of limits.buffer_bytes"));
+        if (ChargeRequest(call, call->reader_.held_bytes() +
+                                    (call->takes_stream_ ? kDeliveredBytesMax : 0))) {
+          return;
+        }
+        return RefuseForRoom(call);
       case MessageReader::Found::kMessage:
         ReadMessage(call, message);
+        if (call->ended_ || (call->begun_ && !call->takes_stream_)) return;
         break;
       case MessageReader::Found::kTooLarge:
         return RefuseRequest(
@@ -208,17 +212,26 @@ bool NativeConnection::ChargeHeaders(NativeCall* call) {
   return true;
 }
 
-bool NativeConnection::ChargeReader(NativeCall* call) {
-  const size_t held = call->reader_.held_bytes();
-  if (held <= call->reader_bytes_) return true;
-  const size_t more = held - call->reader_bytes_;
-  const size_t most =
-      std::max<size_t>(kRequestBytesMax, 2 * size_t{loop_->options().message_bytes_max});
-  if (request_bytes_ + more > most || !loop_->TryCharge(more)) return false;
-  call->reader_bytes_ = held;
-  call->charged_bytes_ += more;
-  request_bytes_ += more;
+bool NativeConnection::ChargeRequest(NativeCall* call, size_t bytes) {
+  const size_t before = call->request_bytes_;
+  if (bytes > before) {
+    const size_t most =
+        std::max<size_t>(kRequestBytesMax, 2 * size_t{loop_->options().message_bytes_max});
+    const size_t more = bytes - before;
+    if (request_bytes_ + more > most || !loop_->TryCharge(more)) return false;
+  } else {
+    loop_->Discharge(before - bytes);
+  }
+  call->charged_bytes_ += bytes - before;
+  request_bytes_ += bytes - before;
+  call->request_bytes_ = bytes;
   return true;
+}
+
+void NativeConnection::RefuseForRoom(NativeCall* call) {
+  loop_->Count(NativeCounter::kCallsOverBudget);
+  RefuseRequest(call, RetryableError(Reason::kOVERLOADED, absl::Milliseconds(100),
+                                     "the calls under way use all of limits.buffer_bytes"));
 }
 
 void NativeConnection::ReadMessage(NativeCall* call, std::string_view message) {
@@ -228,14 +241,14 @@ void NativeConnection::ReadMessage(NativeCall* call, std::string_view message) {
     }
     return call->Deliver(std::string(message));
   }
+  const size_t message_bytes = message.size();
   call->message_wrong_ =
       call->message_done_ ||
       !call->request()->ParseFromArray(message.data(), static_cast<int>(message.size()));
   call->message_done_ = true;
   call->reader_.Release();
-  loop_->Discharge(call->reader_bytes_);
-  call->charged_bytes_ -= call->reader_bytes_;
-  request_bytes_ -= std::exchange(call->reader_bytes_, 0);
+  // From here on its parsed form takes about as much, until the call is answered.
+  if (!ChargeRequest(call, message_bytes)) RefuseForRoom(call);
 }
 
 void NativeConnection::OnRequestEnd(NativeCall* call) {
@@ -302,7 +315,23 @@ void NativeConnection::HandleDeadline(NativeCall* call) {
 }
 
 void NativeConnection::OnStreamClose(NativeCall* call, uint32_t error) {
-  Release(call, /*delivered=*/call->ended_ && error == NGHTTP2_NO_ERROR);
+  // The client may have ended it before all was said.
+  const bool all_said = nghttp2_session_get_stream_local_close(session_, call->stream_) == 1;
+  Release(call, /*delivered=*/call->ended_ && all_said && error == NGHTTP2_NO_ERROR);
+}
+
+void NativeConnection::OnResetSent(uint32_t error) {
+  // A stream that is refused has cost nothing yet.
+  const bool harmless =
+      error == NGHTTP2_NO_ERROR || error == NGHTTP2_CANCEL || error == NGHTTP2_REFUSED_STREAM;
+  if (harmless || punished_) return;
+  // A client that has its calls reset by what it does wrong costs as much as one that resets them.
+  if (!resets_.TrySpend(loop_->now())) Punish(NativeCounter::kResetFloods);
+}
+
+void NativeConnection::OnNotSent(NativeCall* call) {
+  // Its end will never be said.
+  ResetStream(call, NGHTTP2_INTERNAL_ERROR);
 }
 
 void NativeConnection::OnSettings(bool ack) {

@@ -28,6 +28,11 @@ std::vector<iovec>& Pieces() {
   return pieces;
 }
 
+std::string AddressOf(std::string_view host, std::string_view port) {
+  return host.find(':') == std::string_view::npos ? StrCat(host, ":", port)
+                                                  : StrCat("[", host, "]:", port);
+}
+
 iovec PieceOf(std::string_view bytes) { return {const_cast<char*>(bytes.data()), bytes.size()}; }
 
 }  // namespace
@@ -37,7 +42,12 @@ NativeSocket::NativeSocket(int fd, std::unique_ptr<TlsStream> tls)
 
 NativeSocket::~NativeSocket() { close(fd_); }
 
+void NativeSocket::set_peer(std::string_view host, uint16_t port) {
+  peer_ = AddressOf(host, StrCat(port));
+}
+
 std::string NativeSocket::PeerAddress() const {
+  if (!peer_.empty()) return peer_;
   sockaddr_storage address{};
   socklen_t size = sizeof(address);
   std::array<char, NI_MAXHOST> host;
@@ -46,12 +56,14 @@ std::string NativeSocket::PeerAddress() const {
       getnameinfo(reinterpret_cast<const sockaddr*>(&address), size, host.data(), host.size(),
                   port.data(), port.size(), NI_NUMERICHOST | NI_NUMERICSERV) != 0)
     return "";
-  return address.ss_family == AF_INET6 ? StrCat("[", host.data(), "]:", port.data())
-                                       : StrCat(host.data(), ":", port.data());
+  return AddressOf(host.data(), port.data());
 }
 
 size_t NativeSocket::Read(char* to, size_t size, SocketEnd* end) {
-  if (tls_ != nullptr) return tls_->Read(to, size, end);
+  return tls_ != nullptr ? tls_->Read(to, size, end) : ReadPlain(to, size, end);
+}
+
+size_t NativeSocket::ReadPlain(char* to, size_t size, SocketEnd* end) {
   ssize_t n = 0;
   do {
     n = recv(fd_, to, size, 0);

@@ -7,6 +7,7 @@
 #include <sys/uio.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <memory>
 #include <string>
@@ -31,11 +32,15 @@ class NativeSocket {
 
   int fd() const { return fd_; }
   TlsStream* tls() const { return tls_.get(); }
-  // The other end, as `127.0.0.1:40312` or `[::1]:40312`; empty when it cannot be told.
+  // The other end, as `127.0.0.1:40312` or `[::1]:40312`; empty when it cannot be told. Behind a
+  // balancer the one that it speaks for, once that is known.
   std::string PeerAddress() const;
+  void set_peer(std::string_view host, uint16_t port);
 
   // Bytes read into `to`; 0 with *end saying why.
   size_t Read(char* to, size_t size, SocketEnd* end);
+  // The same before TLS begins.
+  size_t ReadPlain(char* to, size_t size, SocketEnd* end);
   // Bytes written of `pieces`; 0 with *end saying why.
   size_t Write(const std::vector<iovec>& pieces, SocketEnd* end);
 
@@ -45,6 +50,7 @@ class NativeSocket {
  private:
   const int fd_;
   const std::unique_ptr<TlsStream> tls_;
+  std::string peer_;  // empty: ask the socket
 };
 
 // What a connection sends in one go: small parts are copied together, large values are referred to.

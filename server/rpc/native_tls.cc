@@ -311,7 +311,7 @@ std::string StampOf(const TlsServer::Options& options) {
     struct stat found{};
     if (stat(file.c_str(), &found) != 0) found = {};
     stamp += StrCat(found.st_ino, " ", found.st_mtim.tv_sec, " ", found.st_mtim.tv_nsec, " ",
-                    found.st_size, ",");
+                    found.st_size, " ", found.st_ctim.tv_sec, " ", found.st_ctim.tv_nsec, ",");
   }
   return stamp;
 }
@@ -327,9 +327,11 @@ class TlsServerImpl : public TlsServer {
     {
       MutexLock lock(&mu_);
       if (stamp == stamp_) return false;
-      stamp_ = std::move(stamp);
     }
+    // Files that cannot be read, or do not fit together yet, are tried again at the next look.
     RETURN_IF_ERROR(Reload());
+    MutexLock lock(&mu_);
+    stamp_ = std::move(stamp);
     return true;
   }
 

@@ -1,4 +1,5 @@
-// PeerTable counts the connections of each address. Thread safety: any method, any thread. Memory:
+// PeerTable counts the connections of each address; the empty one is nobody's and may have any
+// number. Thread safety: any method, any thread. Memory:
 // by the addresses that have connections.
 
 #ifndef LARDER_RPC_PEER_TABLE_H_
@@ -16,6 +17,7 @@ class PeerTable {
  public:
   // False when the host has `most` connections already.
   bool TryAdd(const std::string& host, uint32_t most) {
+    if (host.empty()) return true;
     MutexLock lock(&mu_);
     uint32_t& connections = connections_[host];
     if (connections >= most) return false;
@@ -24,6 +26,7 @@ class PeerTable {
   }
   // REQUIRES: it was added.
   void Remove(const std::string& host) {
+    if (host.empty()) return;
     MutexLock lock(&mu_);
     const auto it = connections_.find(host);
     if (--it->second == 0) connections_.erase(it);

@@ -1,5 +1,6 @@
-// Turns an error into what goes over the wire: the gRPC code and the bytes of
-// grpc-status-details-bin. Thread safety: pure functions.
+// Turns an error into what goes over the wire: the gRPC code, the message, and the bytes of
+// grpc-status-details-bin. Together they stay below the 8 KiB of trailers that gRPC's clients take
+// by default, and lists and texts that are longer are cut. Thread safety: pure functions.
 
 #ifndef LARDER_RPC_WIRE_STATUS_H_
 #define LARDER_RPC_WIRE_STATUS_H_
@@ -15,8 +16,9 @@ namespace larder {
 // INTERNAL as its code.
 std::string StatusDetails(const absl::Status& status);
 
-// The code that goes with StatusDetails.
+// The code and the message that go with StatusDetails.
 absl::StatusCode WireCode(const absl::Status& status);
+std::string WireMessage(const absl::Status& status);
 
 }  // namespace larder
 

@@ -33,7 +33,7 @@ void SetUp(int fd) {
 
 }  // namespace
 
-TcpProxy::TcpProxy(int port) : target_port_(port) {
+TcpProxy::TcpProxy(int port, std::string first) : target_port_(port), first_(std::move(first)) {
   listener_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   sockaddr_in address = Loopback(0);
   socklen_t size = sizeof(address);
@@ -108,6 +108,10 @@ void TcpProxy::Accept() {
     Connection connection;
     connection.up.from = connection.down.to = client;
     connection.up.to = connection.down.from = server;
+    if (!first_.empty()) {
+      connection.up.held = first_.size();
+      connection.up.pieces.push_back({Clock::now(), first_});
+    }
     connections_.push_back(std::move(connection));
   }
 }

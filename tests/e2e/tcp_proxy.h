@@ -22,8 +22,8 @@ class TcpProxy {
   static constexpr size_t kConnectionsMax = 200;
   static constexpr size_t kBytesMax = 1 << 20;
 
-  // To `port` of 127.0.0.1.
-  explicit TcpProxy(int port);
+  // To `port` of 127.0.0.1, which hears `first` at the begin of every connection.
+  explicit TcpProxy(int port, std::string first = "");
   ~TcpProxy();
   TcpProxy(const TcpProxy&) = delete;
   TcpProxy& operator=(const TcpProxy&) = delete;
@@ -67,6 +67,7 @@ class TcpProxy {
   void Wake() const;
 
   const int target_port_;
+  const std::string first_;
   int port_ = 0;
   int listener_ = -1;
   int wake_[2] = {-1, -1};

@@ -1,9 +1,8 @@
 // A native lane on a free port with handlers that do what tests need, and a stock gRPC client.
 //
 //   Get         "hit..." is answered at once with the value "now"; "large" with an attached value
-//   of
-//               2 MiB; "metadata:NAME" with what came under that name; "peer" with who calls;
-//               everything else on a worker
+//               of 2 MiB; "metadata:NAME" with what came under that name; "peer" with who calls,
+//               "address" with from where; everything else on a worker
 //   GetOrLoad   waits until the test lets it go, or the caller has gone
 //   BatchGet    answers every key with a value of 1,000 bytes, on a worker
 //   Warm        streams as many messages as `limit` says, each when the last one has been taken
@@ -60,6 +59,10 @@ class NativeHandlers {
     }
     if (key == "peer") {
       response->mutable_hit()->set_value(std::string(context->PeerName()));
+      return true;
+    }
+    if (key == "address") {
+      response->mutable_hit()->set_value(context->PeerAddress());
       return true;
     }
     if (key == "large") {
@@ -207,10 +210,10 @@ class NativeFixture : public testing::Test {
     return 0;
   }
 
-  // Waits for up to ten seconds until `condition`.
+  // Waits for up to half a minute until `condition`.
   template <typename Condition>
   static bool Becomes(Condition condition) {
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
     while (!condition()) {
       if (std::chrono::steady_clock::now() > end) return false;
       // Another thread of this process brings it about, and says nothing when it has.

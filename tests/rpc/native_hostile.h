@@ -19,11 +19,21 @@ namespace larder {
 
 inline constexpr char kGet[] = "/larder.v1.Cache/Get";
 inline constexpr char kGetOrLoad[] = "/larder.v1.Cache/GetOrLoad";
+inline constexpr char kBatchGet[] = "/larder.v1.Cache/BatchGet";
+inline constexpr char kWarm[] = "/larder.v1.Admin/Warm";
+inline constexpr char kReflection[] =
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
 inline constexpr int64_t kEnhanceYourCalm = 11;
 
 inline std::string GetOf(const std::string& key) {
   v1::GetRequest request;
   request.set_key(key);
+  return request.SerializeAsString();
+}
+
+inline std::string BatchOf(int keys) {
+  v1::BatchGetRequest request;
+  for (int i = 0; i < keys; ++i) request.add_keys("k");
   return request.SerializeAsString();
 }
 

@@ -212,13 +212,119 @@ TEST_F(NativeHostileTest, MoreHalfRequestsThanOneConnectionMayHave) {
   attacker.Greet();
   // Each promises 15 MiB and sends 800 KB of it.
   const std::string piece(16'000, 'x');
-  for (uint32_t i = 0; i < 60; ++i) {
+  for (uint32_t i = 0; i < 120; ++i) {
     attacker.Send(HeadersOf(2 * i + 1, kGet) +
                   RawClient::Frame(kData, 0, 2 * i + 1, std::string("\0\0\xF0\0\0", 5)));
     for (int k = 0; k < 50; ++k) attacker.Send(RawClient::Frame(kData, 0, 2 * i + 1, piece));
   }
   EXPECT_TRUE(Becomes([&] { return Stat("calls_over_budget") >= 10; }));
   EXPECT_EQ(Stat("protocol_errors"), 0u);
+  attacker.Close();
+  Conclude();
+}
+
+TEST_F(NativeHostileTest, MoreWholeRequestsThanOneConnectionMayHave) {
+  StartBesideAGoodClient();
+  RawClient attacker(port());
+  attacker.Greet();
+  // Each request is there, and its stream is not ended.
+  v1::GetRequest large;
+  large.set_key(std::string(1 << 20, 'k'));
+  const std::string message = RawClient::Message(large.SerializeAsString());
+  for (uint32_t i = 0; i < 120; ++i) {
+    attacker.Send(HeadersOf(2 * i + 1, kGet));
+    for (size_t at = 0; at < message.size(); at += 16'000) {
+      attacker.Send(RawClient::Frame(kData, 0, 2 * i + 1, message.substr(at, 16'000)));
+    }
+  }
+  EXPECT_TRUE(Becomes([&] { return Stat("calls_over_budget") >= 50; }));
+  EXPECT_EQ(Stat("protocol_errors"), 0u);
+  attacker.Close();
+  Conclude();
+}
+
+TEST_F(NativeHostileTest, EmptyMessagesForAHandlerThatDoesNotTakeThem) {
+  StartBesideAGoodClient();
+  RawClient attacker(port());
+  // It cannot send its first answer.
+  attacker.Greet({{4, 0}});
+  attacker.Send(HeadersOf(1, kReflection) +
+                RawClient::Frame(kData, 0, 1, RawClient::Message("\x3a\x01*")));
+  const std::string empty = Repeated(RawClient::Message(""), 3'000);
+  for (int i = 0; i < 100; ++i) {
+    if (!attacker.Send(RawClient::Frame(kData, 0, 1, empty))) break;
+  }
+  EXPECT_TRUE(attacker.ReadUntil(kRstStream).has_value());
+  attacker.Close();
+  Conclude();
+}
+
+TEST_F(NativeHostileTest, MessagesOfStreamsThatNobodyReads) {
+  NativeLane::Options options = SomeOptions();
+  options.loops = 1;
+  options.buffer_bytes_max = 16 << 10;
+  StartBesideAGoodClient(options);
+  v1::WarmRequest request;
+  request.set_limit(2);
+  std::vector<std::unique_ptr<RawClient>> attackers;
+  for (int i = 0; i < 30; ++i) {
+    attackers.push_back(std::make_unique<RawClient>(port()));
+    attackers.back()->Greet({{4, 0}});
+    attackers.back()->Send(RawClient::Call(1, kWarm, request.SerializeAsString()));
+  }
+  EXPECT_TRUE(Becomes([&] { return Stat("calls_over_budget") >= 14; }));
+  EXPECT_TRUE(Becomes([&] { return handlers_.cancelled >= 14; }));
+  attackers.clear();
+  Conclude();
+}
+
+// What it does wrong makes the server reset its calls: as good as resetting them.
+TEST_F(NativeHostileTest, HasItsCallsReset) {
+  NativeLane::Options options = SomeOptions();
+  options.resets_burst = 1'000;
+  StartBesideAGoodClient(options);
+  RawClient attacker(port());
+  attacker.Greet();
+  for (uint32_t stream = 1; stream < 20'000; stream += 2) {
+    if (!attacker.Send(
+            RawClient::Call(stream, kGetOrLoad, GetOf("k")) +
+            RawClient::Frame(kWindowUpdate, 0, stream, RawClient::Number(0x7FFFFFFF, 4)))) {
+      break;
+    }
+  }
+  EXPECT_EQ(attacker.ReadUntilClosed(), kEnhanceYourCalm);
+  EXPECT_EQ(Stat("reset_floods"), 1u);
+  attacker.Close();
+  Conclude();
+}
+
+// One byte of a request now and then is no request either.
+TEST_F(NativeHostileTest, SendsItsRequestByDrops) {
+  StartBesideAGoodClient(Impatient());
+  RawClient attacker(port());
+  attacker.Greet();
+  attacker.Send(HeadersOf(1, kGet) + RawClient::Frame(kData, 0, 1, std::string("\0\0\x01\0\0", 5)));
+  EXPECT_TRUE(Becomes([&] {
+    attacker.Send(RawClient::Frame(kData, 0, 1, "x"));
+    return Stat("request_timeouts") == 1;
+  }));
+  EXPECT_TRUE(attacker.ReadUntil(kRstStream).has_value());
+  attacker.Close();
+  Conclude();
+}
+
+// Nor does one byte of an answer now and then count as reading it.
+TEST_F(NativeHostileTest, ReadsItsAnswerByDrops) {
+  NativeLane::Options options = Impatient();
+  StartBesideAGoodClient(options);
+  RawClient attacker(port());
+  attacker.Greet({{4, 0}});
+  attacker.Send(RawClient::Call(1, kBatchGet, BatchOf(20)));
+  EXPECT_TRUE(Becomes([&] {
+    attacker.Send(RawClient::Frame(kWindowUpdate, 0, 1, RawClient::Number(1, 4)));
+    return Stat("stalled_streams") == 1;
+  }));
+  EXPECT_TRUE(attacker.ReadUntil(kRstStream).has_value());
   attacker.Close();
   Conclude();
 }

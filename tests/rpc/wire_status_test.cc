@@ -42,6 +42,20 @@ TEST(WireStatusTest, RetryableErrorSaysWhen) {
   EXPECT_EQ(retry.retry_delay().nanos(), 500'000'000);
 }
 
+// gRPC's clients take 8 KiB of trailers, and make an error of their own of more.
+TEST(WireStatusTest, CutsWhatIsTooLongForTrailers) {
+  std::string text;
+  for (int i = 0; i < 50'000; ++i) text += "é";
+  const absl::Status status = FieldError(Reason::kTTL_INVALID, "items[3].ttl", text);
+  const std::string message = WireMessage(status);
+  EXPECT_LE(message.size(), 2'048u);
+  EXPECT_TRUE(message.ends_with("é ...")) << message.substr(message.size() - 10);
+  EXPECT_LE(StatusDetails(status).size(), 3'000u);
+  rpc::v1::Status wire;
+  ASSERT_TRUE(wire.ParseFromString(StatusDetails(status)));
+  EXPECT_EQ(wire.details(0).type_url(), "type.googleapis.com/google.rpc.ErrorInfo");
+}
+
 TEST(WireStatusTest, ErrorWithoutAReasonIsABug) {
   const absl::Status foreign = absl::UnknownError("?");
   EXPECT_EQ(WireCode(foreign), absl::StatusCode::kInternal);
