@@ -17,6 +17,17 @@ namespace {
 
 // How often it is looked whether looking is on, while it is off.
 constexpr absl::Duration kLookOff = absl::Seconds(10);
+// How long a file that was changed has to stay as it is.
+constexpr absl::Duration kSettled = absl::Seconds(1);
+
+absl::Status CheckSafe(const Config& running, const Config& wanted) {
+  if (running.proto->auth().callers().empty() || !wanted.proto->auth().callers().empty()) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      "auth.callers names nobody any more, so that everybody could do everything: that takes a "
+      "restart");
+}
 
 }  // namespace
 
@@ -37,12 +48,13 @@ absl::StatusOr<std::vector<ConfigChange>> Reloader::Reload(bool dry_run, std::st
   const std::string seen = Fingerprint();
   absl::Status status;
   ConfigStep step;
-  absl::StatusOr<Config> wanted = options_.load();
-  if (wanted.ok()) {
+  absl::StatusOr<Config> wanted = Load();
+  if (wanted.ok()) status = CheckSafe(running, *wanted);
+  if (wanted.ok() && status.ok()) {
     absl::StatusOr<ConfigStep> made = StepToConfig(running, *wanted);
     status = made.status();
     if (made.ok()) step = *std::move(made);
-  } else {
+  } else if (!wanted.ok()) {
     status = wanted.status();
   }
   if (dry_run) {
@@ -80,19 +92,31 @@ std::string Reloader::Fingerprint() const {
   struct stat file{};
   if (error || stat(path.c_str(), &file) != 0) return "missing";
   return StrCat(path, " ", file.st_dev, " ", file.st_ino, " ", file.st_size, " ",
-                file.st_mtim.tv_sec, " ", file.st_mtim.tv_nsec);
+                file.st_mtim.tv_sec, " ", file.st_mtim.tv_nsec, " ", file.st_ctim.tv_sec, " ",
+                file.st_ctim.tv_nsec);
 }
 
-void Reloader::Look() {
-  bool changed = false;
+absl::StatusOr<Config> Reloader::Load() const {
+  struct stat file{};
+  if (!options_.file.empty() && stat(options_.file.c_str(), &file) == 0 && file.st_size == 0) {
+    return absl::InvalidArgumentError(StrCat(options_.file, " is empty"));
+  }
+  return options_.load();
+}
+
+bool Reloader::Look() {
+  bool settled = false;
   {
     MutexLock lock(&reloading_);
-    const std::string now = Fingerprint();
+    std::string now = Fingerprint();
     // Gone for the moment between the removal of one and the next: that is no configuration.
-    changed = now != seen_ && now != "missing";
+    if (now == seen_ || now == "missing") return false;
+    settled = now == looked_;
+    looked_ = std::move(now);
   }
   // Its errors are in the log, and the next change of the file is tried again.
-  if (changed) static_cast<void>(Reload(/*dry_run=*/false, "file"));
+  if (settled) static_cast<void>(Reload(/*dry_run=*/false, "file"));
+  return !settled;
 }
 
 void Reloader::LookRegularly(Executor* executor) {
@@ -104,8 +128,12 @@ void Reloader::LookRegularly(Executor* executor) {
     pause = absl::Seconds(look.seconds()) + absl::Nanoseconds(look.nanos());
   }
   const bool on = pause > absl::ZeroDuration();
-  executor->After(on ? pause : kLookOff, [this, executor, on] {
-    if (on) Look();
+  LookAfter(on ? pause : kLookOff, on, executor);
+}
+
+void Reloader::LookAfter(absl::Duration pause, bool on, Executor* executor) {
+  executor->After(pause, [this, on, executor] {
+    if (on && Look()) return LookAfter(kSettled, on, executor);
     LookRegularly(executor);
   });
 }

@@ -1,5 +1,8 @@
 // Reloader brings a changed configuration to the running server: whole or not at all, told line by
-// line. It is asked by SIGHUP, by the RPC ReloadConfig, and by a change of the file itself.
+// line. It is asked by SIGHUP, by the RPC ReloadConfig, and by a change of the file itself, once
+// the file has stayed the same from one look to the next: it may be in the middle of being written.
+// A file that is empty, and one that would let everybody do everything where callers are known now,
+// are refused: a full disk leaves such files.
 // Thread safety: any method, any thread. Reload blocks on the disk, and one waits for another.
 
 #ifndef LARDER_RELOADER_H_
@@ -58,7 +61,11 @@ class Reloader {
  private:
   // What tells one content of the file from another: where links lead, and what is there.
   std::string Fingerprint() const;
-  void Look();
+  absl::StatusOr<Config> Load() const;
+  // True when the file is another one than before and it has to be seen whether it stays so.
+  bool Look();
+
+  void LookAfter(absl::Duration pause, bool on, Executor* executor);
 
   const Options options_;
   Mutex reloading_;
@@ -67,6 +74,8 @@ class Reloader {
   ReloadStats stats_ ABSL_GUARDED_BY(mu_);
   // Of the file when it was last read or tried.
   std::string seen_ ABSL_GUARDED_BY(reloading_);
+  // Of the file when it was looked at last.
+  std::string looked_ ABSL_GUARDED_BY(reloading_);
 };
 
 }  // namespace larder

@@ -241,8 +241,10 @@ sigset_t AwaitedSignals() {
   return signals;
 }
 
-absl::StatusOr<v1::ReloadConfigResponse> AnswerReload(Reloader* reloader, bool dry_run) {
-  ASSIGN_OR_RETURN(const std::vector<ConfigChange> changes, reloader->Reload(dry_run, "rpc"));
+// `why`: who asked, for the log.
+absl::StatusOr<v1::ReloadConfigResponse> AnswerReload(Reloader* reloader, bool dry_run,
+                                                      std::string_view why) {
+  ASSIGN_OR_RETURN(const std::vector<ConfigChange> changes, reloader->Reload(dry_run, why));
   v1::ReloadConfigResponse response;
   for (const ConfigChange& change : changes) {
     v1::ConfigChange* const to = response.add_changes();
@@ -280,10 +282,14 @@ absl::Status Serve(const Config& config, const ConfigOrigin& source, const std::
   VersionKeeper version_keeper(data_dir.get());
   ASSIGN_OR_RETURN(const Version floor, version_keeper.Load());
 
+  // Lanes that come to their turn late cannot even refuse in time what workers have no time for.
   const std::unique_ptr<ThreadPool> pool =
-      ThreadPool::New({static_cast<int>(proto.workers().threads()), proto.limits().queue()});
+      ThreadPool::New({.threads = static_cast<int>(proto.workers().threads()),
+                       .queue_max = proto.limits().queue(),
+                       .gives_way = true});
   // For what waits for the disk.
-  const std::unique_ptr<ThreadPool> disk_pool = ThreadPool::New({1, proto.limits().queue()});
+  const std::unique_ptr<ThreadPool> disk_pool =
+      ThreadPool::New({.threads = 1, .queue_max = proto.limits().queue(), .gives_way = true});
   ASSIGN_OR_RETURN(const Below below, NewBelow(config, pool.get()));
   ASSIGN_OR_RETURN(const Sources sources, NewSources(config, pool.get()));
   MemoryWatch memory({.governor = MemoryOptionsOf(proto), .executor = pool.get()});
@@ -322,6 +328,7 @@ absl::Status Serve(const Config& config, const ConfigOrigin& source, const std::
   Access access(config.types.get());
   access.Replace(AccessTableOf(proto));
   Admission admission(AdmissionLimitsOf(config), Clock::System());
+  std::atomic<bool> memory_tight = false;
   Quotas quotas(QuotasOf(config));
   Dispatcher dispatcher(Clock::System(), pool.get(), &access, &admission, &quotas);
   dispatcher.SetSlowCall(SlowCallOf(config));
@@ -343,7 +350,7 @@ absl::Status Serve(const Config& config, const ConfigOrigin& source, const std::
   // How long running calls may take at the end, in nanoseconds, when a caller said so.
   std::atomic<int64_t> drain_most = -1;
   const ControlHandlers control(
-      {.reload = [&reloader](bool dry_run) { return AnswerReload(&reloader, dry_run); },
+      {.reload = [&reloader](bool dry_run) { return AnswerReload(&reloader, dry_run, "rpc"); },
        .disk = disk_pool.get(),
        .drain =
            [&drain_most](std::optional<absl::Duration> most) {
@@ -373,11 +380,17 @@ absl::Status Serve(const Config& config, const ConfigOrigin& source, const std::
   ASSIGN_OR_RETURN(std::unique_ptr<AdminServer> admin_port,
                    NewAdminPort(config, version, started,
                                 {&cache, &methods, &lanes, journal.get(), &access, &reloader,
-                                 &admission, &quotas}));
+                                 &admission, &quotas, &memory_tight, [&reloader](bool dry_run) {
+                                   return AnswerReload(&reloader, dry_run, "http");
+                                 }}));
   engine.Start();
   memory.Start({.held_bytes = [&engine] { return engine.memory().Usage().bytes; },
                 .set_budget = [&engine](uint64_t bytes) { engine.SetMemoryBudget(bytes); },
-                .set_tight = [&admission](bool tight) { admission.SetMemoryTight(tight); }});
+                .set_tight =
+                    [&admission, &memory_tight](bool tight) {
+                      admission.SetMemoryTight(tight);
+                      memory_tight = tight;
+                    }});
   version_keeper.SaveRegularly(&engine.versions(), pool.get());
   reloader.LookRegularly(disk_pool.get());
   warmer.Start();

@@ -8,12 +8,24 @@
 
 #include "base/executor.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <deque>
 #include <thread>
 #include <unordered_map>
 
 namespace larder {
 namespace {
+
+// Enough for a thread that does not give way to have most of a core that it shares with this one.
+constexpr int kNicer = 10;
+
+void GiveWay() {
+  const id_t thread = static_cast<id_t>(gettid());
+  // May be refused only where nothing may be changed at all; then all threads are alike, as before.
+  setpriority(PRIO_PROCESS, thread, getpriority(PRIO_PROCESS, thread) + kNicer);
+}
 
 class Timers {
  public:
@@ -104,7 +116,9 @@ class Timers {
 class ThreadPoolImpl : public ThreadPool {
  public:
   explicit ThreadPoolImpl(const Options& options)
-      : queue_max_(options.queue_max), timers_([this](Work work) { Post(std::move(work)); }) {
+      : queue_max_(options.queue_max),
+        gives_way_(options.gives_way),
+        timers_([this](Work work) { Post(std::move(work)); }) {
     for (int i = 0; i < options.threads; ++i) threads_.emplace_back([this] { Run(); });
   }
   ~ThreadPoolImpl() override { ThreadPoolImpl::Shutdown(); }
@@ -167,6 +181,7 @@ class ThreadPoolImpl : public ThreadPool {
 
  private:
   void Run() {
+    if (gives_way_) GiveWay();
     while (true) {
       Work next;
       {
@@ -185,6 +200,7 @@ class ThreadPoolImpl : public ThreadPool {
   }
 
   const size_t queue_max_;
+  const bool gives_way_;
   mutable Mutex mu_;
   CondVar filled_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;

@@ -52,6 +52,8 @@ class ThreadPool : public Executor {
     int threads = 2;
     // New work that may wait for a thread; at least 1.
     size_t queue_max = 10'000;
+    // Its threads let the other ones of the process go first where there are not cores for all.
+    bool gives_way = false;
   };
 
   static std::unique_ptr<ThreadPool> New(const Options& options);

@@ -177,9 +177,9 @@ class Logger {
 
   bool Enabled(LogLevel level) const { return level >= level_.load(std::memory_order_relaxed); }
 
-  void Write(LogLevel level, std::string_view event, absl::Span<const LogField> fields) {
-    if (!Enabled(level)) return;
-    const std::optional<Admission> admission = Admit(level, event);
+  void Write(LogLevel level, std::string_view event, absl::Span<const LogField> fields,
+             std::optional<int> lines_per_second) {
+    const std::optional<Admission> admission = Admit(level, event, lines_per_second);
     if (!admission.has_value()) return;
     sink_.Write(admission->format, admission->time,
                 FormatLogLine(admission->format, {.time = admission->time,
@@ -208,19 +208,20 @@ class Logger {
     return isatty(options.fd) == 1 ? LogOptions::Format::kText : LogOptions::Format::kJson;
   }
 
-  // Nothing when the event has used up its budget. Reads the clock under the lock, so that
+  // Nothing when the event has used up its budget, which is the options' unless it is given. Reads the clock under the lock, so that
   // Configure may replace it.
-  std::optional<Admission> Admit(LogLevel level, std::string_view event) {
+  std::optional<Admission> Admit(LogLevel level, std::string_view event,
+                                 std::optional<int> lines_per_second) {
     MutexLock lock(&mu_);
     Admission admission{options_.format, options_.clock->Now(), 0};
-    if (level >= LogLevel::kError) return admission;
+    if (level >= LogLevel::kError) lines_per_second = kUrgentLinesPerSecond;
     Budget& budget = BudgetLocked(event);
     const MonoNanos now = options_.clock->Mono();
     if (budget.written == 0 || now - budget.second_began >= 1'000'000'000) {
       budget.second_began = now;
       budget.written = 0;
     }
-    if (budget.written >= options_.event_lines_per_second) {
+    if (budget.written >= lines_per_second.value_or(options_.event_lines_per_second)) {
       ++budget.suppressed;
       return std::nullopt;
     }
@@ -250,7 +251,14 @@ void ConfigureLog(const LogOptions& options) { Logger::Get().Configure(options);
 bool LogEnabled(LogLevel level) { return Logger::Get().Enabled(level); }
 
 void Log(LogLevel level, std::string_view event, std::initializer_list<LogField> fields) {
-  Logger::Get().Write(level, event, absl::MakeConstSpan(fields.begin(), fields.size()));
+  if (!LogEnabled(level)) return;
+  Logger::Get().Write(level, event, absl::MakeConstSpan(fields.begin(), fields.size()),
+                      std::nullopt);
+}
+
+void LogAudit(LogLevel level, std::string_view event, std::initializer_list<LogField> fields) {
+  Logger::Get().Write(level, event, absl::MakeConstSpan(fields.begin(), fields.size()),
+                      kUrgentLinesPerSecond);
 }
 
 uint64_t LogLinesLost() { return Logger::Get().lines_lost(); }

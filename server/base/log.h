@@ -61,7 +61,8 @@ struct LogOptions {
   // Must outlive its use: until the next ConfigureLog has returned.
   Clock* clock = Clock::System();
   // Lines of one event in one second. Those beyond it are suppressed, and the next line of that
-  // event tells how many in its field `suppressed`. Errors are never suppressed. At least 1.
+  // event tells how many in its field `suppressed`. At least 1. Of errors kUrgentLinesPerSecond are
+  // written, whatever this says.
   int event_lines_per_second = 20;
 };
 
@@ -87,6 +88,14 @@ inline void LogWarning(std::string_view event, std::initializer_list<LogField> f
 inline void LogError(std::string_view event, std::initializer_list<LogField> fields = {}) {
   Log(LogLevel::kError, event, fields);
 }
+
+// Lines of one event that are written in a second where each of them counts: more than an operator
+// reads, and few enough that nobody can fill the disk with them.
+inline constexpr int kUrgentLinesPerSecond = 1'000;
+
+// For who did what, and who was kept from it: written whatever the level is, and as many as of
+// errors.
+void LogAudit(LogLevel level, std::string_view event, std::initializer_list<LogField> fields);
 
 // Lines that could not be written since the process began. Suppressed ones are not among them.
 uint64_t LogLinesLost();

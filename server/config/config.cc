@@ -22,6 +22,7 @@
 #include "config/overrides.h"
 #include "config/problem.h"
 #include "config/reader.h"
+#include "config/reload.h"
 #include "config/types.h"
 #include "config/yaml.h"
 #include "larder/config/v1/config.pb.h"
@@ -117,8 +118,9 @@ std::string PrintConfig(const Config& config) {
     for (size_t i = same; i < sections; ++i)
       absl::StrAppend(&text, std::string(2 * i, ' '), path[i], ":\n");
     open.assign(path.begin(), path.end() - 1);
-    absl::StrAppend(&text, std::string(2 * sections, ' '), path.back(), ": ", setting.value, "  # ",
-                    setting.source, "\n");
+    absl::StrAppend(&text, std::string(2 * sections, ' '), path.back(), ": ",
+                    MayBeSecret(setting.path) ? kNotShown : setting.value, "  # ", setting.source,
+                    "\n");
   }
   return text;
 }

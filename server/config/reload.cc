@@ -24,7 +24,6 @@ namespace larder {
 namespace {
 
 constexpr char kFromMachine[] = "auto";
-constexpr char kNotShown[] = "(not shown)";
 
 class Walk {
  public:

@@ -22,6 +22,8 @@ struct ConfigChange {
 // Whether a setting may hold a secret, written out. Passwords are in files, of which settings hold
 // the names; metadata for an origin may be a token.
 bool MayBeSecret(const std::string& path);
+// What is shown in place of such a value.
+inline constexpr char kNotShown[] = "(not shown)";
 
 struct ConfigStep {
   // In the order of the schema; names in the order of the alphabet.

@@ -26,6 +26,7 @@ constexpr double kRise = 1.5;
 
 Admission::Admission(const Limits& limits, Clock* clock)
     : clock_(clock),
+      limits_(limits),
       most_(limits.in_flight),
       most_per_peer_(limits.in_flight_per_peer),
       adaptive_(limits.adaptive),
@@ -34,6 +35,12 @@ Admission::Admission(const Limits& limits, Clock* clock)
       window_ends_(MonoAfter(clock->Mono(), kWindow)) {}
 
 void Admission::Replace(const Limits& limits) {
+  {
+    MutexLock lock(&replacing_);
+    // What was learned stays where nothing is different.
+    if (limits == limits_) return;
+    limits_ = limits;
+  }
   most_ = limits.in_flight;
   most_per_peer_ = limits.in_flight_per_peer;
   adaptive_ = limits.adaptive;
@@ -128,7 +135,7 @@ absl::Status Admission::Refuse(Why why) {
     case kMemory:
       return RetryableError(Reason::kOVERLOADED, kMemoryAgain,
                             "the memory of the container is nearly used up, and only single reads "
-                            "are taken on until there is more");
+                            "and what takes entries away are taken on until there is more");
     default:
       return RetryableError(Reason::kOVERLOADED, kComeAgain,
                             StrCat("too many calls are under way (limits.in_flight is ",

@@ -36,6 +36,8 @@ class Admission {
     bool adaptive = true;
     // How long the call that waits least may have to wait for a worker.
     absl::Duration queue_time = absl::Milliseconds(20);
+
+    bool operator==(const Limits&) const = default;
   };
 
   // While fewer calls than this wait, none is refused for how long others wait.
@@ -48,8 +50,8 @@ class Admission {
 
   // Holds for calls that begin after it returns.
   void Replace(const Limits& limits);
-  // While memory is tight, only reads are taken on: what is written and what is loaded ahead has to
-  // be kept, and batches are large.
+  // While memory is tight, only reads, and what takes entries away, are taken on: what is written
+  // and what is loaded ahead has to be kept, and batches are large.
   void SetMemoryTight(bool tight) { tight_ = tight; }
 
   // OK: the call is taken on, and Leave is called at its end with the same address. An empty
@@ -94,6 +96,8 @@ class Admission {
   void MoveLimit(MonoNanos least);
 
   Clock* const clock_;
+  Mutex replacing_;
+  Limits limits_ ABSL_GUARDED_BY(replacing_);
   std::atomic<uint64_t> most_;
   std::atomic<uint64_t> most_per_peer_;
   std::atomic<bool> adaptive_;

@@ -1,6 +1,8 @@
 #include "rpc/methods.h"
 
+#include <algorithm>
 #include <cstdlib>
+#include <iterator>
 
 #include "base/strings.h"
 #include "core/error.h"
@@ -17,15 +19,20 @@ Task<absl::Status> NotInThisVersion(std::string_view name) {
                   StrCat(name, " is not part of this version of larder"));
 }
 
-// Streams of changes go on for hours and have a limit of their own; what an operator asks for is
-// answered as long as anything is.
+// What takes entries away counts as reads do: it makes room, and who may not do it reads what is
+// wrong. Streams of changes go on for hours and have a limit of their own; what an operator asks
+// for is answered as long as anything is.
 std::optional<CallClass> ClassOf(const google::protobuf::MethodDescriptor& method) {
   const std::string& name = method.name();
   if (name == "Warm") return CallClass::kWarming;
   if (method.server_streaming() || method.service()->name() == "Admin" || name == "Stats")
     return std::nullopt;
-  if (name.starts_with("Batch")) return CallClass::kBatch;
-  return name == "Get" || name == "GetOrLoad" ? CallClass::kRead : CallClass::kWrite;
+  static constexpr std::string_view kRead[] = {"Get",        "GetOrLoad",   "Delete",
+                                               "Invalidate", "BatchDelete", "ReleaseLease"};
+  if (std::find(std::begin(kRead), std::end(kRead), name) != std::end(kRead)) {
+    return CallClass::kRead;
+  }
+  return name.starts_with("Batch") ? CallClass::kBatch : CallClass::kWrite;
 }
 
 }  // namespace

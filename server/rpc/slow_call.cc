@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/log.h"
+#include "core/error.h"
 #include "google/protobuf/descriptor.h"
 #include "rpc/log_key.h"
 #include "rpc/methods.h"
@@ -46,10 +47,12 @@ std::string EnumOf(const Message& message, const char* inner, const char* name) 
   return found.GetReflection()->GetEnum(found, value)->name();
 }
 
-// Where the answer came from: the tier of a hit, or why it is a miss.
+// Where the answer came from: the tier of a hit, or why it is a miss; of other calls, what came of
+// it.
 std::string PathOf(const Message& response) {
   for (const auto& [inner, name] :
-       {std::pair("hit", "tier"), std::pair("miss", "reason"), std::pair("lease", "token")}) {
+       {std::pair("hit", "tier"), std::pair("miss", "reason"), std::pair("lease", "token"),
+        std::pair("stored", "version"), std::pair("not_stored", "reason")}) {
     std::string path = EnumOf(response, inner, name);
     if (!path.empty()) return path;
   }
@@ -60,15 +63,16 @@ std::string PathOf(const Message& response) {
 
 void LogSlowCall(Call* call, const absl::Status& status, absl::Duration took) {
   const Message& request = *call->request();
-  LogWarning("slow_call", {{"rpc", call->method().name},
-                           {"took", took},
-                           {"waited_for_worker", absl::Nanoseconds(call->notes().waited)},
-                           {"code", absl::StatusCodeToString(status.code())},
-                           {"path", status.ok() ? PathOf(*call->response()) : ""},
-                           {"namespace", TextOf(request, "namespace")},
-                           {"type", TextOf(request, "type")},
-                           KeyForLog(KeyOf(request)),
-                           {"traceparent", call->Metadata("traceparent")}});
+  LogWarning("slow_call",
+             {{"rpc", call->method().name},
+              {"took", took},
+              {"waited_for_worker", absl::Nanoseconds(call->notes().waited)},
+              {"code", absl::StatusCodeToString(status.code())},
+              {"path", status.ok() ? PathOf(*call->response()) : DetailsOf(status).reason},
+              {"namespace", TextOf(request, "namespace")},
+              {"type", TextOf(request, "type")},
+              KeyForLog(KeyOf(request)),
+              {"traceparent", call->Metadata("traceparent")}});
 }
 
 }  // namespace larder

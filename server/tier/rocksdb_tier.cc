@@ -94,7 +94,8 @@ class RocksTierImpl : public RocksTier {
         store_(std::move(store)),
         sweep_(store_.get()),
         writer_(store_.get(), &sweep_, &counters_),
-        readers_(ThreadPool::New({.threads = options.threads, .queue_max = options.reads_max})) {}
+        readers_(ThreadPool::New(
+            {.threads = options.threads, .queue_max = options.reads_max, .gives_way = true})) {}
 
   ~RocksTierImpl() override {
     readers_->Shutdown();

@@ -143,15 +143,29 @@ TEST_F(LogTest, SuppressesAnEventBeyondItsLinesOfASecondAndTellsHowMany) {
                                      EndsWith("\"event\":\"busy\",\"k\":2}")));
 }
 
+TEST_F(LogTest, WritesAuditLinesWhateverTheLevelAndUpToABoundOfTheirOwn) {
+  Configure(fd_, LogLevel::kError);
+  for (int i = 0; i < kUrgentLinesPerSecond; ++i) LogAudit(LogLevel::kInfo, "act", {{"i", i}});
+  EXPECT_THAT(Written(), SizeIs(kUrgentLinesPerSecond));
+  LogAudit(LogLevel::kInfo, "act", {{"i", -1}});
+  EXPECT_THAT(Written(), IsEmpty());
+  clock_.Advance(absl::Seconds(1));
+  LogAudit(LogLevel::kInfo, "act", {{"i", -2}});
+  EXPECT_THAT(Written(), ElementsAre(HasSubstr("\"suppressed\":1,\"i\":-2}")));
+}
+
 TEST_F(LogTest, OneEventsFloodLeavesTheOthersAlone) {
   for (int i = 0; i < 100; ++i) LogInfo("flood");
   LogInfo("other");
   EXPECT_THAT(Written(), AllOf(SizeIs(21), testing::Contains(HasSubstr("\"other\""))));
 }
 
-TEST_F(LogTest, NeverSuppressesErrors) {
-  for (int i = 0; i < 100; ++i) LogError("bad");
-  EXPECT_THAT(Written(), SizeIs(100));
+TEST_F(LogTest, WritesFarMoreErrorsThanOtherLines) {
+  for (int i = 0; i < 2 * kUrgentLinesPerSecond; ++i) LogError("bad");
+  EXPECT_THAT(Written(), SizeIs(kUrgentLinesPerSecond));
+  clock_.Advance(absl::Seconds(1));
+  LogError("bad");
+  EXPECT_THAT(Written(), ElementsAre(HasSubstr("\"suppressed\":1000")));
 }
 
 TEST_F(LogTest, TakesTheLimitOfASecondFromTheOptions) {
@@ -180,7 +194,7 @@ TEST_F(LogTest, EventsBeyondTheTableShareOneBudget) {
 
 TEST_F(LogTest, LosesAndMixesNoLineOfManyThreads) {
   constexpr int kThreads = 8;
-  constexpr int kLines = 500;
+  constexpr int kLines = kUrgentLinesPerSecond / kThreads;
   Threads threads(kThreads, [](int i) {
     for (int n = 0; n < kLines; ++n) {
       LogError("line", {{"thread", i}, {"n", n}, {"pad", std::string(n % 100, 'x')}});

@@ -63,6 +63,23 @@ class ReloadTest : public testing::Test {
     return static_cast<int>(got.hit().remaining_ttl().seconds() +
                             (got.hit().remaining_ttl().nanos() > 0 ? 1 : 0));
   }
+  // A batch, a lease and a removal.
+  static void ExpectOthersWork(v1::Cache::Stub* stub, const std::string& key) {
+    v1::BatchGetRequest batch;
+    batch.add_keys(key);
+    batch.add_keys("cart:" + key);
+    v1::BatchGetResponse results;
+    EXPECT_TRUE(stub->BatchGet(Replica::Within().get(), batch, &results).ok());
+    v1::GetOrLoadRequest load;
+    load.set_key("leased:" + key);
+    load.mutable_wait()->set_seconds(0);
+    v1::GetOrLoadResponse loaded;
+    EXPECT_TRUE(stub->GetOrLoad(Replica::Within().get(), load, &loaded).ok());
+    v1::InvalidateRequest invalidate;
+    invalidate.mutable_keys()->add_keys(key);
+    v1::InvalidateResponse invalidated;
+    EXPECT_TRUE(stub->Invalidate(Replica::Within().get(), invalidate, &invalidated).ok());
+  }
   int Life() { return LifeGiven(stub_.get(), "user:1"); }
 
   grpc::Status Reload(bool dry_run, v1::ReloadConfigResponse* response) {
@@ -156,6 +173,34 @@ TEST_F(ReloadTest, WrongFileChangesNothing) {
   EXPECT_TRUE(Eventually([&] { return Life() == 300; }));
 }
 
+// What a full disk, or a copy that is not done, leaves: it changes nothing, and above all not who
+// may do what.
+TEST_F(ReloadTest, FileWithoutItsContentOpensNoDoor) {
+  // The sum of `canary-app`.
+  const std::string auth =
+      "auth:\n  roles: { app: { namespaces: [\"*\"], allow: [admin] } }\n"
+      "  callers: { app: { roles: [app], token_sha256: "
+      "[387aa642edf4b4868e4a3a6265e95615828b3cce9a5d09a390cecc5997668021] } }\n";
+  StartWith(Text(100) + auth);
+  const auto reload = [&] {
+    const auto context = Replica::Within(30);
+    context->AddMetadata("authorization", "Bearer canary-app");
+    v1::ReloadConfigResponse response;
+    return admin_->ReloadConfig(context.get(), {}, &response);
+  };
+  for (const std::string& broken : {std::string(), Text(200)}) {
+    Write(path_, broken);
+    EXPECT_EQ(ReasonOf(reload()), "CONFIG_INVALID") << broken;
+    v1::GetRequest get;
+    get.set_key("user:1");
+    v1::GetResponse got;
+    EXPECT_EQ(ReasonOf(stub_->Get(Replica::Within().get(), get, &got)), "NOT_AUTHENTICATED");
+  }
+  Write(path_, Text(200) + auth);
+  const grpc::Status status = reload();
+  EXPECT_TRUE(status.ok()) << status.error_message();
+}
+
 // Types come, go and change while calls of every kind go on. Not one of them fails, and each sees
 // what one of the files said.
 TEST_F(ReloadTest, UnderLoad) {
@@ -173,18 +218,28 @@ TEST_F(ReloadTest, UnderLoad) {
               LifeGiven(stub.get(), "user:" + lane + std::to_string(i) + std::to_string(n % 100));
           EXPECT_TRUE(life == 100 || life == 200) << life;
           EXPECT_GT(LifeGiven(stub.get(), "cart:" + lane + std::to_string(n % 100)), 0);
+          ExpectOthersWork(stub.get(), "user:" + lane + std::to_string(n % 7));
           ++calls;
         }
       });
     }
   }
   for (int i = 0; i < 60; ++i) {
-    Write(path_, i % 2 == 0 ? Text(200) + "  cart: { match: [\"cart:*\"], ttl: { base: 9s } }\n"
-                            : Text(100));
-    v1::ReloadConfigResponse response;
-    const grpc::Status status = Reload(/*dry_run=*/false, &response);
-    ASSERT_TRUE(status.ok()) << status.error_message();
-    EXPECT_EQ(response.changes_size(), 2);
+    const std::string text =
+        i % 2 == 0 ? Text(200) + "  cart: { match: [\"cart:*\"], ttl: { base: 9s } }\n" : Text(100);
+    if (i % 3 == 0) {
+      Write(path_, text);
+      v1::ReloadConfigResponse response;
+      const grpc::Status status = Reload(/*dry_run=*/false, &response);
+      ASSERT_TRUE(status.ok()) << status.error_message();
+      EXPECT_EQ(response.changes_size(), 2);
+    } else {
+      // As a link is set to something else; then a signal.
+      Write(path_ + ".new", text);
+      std::filesystem::rename(path_ + ".new", path_);
+      server_->Signal(SIGHUP);
+      ASSERT_TRUE(Eventually([&] { return Life() == (i % 2 == 0 ? 200 : 100); }));
+    }
     const int before = calls;
     ASSERT_TRUE(Eventually([&] { return calls > before + 4; }));
   }

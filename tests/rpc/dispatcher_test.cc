@@ -1,10 +1,19 @@
 #include "rpc/dispatcher.h"
 
+#include <fcntl.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include <array>
 #include <memory>
 #include <optional>
+#include <sstream>
+#include <string>
+#include <vector>
 
+#include "base/log.h"
 #include "core/error.h"
 #include "larder/v1/cache.pb.h"
 
@@ -14,14 +23,20 @@ namespace {
 // A call of a lane that only notes the answer.
 class NotedCall : public Call {
  public:
-  NotedCall(const Method* method, MonoNanos deadline) : Call(method) {
+  NotedCall(const Method* method, MonoNanos deadline, MonoNanos started = 0) : Call(method) {
     deadline_ = deadline;
+    started_ = started;
     MakeMessages();
   }
   void Answer(const absl::Status& status) override {
     ASSERT_FALSE(answer_.has_value()) << "answered twice";
     answer_ = status;
   }
+  std::string PeerAddress() const override { return peer; }
+  std::string_view Metadata(std::string_view name) const override {
+    return name == "traceparent" ? "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" : "";
+  }
+  std::string peer = "192.0.2.1:1000";
   std::string Reason() const {
     return answer_.has_value() ? DetailsOf(*answer_).reason : "(unanswered)";
   }
@@ -41,6 +56,21 @@ class Handler {
     ++ran;
     co_return absl::OkStatus();
   }
+  Task<absl::Status> BatchGet(CallContext*, const v1::BatchGetRequest* request,
+                              v1::BatchGetResponse* response) {
+    for (int i = 0; i < request->keys_size(); ++i) {
+      response->add_results()->mutable_hit()->set_value(std::string(100, 'v'));
+    }
+    co_return absl::OkStatus();
+  }
+  Task<absl::Status> Invalidate(CallContext*, const v1::InvalidateRequest*,
+                                v1::InvalidateResponse*) {
+    co_return absl::OkStatus();
+  }
+  Task<absl::Status> Set(CallContext*, const v1::SetRequest*, v1::SetResponse* response) {
+    response->mutable_stored()->set_version(1);
+    co_return absl::OkStatus();
+  }
   int ran = 0;
 };
 
@@ -55,6 +85,21 @@ class DispatcherTest : public testing::Test {
  protected:
   DispatcherTest() {
     methods_.On("/larder.v1.Cache/Get", &handler_, &Handler::Get, &Handler::TryGet);
+  }
+  // A dispatcher with bounds, and more that it may be asked.
+  std::unique_ptr<Dispatcher> Bounded(Admission* admission, Quotas* quotas = nullptr) {
+    methods_.On("/larder.v1.Cache/BatchGet", &handler_, &Handler::BatchGet);
+    methods_.On("/larder.v1.Cache/Invalidate", &handler_, &Handler::Invalidate);
+    methods_.On("/larder.v1.Cache/Set", &handler_, &Handler::Set);
+    return std::make_unique<Dispatcher>(&clock_, &executor_, nullptr, admission, quotas);
+  }
+  std::unique_ptr<NotedCall> New(const std::string& name, MonoNanos started = 0) {
+    return std::make_unique<NotedCall>(&MethodOf("/larder.v1.Cache/" + name), INT64_MAX, started);
+  }
+  std::string Answered(Dispatcher* dispatcher, NotedCall* call) {
+    dispatcher->Run(call);
+    executor_.RunReady();
+    return call->Reason();
   }
 
   const Method& MethodOf(const std::string& path) {
@@ -124,6 +169,106 @@ TEST_F(DispatcherTest, FullQueueRefusesAtOnceAndSaysWhenToComeBack) {
   const auto hit = NewGet("hit");
   dispatcher.Run(hit.get());
   EXPECT_EQ(hit->Reason(), "") << "hits need no worker";
+}
+
+TEST_F(DispatcherTest, OnlySoManyCallsAreUnderWayAndHitsAreNotAmongThem) {
+  Admission admission({.in_flight = 1, .in_flight_per_peer = 1}, &clock_);
+  const auto dispatcher = Bounded(&admission);
+  const auto first = NewGet("miss");
+  dispatcher->Run(first.get());
+  EXPECT_EQ(admission.under_way(), 1u);
+  const auto second = NewGet("miss");
+  EXPECT_EQ((dispatcher->Run(second.get()), second->Reason()), "OVERLOADED");
+  const auto hit = NewGet("hit");
+  EXPECT_EQ((dispatcher->Run(hit.get()), hit->Reason()), "");
+  executor_.RunReady();
+  EXPECT_EQ(first->Reason(), "");
+  EXPECT_EQ(admission.under_way(), 0u);
+  EXPECT_EQ(Answered(dispatcher.get(), NewGet("miss").get()), "");
+  EXPECT_EQ(admission.Refused()[0].second, 1u);
+}
+
+TEST_F(DispatcherTest, OneAddressLeavesRoomForOthersWhateverItsPorts) {
+  Admission admission({.in_flight = 10, .in_flight_per_peer = 2}, &clock_);
+  const auto dispatcher = Bounded(&admission);
+  std::vector<std::unique_ptr<NotedCall>> calls;
+  for (const char* peer : {"192.0.2.1:1", "192.0.2.1:2", "192.0.2.1:3", "192.0.2.2:1"}) {
+    calls.push_back(NewGet("miss"));
+    calls.back()->peer = peer;
+    dispatcher->Run(calls.back().get());
+  }
+  EXPECT_EQ(calls[2]->Reason(), "OVERLOADED");
+  executor_.RunReady();
+  for (const int taken : {0, 1, 3}) EXPECT_EQ(calls[taken]->Reason(), "") << taken;
+}
+
+TEST_F(DispatcherTest, WhileMemoryIsTightReadsAndRemovalsGoOnAndNothingElse) {
+  Admission admission({}, &clock_);
+  const auto dispatcher = Bounded(&admission);
+  admission.SetMemoryTight(true);
+  EXPECT_EQ(Answered(dispatcher.get(), New("Set").get()), "OVERLOADED");
+  EXPECT_EQ(Answered(dispatcher.get(), New("BatchGet").get()), "OVERLOADED");
+  EXPECT_EQ(Answered(dispatcher.get(), NewGet("miss").get()), "");
+  EXPECT_EQ(Answered(dispatcher.get(), New("Invalidate").get()), "");
+  admission.SetMemoryTight(false);
+  EXPECT_EQ(Answered(dispatcher.get(), New("Set").get()), "");
+  EXPECT_EQ(admission.under_way(), 0u);
+}
+
+TEST_F(DispatcherTest, ABatchCostsItsNamespaceAllOfItsKeys) {
+  Admission admission({}, &clock_);
+  Quotas quotas({{.name_space = "shop", .keys_per_second = 10, .burst = absl::Seconds(1)}});
+  const auto dispatcher = Bounded(&admission, &quotas);
+  const auto batch = [&](const char* name_space, int keys) {
+    auto call = New("BatchGet");
+    auto* const request = static_cast<v1::BatchGetRequest*>(call->request());
+    request->set_namespace_(name_space);
+    for (int i = 0; i < keys; ++i) request->add_keys("k");
+    return Answered(dispatcher.get(), call.get());
+  };
+  // Who has some left may take more than that, and pays for it later.
+  EXPECT_EQ(batch("shop", 9), "");
+  EXPECT_EQ(batch("shop", 9), "");
+  EXPECT_EQ(batch("shop", 1), "QUOTA_EXCEEDED");
+  EXPECT_EQ(batch("other", 900), "");
+  clock_.Advance(absl::Seconds(1));
+  EXPECT_EQ(batch("shop", 9), "");
+}
+
+TEST_F(DispatcherTest, SlowCallsAreWrittenDownWithTheWayThatTheyTook) {
+  const int log = memfd_create("log", MFD_CLOEXEC);
+  ConfigureLog({.format = LogOptions::Format::kJson, .fd = log});
+  Admission admission({}, &clock_);
+  const auto dispatcher = Bounded(&admission);
+  dispatcher->SetSlowCall(absl::Seconds(1));
+  EXPECT_EQ(Answered(dispatcher.get(), New("Set", clock_.Mono()).get()), "");
+  const auto slow = New("Set", clock_.Mono());
+  static_cast<v1::SetRequest*>(slow->request())->set_key("canary-key");
+  static_cast<v1::SetRequest*>(slow->request())->set_namespace_("shop");
+  dispatcher->Run(slow.get());
+  clock_.Advance(absl::Seconds(2));
+  executor_.RunReady();
+  NotedCall late(&MethodOf("/larder.v1.Cache/Set"), clock_.Mono() + 1, clock_.Mono());
+  dispatcher->Run(&late);
+  clock_.Advance(absl::Seconds(2));
+  executor_.RunReady();
+  ConfigureLog(LogOptions());
+  std::array<char, 65536> text;
+  const ssize_t bytes = pread(log, text.data(), text.size(), 0);
+  close(log);
+  std::vector<std::string> lines;
+  std::istringstream all(std::string(text.data(), static_cast<size_t>(bytes)));
+  for (std::string line; std::getline(all, line);) {
+    if (line.find("\"slow_call\"") != line.npos) lines.push_back(line);
+  }
+  ASSERT_EQ(lines.size(), 2u);
+  for (const char* part : {"\"rpc\":\"Set\"", "\"took\":2", "\"waited_for_worker\":2",
+                           "\"path\":\"stored\"", "\"namespace\":\"shop\"", "\"key_hash\":\"",
+                           "\"traceparent\":\"00-0af7651916cd43dd8448eb211c80319c-"}) {
+    EXPECT_THAT(lines[0], testing::HasSubstr(part));
+  }
+  EXPECT_THAT(lines[0], testing::Not(testing::HasSubstr("canary-key")));
+  EXPECT_THAT(lines[1], testing::HasSubstr("\"path\":\"DEADLINE_EXCEEDED\""));
 }
 
 TEST_F(DispatcherTest, EveryMethodWithoutAHandlerSaysSo) {
