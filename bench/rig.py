@@ -117,13 +117,14 @@ def echo_server(bin_dir, core, *arguments):
     return server
 
 
-def call(server, method, request, reply_type, headers=()):
-    """One call, looked at: returns (the reply's bytes, the reply as text). Anything but grpc-status 0 is an error."""
+def call(server, method, request, reply_type, headers=(), tls=False):
+    """One call, looked at: returns (the reply's bytes, the reply as text). Anything but grpc-status 0 is an error.
+    With `tls` it does not look at the server's certificate."""
     with tempfile.TemporaryDirectory() as folder:
         body, head, reply = (os.path.join(folder, name) for name in ("body", "head", "reply"))
         pathlib.Path(body).write_bytes(frame(request))
-        run(["curl", "--silent", "--show-error", "--http2-prior-knowledge", "--max-time", "10", *GRPC_HEADERS,
-             *headers, "--data-binary", "@" + body, "-D", head, "-o", reply, f"http://{server.address}/{method}"])
+        run(["curl", "--silent", "--show-error", *(["--http2", "-k"] if tls else ["--http2-prior-knowledge"]),
+             "--max-time", "10", *GRPC_HEADERS, *headers, "--data-binary", "@" + body, "-D", head, "-o", reply, f"{'https' if tls else 'http'}://{server.address}/{method}"])
         headers = pathlib.Path(head).read_text(encoding="latin-1").lower()
         if not re.search(r"^grpc-status: *0\s*$", headers, re.M):
             raise BenchError(f"{method} was not answered with grpc-status 0:\n{headers}")

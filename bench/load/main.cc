@@ -5,7 +5,10 @@
 //   larder_load_bench batch ADDRESS KEYS PREFIX          the same keys in one BatchGetOrLoad
 //   larder_load_bench hot ADDRESS KEY RATE SECONDS       one key, RATE calls a second
 //   larder_load_bench keys ADDRESS KEYS RATE SECONDS     KEYS keys in turn; 0: each call another
-//   one larder_load_bench zipf ADDRESS KEYS CALLERS SECONDS  each caller calls again at once
+//                                                        one
+//   larder_load_bench retry ADDRESS RATE SECONDS         each call another key, and tried three
+//                                                        times; answered in each second
+//   larder_load_bench zipf ADDRESS KEYS CALLERS SECONDS  each caller calls again at once
 //
 // ADDRESSES are joined by commas. Rates are kept whether answers come or not: whoever waits for an
 // answer before he sends the next call does not see the calls that a slow server would have got.
@@ -15,6 +18,7 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <sstream>
@@ -168,6 +172,42 @@ void Keys(Callers& callers, int keys, int rate, int seconds) {
   Report("keys_most_under_way", static_cast<double>(most), "calls");
 }
 
+// Callers who try again at once when a call fails, as bad clients do.
+void Retry(Callers& callers, int rate, int seconds) {
+  constexpr int kTries = 3;
+  constexpr milliseconds kEach{1'000};
+  struct Tried {
+    std::string key;
+    int tries = 1;
+  };
+  const Time start = Now();
+  std::vector<std::atomic<uint64_t>> answered(static_cast<size_t>(seconds) + 10);
+  std::atomic<int64_t> under_way{0};
+  std::function<void(std::shared_ptr<Tried>)> attempt = [&](std::shared_ptr<Tried> call) {
+    callers.Call(0, call->key, kEach, [&, call](const Answer& answer) {
+      if (!answer.ok && call->tries++ < kTries) return attempt(call);
+      const auto second = static_cast<size_t>((answer.ended - start) / std::chrono::seconds(1));
+      if (answer.ok && second < answered.size()) ++answered[second];
+      --under_way;
+    });
+  };
+  Report("retry_began_at", SecondsOf(start), "s");
+  AtRate(rate, seconds, [&](int i) {
+    ++under_way;
+    attempt(std::make_shared<Tried>(Tried{"item:" + std::to_string(i)}));
+  });
+  const Time give_up = Now() + kPatience;
+  while (under_way > 0) {
+    if (Now() > give_up) Broken("a call was never answered");
+    // Nothing tells when the last answer is there, and to wait longer costs nothing.
+    std::this_thread::sleep_for(milliseconds(1));
+  }
+  for (int i = 0; i < seconds; ++i) {
+    Report(("retry_second_" + std::to_string(i)).c_str(),
+           static_cast<double>(answered[static_cast<size_t>(i)]), "calls");
+  }
+}
+
 // Callers that never pause. What they get done in each second.
 class Closed {
  public:
@@ -264,6 +304,8 @@ bool Run(const std::vector<std::string>& args) {
     Hot(callers, args[2], number(3), number(4));
   } else if (mode == "keys" && args.size() == 5) {
     Keys(callers, number(2), number(3), number(4));
+  } else if (mode == "retry" && args.size() == 4) {
+    Retry(callers, number(2), number(3));
   } else if (mode == "zipf" && args.size() == 5) {
     ZipfStart(callers, static_cast<uint64_t>(number(2)), number(3), number(4));
   } else {

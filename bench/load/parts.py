@@ -15,6 +15,8 @@ refuse  the same with an origin that refuses each call in the moment it comes.
 frozen  the origin is stopped in its tracks, and nothing stale may be served: errors come within the hard time-out, and
         what is under way stays bounded.
 many    1,000 keys that nobody has, at once: the origin gets them in few calls.
+stall   the origin stops for five seconds under calls that are tried again at once, three times: how soon as many as
+        before are answered in a second.
 start   an empty cache under Zipf load at full rate: the origin's bound holds, and the cache is soon at its steady rate.
 """
 
@@ -41,6 +43,7 @@ HARD_TIMEOUT_MS = 1_000
 CONCURRENCY = 16
 BATCH_KEYS = 100
 MANY = 1_000
+STALL_RATE, STALL_BEFORE, STALL_SECONDS, STALL_AFTER = 1_000, 8, 5, 20
 ZIPF_KEYS, ZIPF_CALLERS, ZIPF_SECONDS = 100_000, 64, 80
 
 BARS = {
@@ -53,6 +56,7 @@ BARS = {
     "refuse_failed": "<= 0", "refuse_attempts": "<= 1.2", "refuse_fresh_after": "<= 2",
     "frozen_slowest_over_timeout": "<= 100", "frozen_under_way": f"<= {CONCURRENCY}",
     "many_failed": "<= 0", "many_origin_calls": "<= 12", "batch_failed": "<= 0", "batch_origin_calls": "<= 12",
+    "stall_back_after": "<= 10",
     "start_failed": "<= 0", "start_origin_most": f"<= {CONCURRENCY}", "start_seconds_to_steady": "<= 60",
 }
 
@@ -294,6 +298,29 @@ def many(table):
         add(table, "batch_took", found["batch_slowest"], "ms")
 
 
+def stall(table):
+    seconds = STALL_BEFORE + STALL_SECONDS + STALL_AFTER
+    with Origin(20) as origin, larderds(origin) as (_, (server,)):
+        address = rig.larderd_address(server, "native")
+        load = Background("retry", address, STALL_RATE, seconds, seconds_most=seconds + 60)
+        time.sleep(STALL_BEFORE)  # the load goes on for as long as was said
+        origin.process.send_signal(signal.SIGSTOP)
+        time.sleep(STALL_SECONDS)
+        origin.process.send_signal(signal.SIGCONT)
+        back = time.monotonic()
+        found = load.result()
+    answered = [found[f"retry_second_{i}"] for i in range(seconds)]
+    # The first seconds are those of the first connections.
+    before = statistics.mean(answered[2:STALL_BEFORE - 1])
+    first = int(back - found["retry_began_at"])
+    well = [i for i in range(first, seconds) if all(n >= 0.95 * before for n in answered[i:i + 3])]
+    if min(answered[STALL_BEFORE:first]) > 0.5 * before:
+        raise rig.BenchError("the origin's stall was not noticed")
+    add(table, "stall_before", before, "calls/s")
+    add(table, "stall_least", min(answered[STALL_BEFORE:first + 1]), "calls/s")
+    add(table, "stall_back_after", well[0] + 1 - (back - found["retry_began_at"]) if well else 999, "s")
+
+
 def start(table):
     with Origin(20) as origin, larderds(origin) as (addresses, _):
         found = bench("zipf", addresses, ZIPF_KEYS, ZIPF_CALLERS, ZIPF_SECONDS, seconds_most=ZIPF_SECONDS + 60)
@@ -307,4 +334,4 @@ def start(table):
 
 
 PARTS = {"cold": cold, "fleet": fleet, "hot": hot, "outage": outage, "refuse": refuse, "frozen": frozen, "many": many,
-         "start": start}
+         "stall": stall, "start": start}
