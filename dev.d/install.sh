@@ -36,7 +36,7 @@ needs_node() {
 }
 
 needs_test() {
-  packages libgtest-dev libgmock-dev ca-certificates
+  packages libgtest-dev libgmock-dev nlohmann-json3-dev ca-certificates
   command_from redis-server redis-server
   command_from redis-sentinel redis-sentinel
   # Debian keeps the server's programs off the path.

@@ -8,8 +8,8 @@
 // attempt whose answer was lost may have taken a lease, which the server takes back when the
 // connection breaks or the lease runs out, while without a repeat each blip would let two callers
 // load. Warm is as long as nothing was heard of it: afterwards its counts would begin anew under
-// the caller's eyes; so is ExportDeadLetters. RetryDeadLetters and DropDeadLetters are not: a repeat would count nothing.
-// Watch is not: its caller has to decide where to resume.
+// the caller's eyes; so is ExportDeadLetters. RetryDeadLetters and DropDeadLetters are not: a
+// repeat would count nothing. Watch is not: its caller has to decide where to resume.
 //
 // Longer than other files, because it is one class with a method for each call of the service: they
 // are alike, and what is more than forming a message lies elsewhere (call.h, warm_call.h, load.h).

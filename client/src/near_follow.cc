@@ -143,6 +143,9 @@ bool NearFollower::Hear(uint32_t number, uint64_t generation, const WatchEvent& 
     case WatchEvent::Kind::kInvalidated:
       if (event.rule.has_value()) {
         table_->Ruled(*event.rule, event.version, now);
+      } else if (event.stale) {
+        // The same version may be kept again once it has been read anew.
+        table_->ChangedUnknown(event.key);
       } else {
         table_->Changed(event.key, event.version + 1);
       }

@@ -92,7 +92,7 @@ class NearTable {
     uint64_t hits = 0, misses = 0, suspect = 0, kept = 0, outdated = 0, refused = 0,
              invalidated = 0, expired = 0, evicted = 0;
   };
-  static constexpr size_t kRules = 64;
+  static constexpr size_t kRules = 512;
 
   struct alignas(64) Shard {
     Mutex mu;

@@ -101,6 +101,9 @@ absl::Status ValidateClientOptions(const ClientOptions& options) {
   }
   if (auto status = CheckWho(options); !status.ok()) return status;
   if (auto status = CheckRetry(options.retry); !status.ok()) return status;
+  if (options.batch.window > absl::ZeroDuration() && options.routing == Routing::kByKey) {
+    return Outside("batch.window", "0 with Routing::kByKey, as several keys have no one replica");
+  }
   return CheckResilience(options);
 }
 

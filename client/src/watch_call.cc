@@ -126,6 +126,7 @@ WatchEvent From(v1::WatchResponse* response) {
     event.kind = WatchEvent::Kind::kInvalidated;
     event.version = gone.version();
     event.key = std::move(*gone.mutable_key());
+    event.stale = !event.key.empty() && gone.stale();
     if (event.key.empty())
       event.rule = WatchRule{From(gone.kind()), std::move(*gone.mutable_match()), gone.stale()};
   } else if (response->has_expired()) {

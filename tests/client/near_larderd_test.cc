@@ -73,6 +73,20 @@ TEST_P(NearLarderdTest, ChangesOfOthersAreSeen) {
   EXPECT_EQ(near->Near().streams_lost, 0u);
 }
 
+// It has another TTL then, and the same version, which may be kept again.
+TEST_P(NearLarderdTest, WhatIsTouchedElsewhereIsReadAgainAndKept) {
+  Put("user:1", "v");
+  const auto near = MustNear();
+  Keep(near.get(), "user:1");
+  const uint64_t version = near->Find("user:1").version();
+  TouchOptions longer;
+  longer.ttl = absl::Seconds(1000);
+  ASSERT_TRUE(other_->Touch("user:1", longer).ok());
+  AwaitGone(near.get(), "user:1");
+  Keep(near.get(), "user:1");
+  EXPECT_EQ(near->Find("user:1").version(), version);
+}
+
 TEST_P(NearLarderdTest, OwnInvalidationsTakeEffectAtOnce) {
   Put("user:1", "v", {"red"});
   Put("user:2", "v");

@@ -214,11 +214,11 @@ TEST_F(NearTableTest, RuleCountsAgainstReplicasThatAreBehindForAWhile) {
 }
 
 TEST_F(NearTableTest, CopyThatMissedMoreRulesThanAreRememberedGoes) {
-  Keep("k", Version(500));
-  Keep("looked-at", Version(500));
-  for (uint64_t i = 0; i < 200; ++i) {
+  Keep("k", Version(5'000));
+  Keep("looked-at", Version(5'000));
+  for (uint64_t i = 0; i < 1'000; ++i) {
     table_.Ruled({WatchRule::Kind::kTag, "t", false}, i, kSecond);
-    EXPECT_EQ(VersionOf("looked-at"), 500u);
+    EXPECT_EQ(VersionOf("looked-at"), 5'000u);
   }
   EXPECT_EQ(VersionOf("k"), 0u);
 }

@@ -374,6 +374,11 @@ TEST(ResilienceOptions, LimitsAreCheckedAtTheirEdges) {
   EXPECT_EQ(field([](auto* o) { o->batch.window = absl::Microseconds(1); }), "");
   EXPECT_EQ(field([](auto* o) { o->batch.window = absl::Nanoseconds(999); }), "batch.window");
   EXPECT_EQ(field([](auto* o) { o->batch.window = absl::Milliseconds(11); }), "batch.window");
+  EXPECT_EQ(field([](auto* o) {
+              o->batch.window = absl::Microseconds(100);
+              o->routing = Routing::kByKey;
+            }),
+            "batch.window");
   EXPECT_EQ(field([](auto* o) { o->batch.keys_max = 1; }), "batch.keys_max");
   EXPECT_EQ(field([](auto* o) { o->batch.keys_max = 1000; }), "");
   EXPECT_EQ(field([](auto* o) { o->batch.keys_max = 1001; }), "batch.keys_max");

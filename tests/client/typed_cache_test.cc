@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
 #include "larder/fake.h"
 #include "larder/v1/cache.pb.h"
 
@@ -37,6 +39,12 @@ TextCodec<Point> PointCodec() {
   return codec;
 }
 
+void to_json(nlohmann::json& json, const Point& point) { json = {{"x", point.x}, {"y", point.y}}; }
+void from_json(const nlohmann::json& json, Point& point) {
+  json.at("x").get_to(point.x);
+  json.at("y").get_to(point.y);
+}
+
 class TypedCacheTest : public ::testing::Test {
  protected:
   TypedCacheTest() {
@@ -68,6 +76,19 @@ TEST_F(TypedCacheTest, MessagesGoInAndComeOut) {
   EXPECT_EQ((*both)[1]->value->keys(0), "a");
   EXPECT_TRUE(cache.Delete("k")->existed);
   EXPECT_FALSE(cache.Get("k")->value.has_value());
+}
+
+TEST_F(TypedCacheTest, JsonGoesInAndComesOut) {
+  const TypedCache<Point, JsonCodec<Point, nlohmann::json>> points(client_.get());
+  ASSERT_TRUE(points.Set("p", {3, -4}).ok());
+  EXPECT_EQ(client_->Get("p")->entry->value, R"({"x":3,"y":-4})");
+  EXPECT_EQ(points.Get("p")->value->y, -4);
+  for (const char* wrong : {"", "{", "[]", R"({"x":3})", R"({"x":"three","y":0})"}) {
+    ASSERT_TRUE(client_->Set("p", wrong).ok());
+    EXPECT_EQ(points.Get("p").status().code(), absl::StatusCode::kDataLoss) << wrong;
+  }
+  const TypedCache<std::string, JsonCodec<std::string, nlohmann::json>> texts(client_.get());
+  EXPECT_EQ(texts.Set("t", "\xff").status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST_F(TypedCacheTest, TextAndBytesGoInAndComeOut) {

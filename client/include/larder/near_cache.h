@@ -20,8 +20,8 @@
 // What is kept: hits of Get, BatchGet and of the lookups of GetOrLoad, when they are fresh and in
 // scope (below); calls that name a namespace pass by. Callers of Get who want the same missing key
 // with the same deadline at the same time share one call and its outcome. What is not: misses,
-// stale answers, and entries that depend on other keys. A Touch that shortens a TTL elsewhere is
-// not told to anyone: `ttl_max` bounds that, and what a type's sliding TTL does not see.
+// stale answers, and entries that depend on other keys. Hits here do not lengthen a sliding TTL:
+// `ttl_max` bounds what that hides.
 //
 // Thread safety: as Client says. Find never blocks for longer than another thread needs to look up
 // or replace one copy.

@@ -1,6 +1,6 @@
 // TypedCache reads and writes values of a type of the program's own through a Client. A codec turns
-// them into bytes and back: ProtoCodec for protobuf messages, TextCodec for functions to and from
-// text (JSON, for example), BytesCodec for strings as they are, or one of your own:
+// them into bytes and back: ProtoCodec for protobuf messages, JsonCodec for JSON, TextCodec for
+// functions to and from text, BytesCodec for strings as they are, or one of your own:
 //
 //   struct MyCodec {
 //     absl::Status Encode(const T& value, std::string* bytes) const;
@@ -21,6 +21,7 @@
 #ifndef LARDER_TYPED_CACHE_H_
 #define LARDER_TYPED_CACHE_H_
 
+#include <exception>
 #include <functional>
 #include <optional>
 #include <string>
@@ -57,7 +58,29 @@ struct ProtoCodec {
   }
 };
 
-// Text by functions of the program's own, such as those of its JSON library.
+// JSON by a library whose values of class `Json` are made from a T and turned into one by the
+// functions that it finds for T (to_json and from_json), as nlohmann::json does:
+//   larder::TypedCache<User, larder::JsonCodec<User, nlohmann::json>> users(client, "user");
+template <typename T, typename Json>
+struct JsonCodec {
+  absl::Status Encode(const T& value, std::string* bytes) const {
+    try {
+      *bytes = Json(value).dump();
+      return absl::OkStatus();
+    } catch (const std::exception& error) {
+      return absl::InvalidArgumentError(error.what());  // such as a string that is no UTF-8
+    }
+  }
+  absl::StatusOr<T> Decode(std::string_view bytes) const {
+    try {
+      return Json::parse(bytes).template get<T>();
+    } catch (const std::exception& error) {
+      return absl::DataLossError(error.what());
+    }
+  }
+};
+
+// Text by functions of the program's own.
 template <typename T>
 struct TextCodec {
   std::function<std::string(const T& value)> to_text;

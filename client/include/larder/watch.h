@@ -72,6 +72,8 @@ struct WatchEvent {
   std::optional<std::string> value = {};
   // Of kInvalidated without a key.
   std::optional<WatchRule> rule = {};
+  // Of kInvalidated with a key: the version is not gone, but has another TTL, which may be over.
+  bool stale = false;
   // Of kGap: true while changes go on being lost, until a gap that says false.
   bool goes_on = false;
   // Of kHeartbeat: the server's time.
