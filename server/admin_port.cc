@@ -52,6 +52,10 @@ std::vector<ShownSetting> Shown(const std::vector<Setting>& settings) {
   return shown;
 }
 
+Access::HttpAsk AskOf(const AdminAsk& ask) {
+  return {ask.what, ask.authorization, ask.peer, ask.traceparent, ask.changes};
+}
+
 AdminView ViewOf(const Config& config, const std::string& version, absl::Time started,
                  const AdminParts& parts) {
   AdminView view;
@@ -80,9 +84,14 @@ AdminView ViewOf(const Config& config, const std::string& version, absl::Time st
     return AccessTally{std::move(stats.denied), stats.unknown};
   };
   view.certificates = [lanes = parts.lanes] { return lanes->CertificateEnds(); };
-  view.authorize = [access = parts.access](std::string_view authorization) {
-    return access->CheckOperator(authorization);
+  view.authorize = [access = parts.access](const AdminAsk& ask) {
+    return access->CheckOperator(AskOf(ask));
   };
+  view.refused = [](const AdminAsk& ask, std::string_view why) {
+    Access::WriteRefused(AskOf(ask), why);
+  };
+  view.reload = parts.reload;
+  view.memory_tight = [tight = parts.memory_tight] { return tight->load(); };
   if (parts.journal != nullptr) {
     view.deliveries = [journal = parts.journal] { return TallyDeliveries(*journal); };
     view.journal_room = {config.proto->journal().max_bytes(),

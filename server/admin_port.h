@@ -4,6 +4,8 @@
 #ifndef LARDER_ADMIN_PORT_H_
 #define LARDER_ADMIN_PORT_H_
 
+#include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -22,7 +24,7 @@
 
 namespace larder {
 
-// What it looks at; all of it outlives the port.
+// What it looks at, and what it may do; all of it outlives the port.
 struct AdminParts {
   const CacheHandlers* cache;
   const MethodTable* methods;
@@ -32,6 +34,10 @@ struct AdminParts {
   const Reloader* reloader;
   const Admission* admission;
   const Quotas* quotas;
+  // Whether writes are refused because memory is short.
+  const std::atomic<bool>* memory_tight;
+  // Reads the configuration again. Blocks; called on a thread of the port's.
+  std::function<absl::StatusOr<v1::ReloadConfigResponse>(bool dry_run)> reload;
 };
 
 // Listens when it returns; null when listen.admin is off. An error says in a sentence what is

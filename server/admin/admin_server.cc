@@ -2,17 +2,14 @@
 
 #include <utility>
 
+#include "admin/answers.h"
 #include "admin/metrics.h"
 #include "admin/pages.h"
 #include "base/mutex.h"
 #include "base/strings.h"
-#include "google/protobuf/struct.pb.h"
-#include "google/protobuf/util/json_util.h"
 
 namespace larder {
 namespace {
-
-constexpr char kJson[] = "application/json; charset=utf-8";
 
 // What every answer tells a browser: guess no types, tell nobody where the reader came from, show
 // it in no frame, give it to no page of elsewhere, keep nothing.
@@ -31,35 +28,20 @@ const std::vector<std::string>& SecurityHeaders() {
   return *headers;
 }
 
-HttpReply Json(const google::protobuf::Message& message) {
-  google::protobuf::util::JsonPrintOptions options;
-  options.always_print_primitive_fields = true;
-  options.preserve_proto_field_names = true;
-  HttpReply reply{.content_type = kJson};
-  const auto written = google::protobuf::util::MessageToJsonString(message, &reply.body, options);
-  // Fails for text that is no UTF-8 and for times out of range: a mistake of ours.
-  if (!written.ok()) return {.status = 500, .body = written.ToString() + "\n"};
-  return reply;
-}
-
 HttpReply Page(std::string content_type, std::string_view text) {
   return {.content_type = std::move(content_type), .body = std::string(text)};
 }
 
-HttpReply Config(const AdminView& view) {
-  google::protobuf::Struct all;
-  auto& fields = *all.mutable_fields();
-  fields["version"].set_string_value(view.version);
-  fields["node"].set_string_value(view.node);
-  fields["started_ms"].set_number_value(static_cast<double>(absl::ToUnixMillis(view.started)));
-  google::protobuf::ListValue& settings = *fields["settings"].mutable_list_value();
-  for (const ShownSetting& setting : view.settings()) {
-    auto& one = *settings.add_values()->mutable_struct_value()->mutable_fields();
-    one["path"].set_string_value(setting.path);
-    one["value"].set_string_value(setting.value);
-    one["source"].set_string_value(setting.source);
-  }
-  return Json(all);
+// Asks for a token. A browser asks its user for it, as the password of any name; not for a page
+// that says so itself, where the question would come again and again, and not for an act, which
+// needs what no browser sends by itself.
+HttpReply AskForToken(const HttpRequest& request, bool changes, std::string_view why) {
+  HttpReply reply{.status = 401,
+                  .body = StrCat(why, "\n"),
+                  .headers = {"WWW-Authenticate: Bearer realm=\"larder\""}};
+  if (!changes && request.Header("x-requested-with").empty())
+    reply.headers.emplace_back("WWW-Authenticate: Basic realm=\"larder\", charset=\"UTF-8\"");
+  return reply;
 }
 
 std::string HostOfAddress(const std::string& address) {
@@ -92,48 +74,69 @@ class Server final : public AdminServer {
 
  private:
   HttpReply Answer(const HttpRequest& request) {
+    const bool posts = request.method == "POST";
     // Whether it is well is no secret, and probes ask by any name.
-    if (request.path == "/healthz") return {.body = "alive\n"};
-    if (request.path == "/readyz") return Readiness();
+    if (request.path == "/healthz" && !posts) return {.body = "alive\n"};
+    if (request.path == "/readyz" && !posts) return Readiness();
+    const bool changes = request.path == "/reload" && view_.reload != nullptr;
+    const AdminAsk ask{.what = StrCat(request.method, " ", request.path),
+                       .authorization = request.Header("authorization"),
+                       .peer = request.peer,
+                       .traceparent = request.Header("traceparent"),
+                       .changes = changes};
     const absl::Status caller = CheckHttpCaller(request, names_);
-    if (!caller.ok()) return {.status = 403, .body = StrCat(ToStd(caller.message()), "\n")};
-    if (request.path == "/metrics") return Metrics(request);
-    // A browser asks its user for the token, as the password of any name.
-    const absl::Status known = view_.authorize == nullptr
-                                   ? absl::OkStatus()
-                                   : view_.authorize(request.Header("authorization"));
-    if (absl::IsUnauthenticated(known)) {
-      return {.status = 401,
-              .body = StrCat(ToStd(known.message()), "\n"),
-              .headers = {"WWW-Authenticate: Bearer realm=\"larder\"",
-                          "WWW-Authenticate: Basic realm=\"larder\", charset=\"UTF-8\""}};
+    if (!caller.ok()) {
+      if (view_.refused != nullptr) view_.refused(ask, ToStd(caller.message()));
+      return {.status = 403, .body = StrCat(ToStd(caller.message()), "\n")};
     }
+    if (posts != changes) {
+      const std::string methods = changes ? "POST" : "GET, HEAD";
+      return {.status = 405,
+              .body = StrCat("only ", methods, " is answered here\n"),
+              .headers = {StrCat("Allow: ", methods)}};
+    }
+    if (request.path == "/metrics") return Metrics(request);
+    if (changes && view_.authorize == nullptr)
+      return {.status = 403, .body = "nobody may change anything\n"};
+    const absl::Status known = view_.authorize == nullptr ? absl::OkStatus() : view_.authorize(ask);
+    if (absl::IsUnauthenticated(known))
+      return AskForToken(request, changes, ToStd(known.message()));
     if (!known.ok()) return {.status = 403, .body = StrCat(ToStd(known.message()), "\n")};
-    if (request.path == "/stats.json") return Json(view_.stats());
-    if (request.path == "/config.json") return Config(view_);
-    if (request.path == "/") return Page("text/html; charset=utf-8", kDashboardHtml);
-    if (request.path == "/dashboard.js")
-      return Page("text/javascript; charset=utf-8", kDashboardJs);
-    if (request.path == "/dashboard.css") return Page("text/css; charset=utf-8", kDashboardCss);
-    if (request.path == "/icon.svg") return Page("image/svg+xml", kIconSvg);
+    if (changes) return ReloadReply(view_, request.body);
+    return Shown(request.path);
+  }
+
+  HttpReply Shown(std::string_view path) {
+    if (path == "/stats.json") return StatsReply(view_);
+    if (path == "/config.json") return ConfigReply(view_);
+    if (path == "/status.json") {
+      const auto [ready, why] = State();
+      return StatusReply(view_, ready, why);
+    }
+    if (path == "/") return Page("text/html; charset=utf-8", kDashboardHtml);
+    if (path == "/dashboard.js") return Page("text/javascript; charset=utf-8", kDashboardJs);
+    if (path == "/dashboard.css") return Page("text/css; charset=utf-8", kDashboardCss);
+    if (path == "/icon.svg") return Page("image/svg+xml", kIconSvg);
     return {.status = 404,
-            .body = "there are /, /metrics, /healthz, /readyz, /stats.json and /config.json\n"};
+            .body =
+                "there are /, /metrics, /healthz, /readyz, /stats.json, /status.json, "
+                "/config.json and, with POST, /reload\n"};
+  }
+
+  std::pair<bool, std::string> State() {
+    MutexLock lock(&mu_);
+    return {ready_, why_};
   }
 
   HttpReply Readiness() {
-    MutexLock lock(&mu_);
-    return {.status = ready_ ? 200 : 503, .body = why_ + "\n"};
+    const auto [ready, why] = State();
+    return {.status = ready ? 200 : 503, .body = why + "\n"};
   }
 
   HttpReply Metrics(const HttpRequest& request) {
     const Exposition::Format format = Exposition::FormatFor(request.Header("accept"));
-    bool ready;
-    {
-      MutexLock lock(&mu_);
-      ready = ready_;
-    }
     return {.content_type = std::string(Exposition::ContentType(format)),
-            .body = RenderMetrics(view_, ready, format)};
+            .body = RenderMetrics(view_, State().first, format)};
   }
 
   const AdminView view_;

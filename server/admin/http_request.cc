@@ -6,6 +6,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "base/strings.h"
 
@@ -43,6 +44,10 @@ std::string_view ReasonPhrase(int status) {
       return "Not Found";
     case 405:
       return "Method Not Allowed";
+    case 409:
+      return "Conflict";
+    case 413:
+      return "Content Too Large";
     case 431:
       return "Request Header Fields Too Large";
     case 500:
@@ -105,6 +110,20 @@ absl::StatusOr<HttpRequest> ParseHttpHead(std::string_view head) {
   return request;
 }
 
+absl::StatusOr<size_t> HttpBodyBytes(const HttpRequest& request) {
+  if (!request.Header("transfer-encoding").empty())
+    return Bad("a body needs a Content-Length, and no Transfer-Encoding");
+  // Two of them are joined by a comma, which is no digit: there is no telling where the body ends.
+  const std::string length = request.Header("content-length");
+  const bool digits = std::all_of(length.begin(), length.end(), [](char c) {
+    return absl::ascii_isdigit(static_cast<unsigned char>(c));
+  });
+  size_t bytes = 0;
+  if (!length.empty() && (!digits || !absl::SimpleAtoi(length, &bytes)))
+    return Bad("Content-Length is no number");
+  return bytes;
+}
+
 std::string FormatHttpReply(const HttpReply& reply, bool with_body) {
   std::string out = StrCat("HTTP/1.1 ", reply.status, " ", ReasonPhrase(reply.status),
                            "\r\nContent-Type: ", reply.content_type,
@@ -129,9 +148,11 @@ absl::Status CheckHttpCaller(const HttpRequest& request, const std::vector<std::
   const std::string origin = request.Header("origin");
   if (!origin.empty() && origin != "http://" + header)
     return absl::PermissionDeniedError("pages of other sites may not ask");
-  // A link that somebody follows is fine: what it leads to, the other site cannot read.
+  // A link that somebody follows is fine: what it leads to, the other site cannot read. A form that
+  // is sent looks the same but for its method.
   const std::string site = request.Header("sec-fetch-site");
-  const bool follows = request.Header("sec-fetch-mode") == "navigate" &&
+  const bool follows = (request.method == "GET" || request.method == "HEAD") &&
+                       request.Header("sec-fetch-mode") == "navigate" &&
                        request.Header("sec-fetch-dest") == "document";
   if ((site == "cross-site" || site == "same-site") && !follows)
     return absl::PermissionDeniedError("pages of other sites may not ask");

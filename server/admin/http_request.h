@@ -1,6 +1,6 @@
-// One HTTP/1 request, as far as an admin port needs it: what is asked for and by whom, no body.
-// Thread safety: values and functions without state. Errors: InvalidArgument says in a few words
-// what is wrong with a request.
+// One HTTP/1 request, as far as an admin port needs it: what is asked for and by whom, and a body
+// of which the length is told before it. Thread safety: values and functions without state. Errors:
+// InvalidArgument says in a few words what is wrong with a request.
 
 #ifndef LARDER_ADMIN_HTTP_REQUEST_H_
 #define LARDER_ADMIN_HTTP_REQUEST_H_
@@ -21,6 +21,8 @@ struct HttpRequest {
   std::string method;
   std::string path;  // as it was sent, without what follows `?`
   std::vector<std::pair<std::string, std::string>> headers;  // names in lower case
+  std::string body = {};
+  std::string peer = {};  // host:port of the other end
 
   // The value of a header by its lower-case name, of several all, joined by commas; empty: none.
   std::string Header(std::string_view name) const;
@@ -37,11 +39,15 @@ struct HttpReply {
 // `head` is a request up to the empty line, which is not part of it.
 absl::StatusOr<HttpRequest> ParseHttpHead(std::string_view head);
 
+// How long the body is that follows the head; 0: there is none. InvalidArgument: that is not told
+// before it comes, or is no number.
+absl::StatusOr<size_t> HttpBodyBytes(const HttpRequest& request);
+
 // As it is sent. `with_body` is false for HEAD: the headers tell of a body that does not follow.
 std::string FormatHttpReply(const HttpReply& reply, bool with_body);
 
-// Keeps pages of elsewhere from reading what is served here through somebody's browser: OK, or
-// PermissionDenied with why not.
+// Keeps pages of elsewhere from reading and changing what is served here through somebody's
+// browser: OK, or PermissionDenied with why not.
 //
 // A browser lets a page read only what comes from the page's own host. A page whose name in DNS is
 // changed to lead here passes that test, so the host that the browser asked for must be one that no

@@ -4,15 +4,12 @@
 // (http_request.cc).
 //
 // A connection goes: asking -> answering -> reading the answer -> ending. While it is answered, the
-// answering thread has a copy of the request and the connection's number, never the connection.
+// answering thread has the request and the connection's number, never the connection.
 // Ending means that our side is closed and what the client still sends is read and thrown away for
 // a moment: closing right away would reset the connection, and the client might lose the answer.
 
 #include "admin/http_server.h"
 
-#include <fcntl.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -21,10 +18,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "admin/http_socket.h"
 #include "base/executor.h"
 #include "base/mutex.h"
 #include "base/strings.h"
@@ -32,57 +31,9 @@
 namespace larder {
 namespace {
 
-constexpr int kBacklog = 128;
 constexpr absl::Duration kEndLimit = absl::Seconds(1);
 // Descriptors have run out: how long until the next attempt.
 constexpr absl::Duration kAcceptRest = absl::Milliseconds(100);
-
-struct FreeAddresses {
-  void operator()(addrinfo* addresses) const { freeaddrinfo(addresses); }
-};
-
-// A socket that listens there, or -1 with errno.
-int ListenOn(const addrinfo& where) {
-  const int fd = socket(where.ai_family, where.ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) return -1;
-  const int on = 1;
-  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-  if (bind(fd, where.ai_addr, where.ai_addrlen) == 0 && listen(fd, kBacklog) == 0) return fd;
-  const int error = errno;
-  close(fd);
-  errno = error;
-  return -1;
-}
-
-absl::StatusOr<int> Listen(const std::string& address) {
-  const auto failed = [&address](std::string_view why) {
-    return absl::UnavailableError(StrCat("cannot listen on ", address, ": ", why));
-  };
-  const size_t colon = address.rfind(':');
-  if (colon == std::string::npos) return failed("it is no host:port");
-  std::string host = address.substr(0, colon);
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']')
-    host = host.substr(1, host.size() - 2);
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
-  addrinfo* found = nullptr;
-  const int error = getaddrinfo(host.empty() ? nullptr : host.c_str(), address.c_str() + colon + 1,
-                                &hints, &found);
-  if (error != 0) return failed(gai_strerror(error));
-  const std::unique_ptr<addrinfo, FreeAddresses> addresses(found);
-  const int fd = ListenOn(*addresses);
-  if (fd < 0) return failed(strerror(errno));
-  return fd;
-}
-
-int PortOf(int fd) {
-  sockaddr_storage name{};
-  socklen_t size = sizeof(name);
-  getsockname(fd, reinterpret_cast<sockaddr*>(&name), &size);
-  return ntohs(name.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6*>(&name)->sin6_port
-                                          : reinterpret_cast<sockaddr_in*>(&name)->sin_port);
-}
 
 struct Connection {
   enum class State { kAsking, kAnswering, kReading, kEnding };
@@ -90,8 +41,12 @@ struct Connection {
   int fd;
   uint64_t number;
   MonoNanos end_by;
+  std::string peer;
   State state = State::kAsking;
   std::string in = {};
+  // While its body is awaited, of which so much.
+  std::optional<HttpRequest> request = {};
+  size_t body_bytes = 0;
   std::string out = {};
   size_t sent = 0;
   bool over = false;
@@ -107,7 +62,8 @@ class Server final : public HttpServer {
         address_(
             StrCat(options.address.substr(0, options.address.rfind(':')), ":", PortOf(listener))),
         // As many answers as there are connections may wait, and some of connections that went.
-        answerer_(ThreadPool::New({1, 2 * options.connections_max})),
+        answerer_(ThreadPool::New({.threads = 1, .queue_max = 2 * options.connections_max})),
+        actor_(ThreadPool::New({.threads = 1, .queue_max = options.posts_waiting_max})),
         loop_([this] { Loop(); }) {}
 
   ~Server() override {
@@ -118,6 +74,7 @@ class Server final : public HttpServer {
     Wake();
     loop_.join();
     answerer_->Shutdown();
+    actor_->Shutdown();
     for (const Connection& connection : connections_) close(connection.fd);
     close(listener_);
     close(wake_);
@@ -197,13 +154,17 @@ class Server final : public HttpServer {
 
   void AcceptAll() {
     while (true) {
-      const int fd = accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      sockaddr_storage peer{};
+      socklen_t size = sizeof(peer);
+      const int fd = accept4(listener_, reinterpret_cast<sockaddr*>(&peer), &size,
+                             SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (fd < 0 && (errno == EINTR || errno == ECONNABORTED)) continue;
       // Else the waiting client would wake the loop over and over.
       if (fd < 0 && errno != EAGAIN) accept_after_ = MonoAfter(Now(), kAcceptRest);
       if (fd < 0) return;
       if (connections_.size() >= options_.connections_max) EndSlowest();
-      connections_.push_back({fd, ++last_number_, MonoAfter(Now(), options_.ask_limit)});
+      connections_.push_back(
+          {fd, ++last_number_, MonoAfter(Now(), options_.ask_limit), PeerOf(peer)});
     }
   }
 
@@ -245,39 +206,67 @@ class Server final : public HttpServer {
     // The end of the head may have begun with what was there before.
     const size_t from = connection->in.size() < 3 ? 0 : connection->in.size() - 3;
     connection->in.append(buffer, static_cast<size_t>(n));
-    const size_t end = connection->in.find("\r\n\r\n", from);
-    if (end > options_.head_bytes_max && connection->in.size() > options_.head_bytes_max)
-      return Send(connection, FormatHttpReply({.status = 431, .body = "too large\n"}, true));
-    if (end == std::string::npos) return;
+    if (!connection->request.has_value()) {
+      const size_t end = connection->in.find("\r\n\r\n", from);
+      if (end > options_.head_bytes_max && connection->in.size() > options_.head_bytes_max)
+        return Refuse(connection, 431, "too large");
+      if (end == std::string::npos) return;
+      if (!TakeHead(connection, end)) return;
+    }
+    if (connection->in.size() < connection->body_bytes) return;
+    connection->request->body = connection->in.substr(0, connection->body_bytes);
+    connection->in = {};
+    Ask(connection, *std::exchange(connection->request, std::nullopt));
+  }
+
+  // The head ends at `end`. False: the request is refused, or is none.
+  bool TakeHead(Connection* connection, size_t end) {
     absl::StatusOr<HttpRequest> request =
         ParseHttpHead(std::string_view(connection->in).substr(0, end));
-    connection->in.clear();
-    if (!request.ok()) {
-      const std::string why(request.status().message());
-      return Send(connection, FormatHttpReply({.status = 400, .body = why + "\n"}, true));
+    const bool posts = request.ok() && request->method == "POST";
+    // What comes with other methods means nothing, and is thrown away at the end.
+    const absl::StatusOr<size_t> body = posts ? HttpBodyBytes(*request) : 0;
+    if (const absl::Status& wrong = request.ok() ? body.status() : request.status(); !wrong.ok()) {
+      Refuse(connection, 400, ToStd(wrong.message()));
+      return false;
     }
-    Ask(connection, *std::move(request));
+    if (*body > options_.body_bytes_max) {
+      Refuse(connection, 413, StrCat("a body is at most ", options_.body_bytes_max, " bytes"));
+      return false;
+    }
+    connection->in.erase(0, end + 4);
+    connection->body_bytes = *body;
+    connection->request = *std::move(request);
+    connection->request->peer = connection->peer;
+    return true;
+  }
+
+  void Refuse(Connection* connection, int status, std::string_view why,
+              std::vector<std::string> headers = {}) {
+    Send(connection,
+         FormatHttpReply(
+             {.status = status, .body = StrCat(why, "\n"), .headers = std::move(headers)}, true));
   }
 
   void Ask(Connection* connection, HttpRequest request) {
-    if (request.method != "GET" && request.method != "HEAD") {
-      return Send(connection, FormatHttpReply({.status = 405,
-                                               .body = "only GET is answered here\n",
-                                               .headers = {"Allow: GET, HEAD"}},
-                                              true));
+    const bool posts = request.method == "POST";
+    if (!posts && request.method != "GET" && request.method != "HEAD") {
+      return Refuse(connection, 405, "only GET and POST are answered here",
+                    {"Allow: GET, HEAD, POST"});
     }
     connection->state = State::kAnswering;
     connection->end_by = INT64_MAX;
     const uint64_t number = connection->number;
-    const bool accepted = answerer_->TryPost([this, number, request = std::move(request)] {
-      std::string answer = FormatHttpReply(handler_(request), request.method == "GET");
+    ThreadPool* const pool = posts ? actor_.get() : answerer_.get();
+    const bool accepted = pool->TryPost([this, number, request = std::move(request)] {
+      std::string answer = FormatHttpReply(handler_(request), request.method != "HEAD");
       {
         MutexLock lock(&mu_);
         answers_.emplace_back(number, std::move(answer));
       }
       Wake();
     });
-    if (!accepted) Send(connection, FormatHttpReply({.status = 503, .body = "busy\n"}, true));
+    if (!accepted) Refuse(connection, 503, "busy");
   }
 
   // True when the server is to stop.
@@ -327,6 +316,8 @@ class Server final : public HttpServer {
   const int wake_;
   const std::string address_;
   const std::unique_ptr<ThreadPool> answerer_;
+  // An act may wait for the disk.
+  const std::unique_ptr<ThreadPool> actor_;
 
   // Of the loop, oldest first.
   std::vector<Connection> connections_;
@@ -345,7 +336,7 @@ class Server final : public HttpServer {
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const Options& options,
                                                               Handler handler) {
-  absl::StatusOr<int> listener = Listen(options.address);
+  absl::StatusOr<int> listener = ListenOn(options.address);
   if (!listener.ok()) return listener.status();
   const int wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (wake < 0) {

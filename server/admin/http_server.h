@@ -1,6 +1,6 @@
-// HttpServer answers GET requests over HTTP/1.1 on a port of its own, one to a connection. One
-// thread keeps all connections, and one more makes the answers, so a client that is slow to ask or
-// to read costs a little memory, and nobody waits for it.
+// HttpServer answers GET and POST requests over HTTP/1.1 on a port of its own, one to a connection.
+// One thread keeps all connections, one more answers GET and one more POST, so a client that is
+// slow to ask or to read costs a little memory, nobody waits for it, and no probe waits for an act.
 // Thread safety: any method, any thread. Start and the destructor block.
 // Errors: Start says in a sentence why it cannot listen. Requests that are too large, too late or
 // none get an answer that says so, or an end.
@@ -29,13 +29,17 @@ class HttpServer {
     size_t connections_max = 64;
     // Of a request, headers included.
     size_t head_bytes_max = 16 << 10;
+    // Of what a POST sends with it.
+    size_t body_bytes_max = 4 << 10;
+    // Those that wait for the one that is being answered; one more gets 503. At least 1.
+    size_t posts_waiting_max = 8;
     // How long a client may take to ask, and to read the answer.
     absl::Duration ask_limit = absl::Seconds(5);
     absl::Duration read_limit = absl::Seconds(20);
     Clock* clock = Clock::System();
   };
 
-  // Answers GET and HEAD, on one thread of the server's.
+  // Answers GET and HEAD on one thread of the server's, POST on another one.
   using Handler = std::function<HttpReply(const HttpRequest&)>;
 
   // Listens when it returns.

@@ -1,6 +1,7 @@
-// AdminView is what the admin port can show: functions that look at the running server, and what
-// stays as it is. This folder knows neither the handlers nor the configuration; whoever starts the
-// server fills this in. The functions are called from one thread at a time and must not block long.
+// AdminView is what the admin port can show and do: functions that look at the running server, what
+// stays as it is, and one act. This folder knows neither the handlers nor the configuration;
+// whoever starts the server fills this in. The functions are called from one thread at a time and
+// must not block long, but for authorize, refused and reload: those are called from any thread.
 
 #ifndef LARDER_ADMIN_VIEW_H_
 #define LARDER_ADMIN_VIEW_H_
@@ -13,8 +14,10 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/histogram.h"
+#include "larder/v1/admin.pb.h"
 #include "larder/v1/cache.pb.h"
 
 namespace larder {
@@ -74,6 +77,15 @@ struct CallsTally {
   uint64_t waiting_limit = 0;
 };
 
+// What somebody asks of the port.
+struct AdminAsk {
+  std::string what;           // `GET /config.json`
+  std::string authorization;  // the header's value
+  std::string peer;           // host:port
+  std::string traceparent;
+  bool changes = false;  // whether it is an act
+};
+
 struct AdminView {
   std::string version;
   std::string node;
@@ -90,9 +102,15 @@ struct AdminView {
   // Null: none are counted, and none have a certificate.
   std::function<AccessTally()> access = nullptr;
   std::function<CertificateEnds()> certificates = nullptr;
-  // Whether what stands in `Authorization` is an operator's: OK, Unauthenticated or
-  // PermissionDenied. Null: everybody may see everything.
-  std::function<absl::Status(std::string_view)> authorize = nullptr;
+  // Whether an operator asks: OK, Unauthenticated or PermissionDenied, which it writes down, as it
+  // does acts. Null: everybody may see everything, and nobody change anything.
+  std::function<absl::Status(const AdminAsk&)> authorize = nullptr;
+  // Writes down that somebody was refused for another reason. Null: that is not written down.
+  std::function<void(const AdminAsk&, std::string_view why)> refused = nullptr;
+  // Reads the configuration again. May wait for the disk. Null: that cannot be asked for.
+  std::function<absl::StatusOr<v1::ReloadConfigResponse>(bool dry_run)> reload = nullptr;
+  // Whether memory is so short that writes are refused. Null: it is not.
+  std::function<bool()> memory_tight = nullptr;
   std::function<std::vector<RpcTally>()> rpcs;
   // Null: there is no journal.
   std::function<std::vector<DeliveryTally>()> deliveries = nullptr;

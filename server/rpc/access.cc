@@ -62,20 +62,49 @@ absl::Status Unknown(std::string_view why) { return Error(Reason::kNOT_AUTHENTIC
 // `name` is what it was about: a key, or what selects them.
 void WriteDenied(const CallContext& call, std::string_view rpc, std::string_view caller,
                  Reason reason, const AccessNeed& need, const std::string& peer) {
-  LogWarning("access_denied", {{"caller", caller},
-                               {"certificate", call.PeerName()},
-                               {"rpc", rpc},
-                               {"reason", ReasonName(reason)},
-                               {"permission", PermissionName(need.permission)},
-                               {"namespace", need.name_space},
-                               KeyForLog(need.name),
-                               {"peer", peer}});
+  LogAudit(LogLevel::kWarning, "access_denied",
+           {{"caller", caller},
+            {"certificate", call.PeerName()},
+            {"rpc", rpc},
+            {"reason", ReasonName(reason)},
+            {"permission", PermissionName(need.permission)},
+            {"namespace", need.name_space},
+            KeyForLog(need.name),
+            {"peer", peer},
+            {"traceparent", call.Metadata("traceparent")}});
 }
 
-void WriteAct(std::string_view rpc, std::string_view caller, std::string_view name_space,
-              const std::string& peer) {
-  LogInfo("admin_act",
-          {{"caller", caller}, {"rpc", rpc}, {"namespace", name_space}, {"peer", peer}});
+void WriteAct(const CallContext& call, std::string_view rpc, std::string_view caller,
+              std::string_view name_space, const std::string& peer) {
+  LogAudit(LogLevel::kInfo, "admin_act",
+           {{"caller", caller},
+            {"rpc", rpc},
+            {"namespace", name_space},
+            {"peer", peer},
+            {"traceparent", call.Metadata("traceparent")}});
+}
+
+absl::Status DenyHttp(const Access::HttpAsk& ask, std::string_view caller, Reason reason,
+                      std::string_view why) {
+  LogAudit(LogLevel::kWarning, "access_denied",
+           {{"caller", caller},
+            {"rpc", ask.what},
+            {"reason", ReasonName(reason)},
+            {"why", why},
+            {"permission", PermissionName(Permission::kAdmin)},
+            {"peer", ask.peer},
+            {"traceparent", ask.traceparent}});
+  return Error(reason, why);
+}
+
+// The token of an Authorization header; empty: there is none.
+std::string TokenOf(const Access::HttpAsk& ask) {
+  if (const auto bearer = After("bearer", ask.authorization); bearer.has_value())
+    return std::string(*bearer);
+  const auto basic = After("basic", ask.authorization);
+  std::string pair;
+  if (ask.changes || !basic.has_value() || !absl::Base64Unescape(ToAbsl(*basic), &pair)) return "";
+  return pair.substr(pair.find(':') + 1);
 }
 
 }  // namespace
@@ -162,7 +191,7 @@ absl::Status Access::Check(Call* call) {
   const uint64_t stamp = stamp_.load(std::memory_order_acquire);
   if (call->method().streams) LookAgainAfterReplace(call, stamp);
   if (stamp != kOpen) return Judge(call, stamp, nullptr);
-  if (rpc != nullptr && rpc->is_act) WriteAct(rpc->path, "", "", call->PeerAddress());
+  if (rpc != nullptr && rpc->is_act) WriteAct(*call, rpc->path, "", "", call->PeerAddress());
   return absl::OkStatus();
 }
 
@@ -199,30 +228,54 @@ absl::Status Access::Judge(Call* call, uint64_t stamp, const std::string* again)
                         rpc == nullptr ? StrCat("call ", method.path) : InWords(need)));
   }
   if (again != nullptr) return absl::OkStatus();
-  if (rpc->is_act) WriteAct(rpc->path, caller->name, asker.last().name_space, peer());
+  if (rpc->is_act) WriteAct(*call, rpc->path, caller->name, asker.last().name_space, peer());
   if (rpc->is_filtered) call->set_view(std::make_shared<AccessView>(memory.table, caller, types_));
   return absl::OkStatus();
 }
 
-absl::Status Access::CheckOperator(std::string_view authorization) {
+absl::Status Access::CheckOperator(const HttpAsk& ask) {
   const uint64_t stamp = stamp_.load(std::memory_order_acquire);
-  if (stamp == kOpen) return absl::OkStatus();
-  ThreadMemory& memory = Remembered(stamp);
-  if (memory.table == nullptr) return absl::OkStatus();
-  std::string token(After("bearer", authorization).value_or(""));
-  if (const auto basic = After("basic", authorization); basic.has_value()) {
-    std::string pair;
-    if (absl::Base64Unescape(ToAbsl(*basic), &pair)) token = pair.substr(pair.find(':') + 1);
+  const std::shared_ptr<const AccessTable> table =
+      stamp == kOpen ? nullptr : Remembered(stamp).table;
+  if (table == nullptr) {
+    if (!ask.changes) return absl::OkStatus();
+    return DenyHttp(ask, "", Reason::kNOT_ALLOWED,
+                    "changes over HTTP need to know who asks: set auth.callers, and send the token "
+                    "of a caller with admin");
   }
-  const KnownCaller* const caller = token.empty() ? nullptr : memory.table->ByToken(token);
+  const std::string token = TokenOf(ask);
+  const KnownCaller* const caller = token.empty() ? nullptr : table->ByToken(token);
   if (caller == nullptr) {
     counters_.Add(kUnknown);
-    return Unknown("a caller's token is needed");
+    return DenyHttp(ask, "", Reason::kNOT_AUTHENTICATED,
+                    ask.changes ? "a caller's token is needed, as `Authorization: Bearer TOKEN`"
+                                : "a caller's token is needed");
   }
-  if (caller->IsAdmin()) return absl::OkStatus();
-  counters_.Add(kDenied + static_cast<size_t>(Permission::kAdmin));
-  return Error(Reason::kNOT_ALLOWED,
-               StrCat("caller \"", caller->name, "\" has no role that allows admin of everything"));
+  if (!caller->IsAdmin()) {
+    counters_.Add(kDenied + static_cast<size_t>(Permission::kAdmin));
+    return DenyHttp(
+        ask, caller->name, Reason::kNOT_ALLOWED,
+        StrCat("caller \"", caller->name, "\" has no role that allows admin of everything"));
+  }
+  if (ask.changes) {
+    LogAudit(LogLevel::kInfo, "admin_act",
+             {{"caller", caller->name},
+              {"rpc", ask.what},
+              {"namespace", ""},
+              {"peer", ask.peer},
+              {"traceparent", ask.traceparent}});
+  }
+  return absl::OkStatus();
+}
+
+void Access::WriteRefused(const HttpAsk& ask, std::string_view why) {
+  LogAudit(LogLevel::kWarning, "access_denied",
+           {{"caller", ""},
+            {"rpc", ask.what},
+            {"reason", ReasonName(Reason::kNOT_ALLOWED)},
+            {"why", why},
+            {"peer", ask.peer},
+            {"traceparent", ask.traceparent}});
 }
 
 Access::Stats Access::GetStats() const {

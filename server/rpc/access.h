@@ -38,9 +38,20 @@ class Access {
   // REQUIRES: on the lane's thread.
   absl::Status Check(Call* call);
 
-  // Whether `authorization`, of HTTP, is an operator's: `Bearer TOKEN`, or `Basic` with the token
-  // as password. OK as well where everybody may do everything.
-  absl::Status CheckOperator(std::string_view authorization);
+  // What somebody asks of the admin port over HTTP.
+  struct HttpAsk {
+    std::string_view what = {};  // `GET /config.json`
+    std::string_view authorization = {};
+    std::string_view peer = {};
+    std::string_view traceparent = {};
+    bool changes = false;
+  };
+  // Whether an operator asks: by `Bearer TOKEN`, or by `Basic` with the token as password. Where
+  // everybody may do everything, that is everybody. Whoever asks for a change needs the former in
+  // any case: browsers send the latter by themselves, whatever page has them ask.
+  absl::Status CheckOperator(const HttpAsk& ask);
+  // Writes down that somebody was refused for what has nothing to do with who that is.
+  static void WriteRefused(const HttpAsk& ask, std::string_view why);
 
   // Whether callers are known at all.
   bool is_on() const { return stamp_.load(std::memory_order_acquire) != kOpen; }

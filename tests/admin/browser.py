@@ -70,15 +70,15 @@ class Browser:
         """The same for one that calls its last argument with the result."""
         return self._call("POST", self._session + "/execute/async", {"script": script, "args": list(args)})
 
-    def wait_for(self, what, expression):
+    def wait_for(self, what, expression, patience_s=PATIENCE_S):
         """Waits until the expression is true in the page, and returns it; says so when that does not happen."""
-        until = time.monotonic() + PATIENCE_S
+        until = time.monotonic() + patience_s
         while time.monotonic() < until:
             value = self.run(f"return {expression};")
             if value:
                 return value
             time.sleep(0.1)
-        raise AssertionError(f"{what}: not within {PATIENCE_S} s: {expression}\n" + self.run("return document.body.innerText;"))
+        raise AssertionError(f"{what}: not within {patience_s} s: {expression}\n" + self.run("return document.body.innerText;"))
 
     def window(self, width, height):
         self._call("POST", self._session + "/window/rect", {"width": width, "height": height})

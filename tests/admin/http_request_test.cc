@@ -94,6 +94,33 @@ TEST(HttpRequestTest, RefusesPagesOfOtherSites) {
             kDenied);
 }
 
+// What a page of elsewhere can send with a click is a form, which arrives as a link does.
+TEST(HttpRequestTest, RefusesFormsOfOtherSites) {
+  HttpRequest form = Asking({{"host", "localhost:8080"},
+                             {"sec-fetch-site", "cross-site"},
+                             {"sec-fetch-mode", "navigate"},
+                             {"sec-fetch-dest", "document"}});
+  EXPECT_TRUE(CheckHttpCaller(form, {}).ok());
+  form.method = "POST";
+  EXPECT_EQ(CheckHttpCaller(form, {}).code(), absl::StatusCode::kPermissionDenied);
+  form.headers = {{"host", "localhost:8080"}, {"origin", "null"}};
+  EXPECT_EQ(CheckHttpCaller(form, {}).code(), absl::StatusCode::kPermissionDenied);
+}
+
+TEST(HttpRequestTest, TakesOneLengthOfABodyAndNothingElse) {
+  const auto bytes = [](std::vector<std::pair<std::string, std::string>> headers) {
+    return HttpBodyBytes(Asking(std::move(headers)));
+  };
+  EXPECT_EQ(bytes({}).value(), 0u);
+  EXPECT_EQ(bytes({{"content-length", "0"}}).value(), 0u);
+  EXPECT_EQ(bytes({{"content-length", "4096"}}).value(), 4096u);
+  for (const char* wrong : {"-1", "+1", "1 ", "0x10", "one", "1.5", "99999999999999999999"})
+    EXPECT_FALSE(bytes({{"content-length", wrong}}).ok()) << wrong;
+  EXPECT_FALSE(bytes({{"content-length", "3"}, {"content-length", "3"}}).ok());
+  EXPECT_FALSE(bytes({{"transfer-encoding", "chunked"}}).ok());
+  EXPECT_FALSE(bytes({{"content-length", "3"}, {"transfer-encoding", "chunked"}}).ok());
+}
+
 TEST(HttpRequestTest, WritesAnAnswer) {
   const HttpReply reply{.status = 405, .body = "no\n", .headers = {"Allow: GET"}};
   EXPECT_EQ(FormatHttpReply(reply, true),

@@ -6,6 +6,7 @@
 
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "tests/admin/http_client.h"
 
@@ -38,13 +39,81 @@ TEST(HttpServerTest, AnswersGetAndHead) {
 
 TEST(HttpServerTest, RefusesOtherMethods) {
   const auto server = NewServer();
-  for (const std::string method : {"POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "get"}) {
+  for (const std::string method :
+       {"PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "get"}) {
     const std::string answer =
         Exchange(server->address(),
                  method + " / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody");
     EXPECT_EQ(StatusOf(answer), "405") << method;
-    EXPECT_THAT(answer, HasSubstr("Allow: GET, HEAD\r\n"));
+    EXPECT_THAT(answer, HasSubstr("Allow: GET, HEAD, POST\r\n"));
   }
+}
+
+std::string Post(size_t length, const std::string& body) {
+  return absl::StrCat("POST /act HTTP/1.1\r\nHost: localhost\r\nContent-Length: ", length,
+                      "\r\n\r\n", body);
+}
+
+TEST(HttpServerTest, HandsOnWhatAPostSends) {
+  HttpServer::Options options;
+  options.body_bytes_max = 100;
+  const auto server = NewServer(options, [](const HttpRequest& request) {
+    return HttpReply{.body = request.method + " " + request.body};
+  });
+  const auto ask = [&](const std::string& text) { return Exchange(server->address(), text); };
+  EXPECT_EQ(BodyOf(ask(Post(0, ""))), "POST ");
+  EXPECT_EQ(BodyOf(ask("POST /act HTTP/1.1\r\nHost: localhost\r\n\r\n")), "POST ");
+  EXPECT_EQ(BodyOf(ask(Post(4, "body and more"))), "POST body");
+  EXPECT_EQ(BodyOf(ask(Post(100, std::string(100, 'x')))), "POST " + std::string(100, 'x'));
+  EXPECT_EQ(StatusOf(ask(Post(101, ""))), "413");
+  EXPECT_EQ(StatusOf(ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n")), "400");
+  EXPECT_EQ(StatusOf(ask("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")),
+            "400");
+  // What comes with a GET means nothing.
+  EXPECT_EQ(BodyOf(ask("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 999\r\n\r\nbody")), "GET ");
+  const HttpClient bits(server->address());
+  for (const char c : Post(4, "slow")) ASSERT_TRUE(bits.Send(std::string(1, c)));
+  EXPECT_EQ(BodyOf(bits.ReadAll()), "POST slow");
+}
+
+TEST(HttpServerTest, EndsAClientWhoseBodyDoesNotComeInTime) {
+  HttpServer::Options options;
+  options.ask_limit = absl::Milliseconds(50);
+  const auto server = NewServer(options);
+  EXPECT_EQ(Exchange(server->address(), Post(4, "bod")), "");
+}
+
+TEST(HttpServerTest, SaysWhoAsks) {
+  const auto server =
+      NewServer({}, [](const HttpRequest& request) { return HttpReply{.body = request.peer}; });
+  EXPECT_THAT(BodyOf(HttpGet(server->address(), "/")), StartsWith("127.0.0.1:"));
+}
+
+// An act waits for the disk, say.
+TEST(HttpServerTest, NoProbeWaitsForAPost) {
+  absl::Notification posted, go_on;
+  HttpServer::Options options;
+  options.posts_waiting_max = 1;
+  const auto server = NewServer(options, [&](const HttpRequest& request) {
+    if (request.body == "first") {
+      posted.Notify();
+      go_on.WaitForNotification();
+    }
+    return HttpReply{.body = request.method};
+  });
+  const HttpClient first(server->address()), second(server->address()), third(server->address());
+  ASSERT_TRUE(first.Send(Post(5, "first")));
+  posted.WaitForNotification();
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(BodyOf(HttpGet(server->address(), "/healthz")), "GET");
+  // One may wait; which of the two it is, is the order of their arrival.
+  ASSERT_TRUE(second.Send(Post(0, "")));
+  ASSERT_TRUE(third.Send(Post(0, "")));
+  pollfd refused[] = {{second.fd(), POLLIN, 0}, {third.fd(), POLLIN, 0}};
+  ASSERT_EQ(poll(refused, 2, 30'000), 1);
+  EXPECT_EQ(StatusOf((refused[0].revents != 0 ? second : third).ReadAll()), "503");
+  go_on.Notify();
+  EXPECT_EQ(BodyOf(first.ReadAll()), "POST");
+  EXPECT_EQ(BodyOf((refused[0].revents != 0 ? third : second).ReadAll()), "POST");
 }
 
 TEST(HttpServerTest, SaysWhatIsWrongWithARequest) {

@@ -22,6 +22,7 @@
 #include "tests/admin/http_client.h"
 #include "tests/base/certificates.h"
 #include "tests/e2e/server_process.h"
+#include "tests/e2e/tcp_proxy.h"
 #include "tests/redis/redis_server.h"
 
 namespace larder {
@@ -123,6 +124,15 @@ class AuthTest : public testing::Test {
                                  : "Host: localhost\r\nAuthorization: Bearer " + token + "\r\n");
   }
 
+  std::string Post(const std::string& path, const std::string& token = "",
+                   const std::string& body = "") const {
+    const std::string authorization =
+        token.empty() ? "" : absl::StrCat("Authorization: Bearer ", token, "\r\n");
+    return Exchange(server_->AdminAddress(),
+                    absl::StrCat("POST ", path, " HTTP/1.1\r\nHost: localhost\r\n", authorization,
+                                 "Content-Length: ", body.size(), "\r\n\r\n", body));
+  }
+
   const TempDir dir_;
   std::unique_ptr<ServerProcess> server_;
 };
@@ -209,11 +219,84 @@ TEST_F(AuthTest, TheAdminPortShowsMostOfItToOperators) {
   Start();
   for (const char* path : {"/healthz", "/readyz", "/metrics"})
     EXPECT_EQ(StatusOf(Page(path)), "200") << path;
-  for (const char* path : {"/", "/stats.json", "/config.json"}) {
+  for (const char* path : {"/", "/stats.json", "/status.json", "/config.json"}) {
     EXPECT_EQ(StatusOf(Page(path)), "401") << path;
     EXPECT_EQ(StatusOf(Page(path, "canary-viewer")), "403") << path;
     EXPECT_EQ(StatusOf(Page(path, "canary-oncall")), "200") << path;
   }
+}
+
+TEST_F(AuthTest, AnOperatorHasTheConfigurationReadAgainOverHttp) {
+  Start();
+  const auto channel = Channel("native");
+  EXPECT_EQ(StatusOf(Page("/reload", "canary-oncall")), "405");
+  EXPECT_EQ(StatusOf(Post("/reload")), "401");
+  EXPECT_EQ(StatusOf(Post("/reload", "canary-viewer")), "403");
+  std::string text = kAuth;
+  text.replace(text.find("[viewer]"), 8, "[orders]");
+  text += "memory: { l1: 64MiB }\n";
+  Write(text);
+  // Looking changes nothing.
+  const std::string would = BodyOf(Post("/reload", "canary-oncall", R"({"dry_run":true})"));
+  EXPECT_THAT(would, HasSubstr("\"path\":\"auth.callers.viewer.roles\""));
+  EXPECT_EQ(Get(channel, "canary-viewer", "user:1"), StatusCode::OK);
+  EXPECT_EQ(BodyOf(Post("/reload", "canary-oncall")), would);
+  EXPECT_THAT(would, HasSubstr("\"path\":\"memory.l1\""));
+  EXPECT_THAT(would, HasSubstr("\"after\":\"64MiB\",\"needs_restart\":true"));
+  EXPECT_EQ(Get(channel, "canary-viewer", "user:1"), StatusCode::PERMISSION_DENIED);
+  Write(text + "typo: 1\n");
+  const std::string refused = Post("/reload", "canary-oncall");
+  EXPECT_EQ(StatusOf(refused), "409");
+  EXPECT_THAT(BodyOf(refused), HasSubstr("unknown field \\\"typo\\\""));
+}
+
+TEST_F(AuthTest, NothingIsChangedOverHttpWhereNobodyIsKnown) {
+  Start({}, "log: { level: info }\n");
+  EXPECT_EQ(StatusOf(Page("/config.json")), "200");
+  const std::string refused = Post("/reload");
+  EXPECT_EQ(StatusOf(refused), "403");
+  EXPECT_THAT(BodyOf(refused), HasSubstr("set auth.callers"));
+  EXPECT_EQ(StatusOf(Post("/reload", "canary-oncall")), "403");
+  server_->Signal(SIGTERM);
+  const std::string log = server_->Wait().err;
+  EXPECT_THAT(log, HasSubstr("\"rpc\":\"POST /reload\",\"reason\":\"NOT_ALLOWED\""));
+  EXPECT_THAT(log, Not(HasSubstr("config_reloaded")));
+}
+
+TEST_F(AuthTest, DenialsAndActsOnTheAdminPortAreWrittenDown) {
+  Start({"--set", "log.lines_per_second=1"});
+  Page("/config.json");
+  Page("/config.json?canary-query", "canary-wrong");
+  Page("/stats.json", "canary-viewer");
+  HttpGet(server_->AdminAddress(), "/metrics", "Host: rebound.example\r\n");
+  HttpGet(server_->AdminAddress(), "/", "Host: localhost\r\nOrigin: http://evil.example\r\n");
+  Post("/reload");
+  Post("/reload", "canary-oncall");
+  Page("/stats.json", "canary-oncall");
+  const std::string metrics = Page("/metrics");
+  EXPECT_THAT(metrics, HasSubstr("\nlarder_auth_unknown_total 3\n"));
+  EXPECT_THAT(metrics, HasSubstr("\nlarder_auth_denied_total{permission=\"admin\"} 1\n"));
+  server_->Signal(SIGTERM);
+  const std::string log = server_->Wait().err;
+  std::vector<std::string> lines;
+  for (const absl::string_view line : absl::StrSplit(log, '\n')) {
+    if (line.find("\"access_denied\"") != line.npos || line.find("\"admin_act\"") != line.npos)
+      lines.emplace_back(line);
+  }
+  const std::vector<std::vector<std::string>> expected = {
+      {"access_denied", "\"caller\":\"\"", "GET /config.json\"", "NOT_AUTHENTICATED"},
+      {"access_denied", "\"caller\":\"\"", "GET /config.json\"", "NOT_AUTHENTICATED"},
+      {"access_denied", "\"caller\":\"viewer\"", "GET /stats.json\"", "NOT_ALLOWED"},
+      {"access_denied", "\"caller\":\"\"", "GET /metrics\"", "NOT_ALLOWED", "rebound.example"},
+      {"access_denied", "\"caller\":\"\"", "GET /\"", "NOT_ALLOWED", "other sites"},
+      {"access_denied", "\"caller\":\"\"", "POST /reload\"", "NOT_AUTHENTICATED"},
+      {"admin_act", "\"caller\":\"oncall\"", "POST /reload\""}};
+  ASSERT_EQ(lines.size(), expected.size()) << log;
+  for (size_t i = 0; i < lines.size(); ++i) {
+    for (const std::string& part : expected[i]) EXPECT_THAT(lines[i], HasSubstr(part));
+    EXPECT_THAT(lines[i], HasSubstr("\"peer\":\"127.0.0.1:"));
+  }
+  EXPECT_THAT(log, Not(HasSubstr("canary-")));
 }
 
 TEST_F(AuthTest, AReloadChangesCallersForTheNextCallAndEndsStreams) {
@@ -299,9 +382,18 @@ TEST_F(AuthTest, CertificatesNameTheCallerOverTlsOnBothLanes) {
 }
 
 TEST_F(AuthTest, DenialsAndActsAreWrittenDown) {
-  Start();
+  // Enough for the lines of its start alone.
+  Start({"--set", "log.lines_per_second=2"});
   const auto channel = Channel("native");
-  EXPECT_EQ(Get(channel, "canary-orders", "user:canary-key"), StatusCode::PERMISSION_DENIED);
+  const auto context = As("canary-orders");
+  context->AddMetadata("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+  v1::GetRequest request;
+  request.set_namespace_("shop");
+  request.set_key("user:canary-key");
+  v1::GetResponse response;
+  EXPECT_EQ(v1::Cache::NewStub(channel)->Get(context.get(), request, &response).error_code(),
+            StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(Get(channel, "canary-wrong"), StatusCode::UNAUTHENTICATED);
   EXPECT_EQ(Get(channel, "canary-wrong"), StatusCode::UNAUTHENTICATED);
   v1::DropDeadLettersRequest drop;
   drop.mutable_filter()->set_namespace_("shop");
@@ -316,10 +408,11 @@ TEST_F(AuthTest, DenialsAndActsAreWrittenDown) {
     if (line.find("\"access_denied\"") != line.npos) denied.emplace_back(line);
     if (line.find("\"admin_act\"") != line.npos) acts.emplace_back(line);
   }
-  ASSERT_EQ(denied.size(), 2u);
+  ASSERT_EQ(denied.size(), 3u);
   for (const char* part :
        {"\"caller\":\"orders\"", "\"rpc\":\"/larder.v1.Cache/Get\"", "\"reason\":\"NOT_ALLOWED\"",
-        "\"permission\":\"read\"", "\"namespace\":\"shop\"", "\"peer\":\"127.0.0.1:"})
+        "\"permission\":\"read\"", "\"namespace\":\"shop\"",
+        "\"peer\":\"127.0.0.1:", "\"traceparent\":\"00-0af7651916cd43dd8448eb211c80319c-"})
     EXPECT_THAT(denied[0], HasSubstr(part));
   EXPECT_THAT(denied[0],
               HasSubstr("\"key_hash\":\"" + SumOf("user:canary-key").substr(0, 16) + "\""));
@@ -382,11 +475,40 @@ TEST_F(AuthTest, NoSecretComesOut) {
   EXPECT_THAT(log, HasSubstr("access_denied"));
   all += log;
   EXPECT_THAT(all, Not(HasSubstr("canary-")));
-  // The file itself holds the metadata of origins in words, and so does what is printed of it; the
-  // passwords and tokens it does not hold.
   const Ended printed = RunLarderd({"--config", file, "--print-config"});
-  for (const char* secret : {"canary-password", "canary-orders", "canary-oncall"})
+  EXPECT_THAT(printed.out, HasSubstr("authorization"));
+  for (const char* secret :
+       {"canary-password", "canary-orders", "canary-oncall", "canary-metadata"})
     EXPECT_THAT(printed.out, Not(HasSubstr(secret)));
+}
+
+// What a balancer that passes TLS on, and says first whom it speaks for, is to the server.
+TEST_F(AuthTest, ABalancersCallersAreKnownByTheirOwnAddresses) {
+  const Certificates certificates;
+  Start({"--set", "listen.proxy_protocol=true", "--set",
+         "listen.tls.certificate_file=" + certificates.Path("server.pem"), "--set",
+         "listen.tls.key_file=" + certificates.Path("server.key")});
+  const std::string native = server_->AddressOf("native");
+  TcpProxy balancer(std::stoi(native.substr(native.rfind(':') + 1)),
+                    std::string("\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"
+                                "\xCB\0\x71\x07\xC0\0\x02\x01\x12\x67\x01\xBB",
+                                28));
+  grpc::SslCredentialsOptions trust;
+  trust.pem_root_certs = certificates.Text("ca.pem");
+  grpc::ChannelArguments arguments;
+  arguments.SetSslTargetNameOverride("lane.test");
+  const auto through = [&](const std::string& address) {
+    return grpc::CreateCustomChannel(address, grpc::SslCredentials(trust), arguments);
+  };
+  const auto channel = through(absl::StrCat("127.0.0.1:", balancer.port()));
+  EXPECT_EQ(Set(channel, "canary-orders", "order:1"), StatusCode::OK);
+  EXPECT_EQ(Get(channel, "canary-orders"), StatusCode::OK);
+  EXPECT_EQ(Set(channel, "canary-viewer", "order:1"), StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(Get(through(native), "canary-orders"), StatusCode::UNAVAILABLE);
+  server_->Signal(SIGTERM);
+  const Ended ended = server_->Wait();
+  EXPECT_EQ(ended.exit_code, 0);
+  EXPECT_THAT(ended.err, HasSubstr("203.0.113.7:4711"));
 }
 
 }  // namespace

@@ -65,7 +65,7 @@ TEST_F(AccessTest, EverybodyMayDoEverythingWithoutCallers) {
   EXPECT_FALSE(Get("").ok());
   access_.Replace(nullptr);
   EXPECT_TRUE(Get("").ok());
-  EXPECT_TRUE(access_.CheckOperator("").ok());
+  EXPECT_TRUE(access_.CheckOperator({}).ok());
 }
 
 TEST_F(AccessTest, EveryMethodHasAnEntry) {
@@ -296,15 +296,35 @@ TEST_F(AccessTest, OperatorsShowTheirTokenOverHttp) {
             {"reader", kReadAll},
             {"half", {.namespaces = {"shop"}, .allow = {P::kAdmin}}}});
   const auto basic = [](const std::string& pair) { return "Basic " + absl::Base64Escape(pair); };
-  EXPECT_EQ(Verdict(access_.CheckOperator("Bearer token-op")), "ok");
-  EXPECT_EQ(Verdict(access_.CheckOperator(basic("anybody:token-op"))), "ok");
-  EXPECT_EQ(Verdict(access_.CheckOperator(basic(":token-op"))), "ok");
-  EXPECT_EQ(Verdict(access_.CheckOperator("Bearer token-reader")), "NOT_ALLOWED");
-  EXPECT_EQ(Verdict(access_.CheckOperator(basic("op:token-half"))), "NOT_ALLOWED");
+  EXPECT_EQ(Verdict(access_.CheckOperator({.authorization = "Bearer token-op"})), "ok");
+  EXPECT_EQ(Verdict(access_.CheckOperator({.authorization = basic("anybody:token-op")})), "ok");
+  EXPECT_EQ(Verdict(access_.CheckOperator({.authorization = basic(":token-op")})), "ok");
+  EXPECT_EQ(Verdict(access_.CheckOperator({.authorization = "Bearer token-reader"})),
+            "NOT_ALLOWED");
+  EXPECT_EQ(Verdict(access_.CheckOperator({.authorization = basic("op:token-half")})),
+            "NOT_ALLOWED");
   for (const std::string& wrong :
        {std::string(), std::string("Bearer"), std::string("Bearer x"), std::string("Basic %%%"),
         basic("op:"), basic("token-op:x"), std::string("Digest token-op")})
-    EXPECT_EQ(Verdict(access_.CheckOperator(wrong)), "NOT_AUTHENTICATED") << wrong;
+    EXPECT_EQ(Verdict(access_.CheckOperator({.authorization = wrong})), "NOT_AUTHENTICATED")
+        << wrong;
+}
+
+// Browsers send a password that they remember with whatever a page of elsewhere has them ask.
+TEST_F(AccessTest, ChangesOverHttpNeedATokenThatNoBrowserSendsByItself) {
+  const auto change = [this](const std::string& authorization) {
+    return Verdict(access_.CheckOperator(
+        {.what = "POST /reload", .authorization = authorization, .changes = true}));
+  };
+  EXPECT_EQ(change(""), "NOT_ALLOWED");
+  EXPECT_EQ(change("Bearer token-op"), "NOT_ALLOWED");
+  UseRoles({{"op", kAdminAll}, {"reader", kReadAll}});
+  EXPECT_EQ(change(""), "NOT_AUTHENTICATED");
+  EXPECT_EQ(change("Basic " + absl::Base64Escape("op:token-op")), "NOT_AUTHENTICATED");
+  EXPECT_EQ(change("Bearer token-reader"), "NOT_ALLOWED");
+  EXPECT_EQ(change("Bearer token-op"), "ok");
+  access_.Replace(nullptr);
+  EXPECT_EQ(change("Bearer token-op"), "NOT_ALLOWED");
 }
 
 // docs/security.md says of each RPC what the code asks for.

@@ -1,11 +1,17 @@
-// The dashboard asks /stats.json every two seconds and shows the answer. Whatever comes from the server goes into the
-// page as text and never as HTML: keys are chosen by callers, and may hold markup.
+// The dashboard asks /stats.json and /status.json every two seconds and shows the answers. Whatever comes from the server
+// goes into the page as text and never as HTML: keys are chosen by callers, and may hold markup.
 'use strict';
 
 const EVERY_MS = 2000;
 const ANSWER_MS = 5000;
 const SAMPLES_MAX = 300; // ten minutes
 const OLD_WRITE_S = 60;
+const LATELY_S = 60;
+const DAY_S = 86400;
+const CERTIFICATE_WARN_S = 14 * DAY_S;
+const CERTIFICATE_BAD_S = 2 * DAY_S;
+// While it has no right to see anything: each attempt is written down over there.
+const DENIED_EVERY_MS = 10000;
 
 const byId = id => document.getElementById(id);
 
@@ -207,11 +213,51 @@ function definitions(id, empty, pairs) {
     pairs.flatMap(([name, value]) => [el('dt', '', name), el('dd', '', value)])));
 }
 
+// Why calls are refused, and what to do. `memory` has a sentence of its own while it lasts.
+const REFUSED = {
+  in_flight: calls => `as many were under way as may be, ${count(calls.limit)}. ` +
+    'An origin that stands still holds them, or more replicas are needed.',
+  peer: () => 'one address had more under way than limits.in_flight_per_peer allows. Find it.',
+  queue_time: () => 'others had waited too long for a worker. The CPU does not keep up: more of it, or more replicas.',
+  memory: () => 'memory was short. Give the container more, or larder less (memory.l1).',
+  quota: () => 'their namespace had used up its quota. Ask its owners what grew, or raise it (quotas).',
+};
+
+// What the machine's owner has to see to: refused calls, memory, configuration, certificates. `refused`: how many calls
+// were lately, by why.
+function serverTroubles(status, refused, add) {
+  if (status.memory_tight) {
+    add('bad', `Memory is about to run out: writes and batches are refused, ${count(status.shed.memory)} since the start. ` +
+      'Give the container more, or larder less (memory.l1).');
+  }
+  for (const [why, calls] of Object.entries(refused)) {
+    if (calls === 0 || (why === 'memory' && status.memory_tight)) continue;
+    const told = REFUSED[why]?.(status.calls) ?? `${why}.`;
+    add('warn', `${count(calls)} ${calls === 1 ? 'call was' : 'calls were'} refused in the last minute: ${told}`);
+  }
+  const config = status.config;
+  if (!config.last_ok) {
+    const good = new Date(config.last_good_ms).toLocaleString();
+    add('warn', `The configuration was wrong when it was read last; that of ${good} is in effect, and a restart would fail ` +
+      `(refused since the start: ${count(config.refused)}). config_not_reloaded in the log, or larderd --check, says what to correct.`);
+  }
+  // Lanes that show the same one are told together.
+  const lanes = new Map();
+  for (const c of status.certificates) lanes.set(c.ends_ms, [...(lanes.get(c.ends_ms) ?? []), c.lane]);
+  for (const [ends, names] of lanes) {
+    const left = (ends - Date.now()) / 1000;
+    if (left > CERTIFICATE_WARN_S) continue;
+    const when = left > 0 ? `ends in ${time(left)}` : `ended ${time(-left)} ago`;
+    add(left > CERTIFICATE_BAD_S ? 'warn' : 'bad', `The certificate that callers see (${names.join(', ')}) ${when}. ` +
+      'Put a new one in its place: it needs no restart.');
+  }
+}
+
 // What is wrong: [how bad, sentence].
-function troubles(stats, ready, why) {
+function troubles(stats, status, refused) {
   const found = [];
   const add = (how, sentence) => found.push([how, sentence]);
-  if (!ready) add('bad', `Not ready: ${why}.`);
+  if (!status.ready) add('bad', `Not ready: ${status.why}.`);
   for (const b of stats.breakers ?? []) {
     const word = breakerWord(b);
     if (word !== 'closed') add(word === 'open' ? 'bad' : 'warn', `The breaker of ${b.name} is ${word}${b.reason ? `: ${b.reason}` : ''}.`);
@@ -233,6 +279,7 @@ function troubles(stats, ready, why) {
     if (fleet.suspect) add('warn', 'Copies in memory are checked before they are served: messages may have been missed.');
     if (number(fleet.node_id_shared) > 0) add('bad', 'Another replica has the same node.id.');
   }
+  serverTroubles(status, refused, add);
   return found;
 }
 
@@ -245,11 +292,12 @@ function showVerdict(how, sentence, list) {
 // What was seen before, to tell rates from counts.
 let samples = [];
 
-function addSample(stats) {
+function addSample(stats, status) {
   const total = stats.total ?? {};
   const now = {
     at: performance.now() / 1000, since: stats.since, calls: (stats.latencies ?? []).reduce((sum, l) => sum + number(l.count), 0),
     hits: number(total.hits), reads: number(total.hits) + number(total.misses), evictions: number(total.evictions),
+    shed: status.shed,
   };
   const before = samples[samples.length - 1];
   if (before && before.since !== now.since) samples = []; // it was started again, and counts from zero
@@ -262,6 +310,12 @@ function addSample(stats) {
   samples.push(now);
   samples = samples.slice(-SAMPLES_MAX);
   return now;
+}
+
+// How many calls were refused lately, by why, as far as this page has looked.
+function refusedLately(now) {
+  const before = samples.find(s => s.at >= now.at - LATELY_S);
+  return Object.fromEntries(Object.entries(now.shed).map(([why, calls]) => [why, calls - (before.shed[why] ?? 0)]));
 }
 
 const svg = (tag, attributes) => {
@@ -350,9 +404,9 @@ function drawFleet(fleet) {
   ]);
 }
 
-function show(stats, ready, why) {
-  const sample = addSample(stats);
-  const list = troubles(stats, ready, why);
+function show(stats, status) {
+  const sample = addSample(stats, status);
+  const list = troubles(stats, status, refusedLately(sample));
   const how = list.some(([one]) => one === 'bad') ? 'bad' : list.length > 0 ? 'warn' : 'good';
   const calls = sample.callsRate === undefined ? '' : `, ${rate(sample.callsRate)} calls a second`;
   showVerdict(how, how === 'good' ? `All is well: ready${calls}.` : how === 'bad' ? 'Something is wrong.' : 'It works, but look at this.',
@@ -379,30 +433,47 @@ function drawSettings() {
 byId('given').addEventListener('change', drawSettings);
 
 async function ask(path) {
-  const answer = await fetch(path, {cache: 'no-store', signal: AbortSignal.timeout(ANSWER_MS)});
-  if (!answer.ok && path !== '/readyz') throw new Error(`${path} answered ${answer.status}`);
-  return answer;
+  // The header keeps the browser from asking for a token in a window of its own, again and again: this page says it. The
+  // origin, because the page's address may hold the token, and browsers ask for nothing by such addresses.
+  const answer = await fetch(location.origin + path,
+    {cache: 'no-store', headers: {'X-Requested-With': 'larder'}, signal: AbortSignal.timeout(ANSWER_MS)});
+  if (answer.ok) return answer.json();
+  const error = new Error(`${path} answered ${answer.status}: ${(await answer.text()).trim()}`);
+  error.denied = answer.status === 401 || answer.status === 403;
+  throw error;
+}
+
+function showNothing(error) {
+  byId('figures').className = 'stale';
+  const seen = lastSeen ? `What is below is from ${lastSeen.toLocaleTimeString()}.` : 'Nothing is known of it yet.';
+  if (error.denied) {
+    showVerdict('bad', 'A token is needed.', [
+      'Load this page again and give the token of a caller with admin as the password. ' +
+        'The one that it was opened with is not, or no longer, one of those.',
+      `${seen} (${error.message})`]);
+  } else {
+    showVerdict('bad', 'larder does not answer.', [`${seen} Asking again every ${EVERY_MS / 1000} seconds. (${error.message})`]);
+  }
 }
 
 let configFor = null;
 let lastSeen = null;
 
 async function update() {
-  let stats, ready, why, complete = false;
+  let stats, status, complete = false, again = EVERY_MS;
   try {
-    [stats, ready] = await Promise.all([ask('/stats.json').then(a => a.json()), ask('/readyz')]);
-    why = (await ready.text()).trim();
-    // Of each start once: it does not change while the server runs.
-    if (configFor !== stats.since) {
-      config = await (await ask('/config.json')).json();
-      configFor = stats.since;
+    [stats, status] = await Promise.all([ask('/stats.json'), ask('/status.json')]);
+    // Of each start, and each time that it was read there, once.
+    const version = `${stats.since} ${status.config.read}`;
+    if (configFor !== version) {
+      config = await ask('/config.json');
+      configFor = version;
       drawSettings();
     }
     complete = true;
   } catch (error) {
-    byId('figures').className = 'stale';
-    const seen = lastSeen ? `What is below is from ${lastSeen.toLocaleTimeString()}.` : 'Nothing is known of it yet.';
-    showVerdict('bad', 'larder does not answer.', [`${seen} Asking again every ${EVERY_MS / 1000} seconds. (${error.message})`]);
+    showNothing(error);
+    if (error.denied) again = DENIED_EVERY_MS;
   }
   if (complete) {
     // A mistake in here must not be told as one of the server's.
@@ -410,13 +481,13 @@ async function update() {
       const up = (Date.now() - config.started_ms) / 1000;
       byId('who').textContent = `${stats.node} · version ${config.version} · up ${time(Math.max(up, 0))}`;
       document.title = `larder · ${stats.node}`;
-      show(stats, ready.status === 200, why);
+      show(stats, status);
       lastSeen = new Date();
     } catch (error) {
       showVerdict('bad', 'This page cannot show what larder answers.', [error.message]);
     }
   }
-  setTimeout(update, EVERY_MS);
+  setTimeout(update, again);
 }
 
 update();
