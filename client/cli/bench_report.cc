@@ -3,12 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
+#include <cmath>
 #include <limits>
 #include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "google/protobuf/struct.pb.h"
 #include "google/protobuf/util/json_util.h"
 
@@ -17,6 +18,11 @@ namespace {
 
 using google::protobuf::Struct;
 
+// Parts of the keys that are as good as alike: the same keys, drawn by chance.
+constexpr double kAlike = 0.05;
+// A percentile that fewer calls are beyond is theirs, and differs from run to run.
+constexpr double kCallsBeyond = 10;
+
 std::string Took(absl::Duration duration) {
   const double us = absl::ToDoubleMicroseconds(duration);
   if (us < 1e3) return fmt::format("{:.0f}us", us);
@@ -24,9 +30,16 @@ std::string Took(absl::Duration duration) {
   return fmt::format("{:.2f}s", us / 1e6);
 }
 
+double Ratio(uint64_t part, uint64_t of) {
+  return of == 0 ? 0 : static_cast<double>(part) / static_cast<double>(of);
+}
+
 double HitRatio(const BenchOutcome& outcome) {
-  const uint64_t reads = outcome.hits + outcome.misses;
-  return reads == 0 ? 0 : static_cast<double>(outcome.hits) / static_cast<double>(reads);
+  return Ratio(outcome.hits, outcome.hits + outcome.misses);
+}
+
+double PastRatio(const BenchOutcome& outcome) {
+  return Ratio(outcome.past, outcome.hits + outcome.misses + outcome.past);
 }
 
 void AddLatencies(const char* name, const Latencies& latencies, Json* object) {
@@ -59,6 +72,9 @@ void AddPart(const BenchPart& part, Json* object) {
   object->Field("misses", outcome.misses);
   object->Field("stale", outcome.stale);
   if (outcome.hits + outcome.misses > 0) object->Field("hit_ratio", HitRatio(outcome));
+  object->Field("past", outcome.past);
+  object->Field("past_ratio", PastRatio(outcome));
+  if (part.kept_ratio.has_value()) object->Field("kept_ratio", *part.kept_ratio);
   object->Field("late_starts", outcome.late_starts);
   object->Field("late_p99_seconds", outcome.late_p99);
   object->Field("late_max_seconds", outcome.late_max);
@@ -92,6 +108,16 @@ void PrintPart(const BenchPart& part, Output* out) {
   if (part.origin_loads.has_value())
     line += fmt::format("; the origin loaded {} keys", *part.origin_loads);
   out->Line(line);
+  if (outcome.past > 0) {
+    out->Line(
+        fmt::format("  {:.1f}% of the reads were of keys that the cache is not used for (rollout): "
+                    "the hit ratio is of the others",
+                    100 * PastRatio(outcome)));
+  }
+  if (part.kept_ratio.value_or(1) < 1) {
+    out->Line(fmt::format("  the cache kept {:.1f}% of its own keys when they were stored",
+                          100 * *part.kept_ratio));
+  }
   if (outcome.failed() > 0) {
     line = fmt::format("  {} of {} calls failed:", outcome.failed(), outcome.planned);
     for (const auto& [code, count] : outcome.errors) line += fmt::format(" {} {},", count, code);
@@ -166,25 +192,57 @@ std::map<std::string, Struct> PartsOf(const Struct& bench) {
   return parts;
 }
 
+// Why hits and loads of the two say nothing about each other; empty where they do.
+std::string UsedDifferently(const Struct& a, const Struct& b) {
+  // An older `larder` did not tell.
+  const auto kept = [](const Struct& part) {
+    return part.fields().count("kept_ratio") > 0 ? Number(part, "kept_ratio") : 1;
+  };
+  if (std::abs(Number(a, "past_ratio") - Number(b, "past_ratio")) > kAlike) {
+    return fmt::format("{:.1f}% / {:.1f}% of the reads went past the cache (rollout)",
+                       100 * Number(a, "past_ratio"), 100 * Number(b, "past_ratio"));
+  }
+  if (std::abs(kept(a) - kept(b)) > kAlike) {
+    return fmt::format("the cache kept {:.1f}% / {:.1f}% of what was stored (rollout)",
+                       100 * kept(a), 100 * kept(b));
+  }
+  return "";
+}
+
+void AddLatencyFigures(const std::string& name, const Struct& a, const Struct& b,
+                       std::vector<Figure>* figures) {
+  // The part of the calls that is beyond it; of the largest, none.
+  constexpr std::pair<const char*, double> kPercentiles[] = {
+      {"mean", 1}, {"p50", 0.5}, {"p90", 0.1}, {"p99", 0.01}, {"p999", 0.001}, {"max", 0}};
+  const double calls = std::min(Number(a, "count"), Number(b, "count"));
+  for (const auto& [which, beyond] : kPercentiles) {
+    const std::string what = absl::StrCat(which, "_seconds");
+    Figure figure{absl::StrCat(name, " ", what), Number(a, what), Number(b, what)};
+    // By less than a call: 1,000 calls times 1% are a little below 10.
+    if (calls * beyond < kCallsBeyond - 0.5)
+      figure.unjudged = fmt::format("fewer than {:.0f} calls took longer", kCallsBeyond);
+    figures->push_back(std::move(figure));
+  }
+}
+
 void AddFigures(const std::string& name, const Struct& a, const Struct& b,
                 std::vector<Figure>* figures) {
-  const auto add = [&](const std::string& what, double of_a, double of_b, bool more_is_better) {
-    figures->push_back({absl::StrCat(name, " ", what), of_a, of_b, more_is_better});
+  const auto add = [&](const std::string& what, double of_a, double of_b, bool more_is_better,
+                       std::string unjudged = "") {
+    figures->push_back(
+        {absl::StrCat(name, " ", what), of_a, of_b, more_is_better, std::move(unjudged)});
   };
+  const std::string differently = UsedDifferently(a, b);
   add("achieved_rate", Number(a, "achieved_rate"), Number(b, "achieved_rate"), true);
   if (a.fields().count("hit_ratio") > 0 && b.fields().count("hit_ratio") > 0)
-    add("hit_ratio", Number(a, "hit_ratio"), Number(b, "hit_ratio"), true);
+    add("hit_ratio", Number(a, "hit_ratio"), Number(b, "hit_ratio"), true, differently);
   const auto failed = [](const Struct& part) {
     return Number(part, "failed") / std::max(Number(part, "planned"), 1.0);
   };
   add("failed", failed(a), failed(b), false);
-  const Struct& of_a = Inner(a, "latency");
-  const Struct& of_b = Inner(b, "latency");
-  for (const char* what :
-       {"mean_seconds", "p50_seconds", "p90_seconds", "p99_seconds", "p999_seconds", "max_seconds"})
-    add(what, Number(of_a, what), Number(of_b, what), false);
+  AddLatencyFigures(name, Inner(a, "latency"), Inner(b, "latency"), figures);
   if (a.fields().count("origin_loads") > 0 && b.fields().count("origin_loads") > 0)
-    add("origin_loads", Number(a, "origin_loads"), Number(b, "origin_loads"), false);
+    add("origin_loads", Number(a, "origin_loads"), Number(b, "origin_loads"), false, differently);
 }
 
 absl::StatusOr<Struct> ParseBench(const std::string& text, const char* which) {
@@ -238,6 +296,12 @@ double Figure::worse() const {
   return better_is == 0 ? std::numeric_limits<double>::infinity() : worse_is / better_is;
 }
 
+bool BenchComparison::Worse(double factor) const {
+  return std::any_of(figures.begin(), figures.end(), [factor](const Figure& figure) {
+    return figure.unjudged.empty() && figure.worse() > factor;
+  });
+}
+
 absl::StatusOr<BenchComparison> CompareBenches(const std::string& a, const std::string& b) {
   const absl::StatusOr<Struct> first = ParseBench(a, "first");
   if (!first.ok()) return first.status();
@@ -272,6 +336,7 @@ Json ComparisonJson(const BenchComparison& comparison) {
     object->Field("b", figure.b);
     object->Field("ratio", figure.ratio());
     object->Field("worse", figure.worse());
+    if (!figure.unjudged.empty()) object->Field("unjudged", figure.unjudged);
   });
   answer.Field("unlike", comparison.unlike);
   return answer;
@@ -284,6 +349,12 @@ void PrintComparison(const BenchComparison& comparison, Output* out) {
                     fmt::format("{:.2f}", figure.ratio())});
   }
   out->Table({"FIGURE", ">A", ">B", ">B / A"}, rows);
+  std::map<std::string, std::vector<std::string>> unjudged;
+  for (const Figure& figure : comparison.figures) {
+    if (!figure.unjudged.empty()) unjudged[figure.unjudged].push_back(figure.name);
+  }
+  for (const auto& [why, names] : unjudged)
+    out->Line(fmt::format("not judged: {}: {}", absl::StrJoin(names, ", "), why));
   for (const std::string& unlike : comparison.unlike)
     out->Line("measured differently: " + Shown(unlike));
 }

@@ -22,6 +22,9 @@ struct BenchPart {
   BenchOutcome outcome;
   // Keys that the origin had to load meanwhile; unset where there is none.
   std::optional<uint64_t> origin_loads = {};
+  // Of its own keys, the part that the cache had once they were stored: less than all in a rollout.
+  // Unset where it did not store them.
+  std::optional<double> kept_ratio = {};
 };
 
 struct BenchReport {
@@ -43,10 +46,12 @@ struct Figure {
   double a = 0;
   double b = 0;
   bool more_is_better = false;
+  // Why it does not tell whether b is worse; empty where it does.
+  std::string unjudged = {};
 
   // b of a: 1 where both are nothing; infinite where only a is.
   double ratio() const;
-  // By how much b is worse: 1 as good, 2 twice as bad.
+  // By how much b is worse: 1 as good, 2 twice as bad. Of a figure that is not judged, too.
   double worse() const;
 };
 
@@ -54,6 +59,9 @@ struct BenchComparison {
   std::vector<Figure> figures;
   // Settings in which they differ: what is compared then is not the servers alone.
   std::vector<std::string> unlike;
+
+  // Whether b is worse in something by more than this factor.
+  bool Worse(double factor) const;
 };
 
 // Of two texts that BenchJson made. INVALID_ARGUMENT when one is none, or they have nothing in

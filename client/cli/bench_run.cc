@@ -42,6 +42,7 @@ struct Books {
   std::atomic<uint64_t> hits{0};
   std::atomic<uint64_t> misses{0};
   std::atomic<uint64_t> stale{0};
+  std::atomic<uint64_t> past{0};
   std::atomic<uint64_t> unsent{0};
   std::atomic<uint64_t> late_starts{0};
   std::atomic<uint64_t> answered{0};  // those of the warm-up, too
@@ -184,25 +185,40 @@ class Generator {
       LoadOptions options;
       options.type = plan_.type;
       client->GetOrLeaseAsync(key, options, [this, call](absl::StatusOr<LeaseResult> result) {
-        if (result.ok()) NoteRead(call, result->entry, /*from_cache=*/true);
+        if (result.ok()) NoteLoad(call, result->entry);
         Answered(call, result.status());
       });
     } else {
       GetOptions options;
       options.type = plan_.type;
       client->GetAsync(key, options, [this, call](absl::StatusOr<GetResult> result) {
-        if (result.ok()) NoteRead(call, result->entry, /*from_cache=*/false);
+        if (result.ok()) NoteGet(call, *result);
         Answered(call, result.status());
       });
     }
   }
 
-  // A value that was loaded for this call was none of the cache's.
-  void NoteRead(const Call& call, const std::optional<Entry>& entry, bool from_cache) {
-    if (!call.measured) return;
-    const bool hit = entry.has_value() && !(from_cache && entry->tier == Tier::kOrigin);
-    (hit ? books_.hits : books_.misses).fetch_add(1, std::memory_order_relaxed);
-    if (hit && entry->stale) books_.stale.fetch_add(1, std::memory_order_relaxed);
+  void NoteGet(const Call& call, const GetResult& result) {
+    if (result.hit()) return NoteHit(call, *result.entry);
+    Count(call, result.miss.reason == MissReason::kRolledPast ? &books_.past : &books_.misses);
+  }
+
+  // A value that was loaded for this call was none of the cache's. One that is over at once was
+  // loaded past the cache, by the rollout: whatever is kept has a TTL.
+  void NoteLoad(const Call& call, const std::optional<Entry>& entry) {
+    const bool loaded = entry.has_value() && entry->tier == Tier::kOrigin;
+    if (entry.has_value() && !loaded) return NoteHit(call, *entry);
+    const bool past = loaded && entry->remaining_ttl <= absl::ZeroDuration();
+    Count(call, past ? &books_.past : &books_.misses);
+  }
+
+  void NoteHit(const Call& call, const Entry& entry) {
+    Count(call, &books_.hits);
+    if (entry.stale) Count(call, &books_.stale);
+  }
+
+  static void Count(const Call& call, std::atomic<uint64_t>* what) {
+    if (call.measured) what->fetch_add(1, std::memory_order_relaxed);
   }
 
   void Answered(const Call& call, const absl::Status& status) {
@@ -244,6 +260,7 @@ class Generator {
     outcome.hits = books_.hits.load();
     outcome.misses = books_.misses.load();
     outcome.stale = books_.stale.load();
+    outcome.past = books_.past.load();
     outcome.unsent = books_.unsent.load();
     outcome.late_starts = books_.late_starts.load();
     outcome.late_p99 = books_.late.Quantile(0.99);

@@ -73,6 +73,9 @@ struct BenchOutcome {
   uint64_t hits = 0;
   uint64_t misses = 0;
   uint64_t stale = 0;
+  // Reads of keys that the cache is not used for, by the rollout of their type: neither hits nor
+  // misses.
+  uint64_t past = 0;
   uint64_t unsent = 0;  // their time came, and there was no sending them any more
   std::map<std::string, uint64_t> errors = {};
   // Calls that began later than they were to, by more than kLate.

@@ -44,17 +44,26 @@ ExitCode RunCheck(Session* session, const Flags& flags) {
   const absl::StatusOr<ProgramEnd> end = RunLarderd(flags, "--check");
   if (!end.ok()) return session->Fail(end.status());
   const bool right = end->code == 0;
+  std::string warning;
+  if (right) {
+    const absl::StatusOr<ProgramEnd> printed = RunLarderd(flags, "--print-config");
+    if (!printed.ok()) return session->Fail(printed.status());
+    warning = RolloutWarning(ParsePrintedConfig(printed->out));
+  }
   if (session->json) {
     Json answer;
     answer.Field("right", right);
     answer.Field("problems", right ? std::vector<std::string>() : Lines(end->err));
+    answer.Field("warning", warning);
     session->out.Print(answer);
   } else if (right) {
     session->out.Bytes(end->out);
   } else {
     fmt::print(stderr, "{}", end->err);
   }
-  return right ? kOk : end->code == 2 ? kUsage : kError;
+  if (!session->json && !warning.empty()) fmt::print(stderr, "larder: warning: {}\n", warning);
+  if (!right) return end->code == 2 ? kUsage : kError;
+  return warning.empty() ? kOk : kMiss;
 }
 
 absl::Status Explained(const absl::Status& status, const std::string& instead) {

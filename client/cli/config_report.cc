@@ -71,6 +71,32 @@ std::vector<ConfigChange> DifferencesOf(const std::vector<Setting>& before,
   return changes;
 }
 
+std::string RolloutWarning(const std::vector<Setting>& settings) {
+  const std::string prefix = "types.";
+  std::map<std::string, std::vector<std::string>> unsaid;  // types by the part of the default's
+  for (const char* part : {"reads", "writes"}) {
+    const std::string end = absl::StrCat(".rollout.", part);
+    const std::string of_default = absl::StrCat(prefix, "default", end);
+    const auto found =
+        std::find_if(settings.begin(), settings.end(),
+                     [&of_default](const Setting& one) { return one.path == of_default; });
+    if (found == settings.end() || found->value == "100%") continue;
+    for (const Setting& one : settings) {
+      if (one.path.starts_with(prefix) && one.path.ends_with(end) && !IsGiven(one) &&
+          one.path != of_default) {
+        unsaid[absl::StrCat(found->path, " is ", found->value)].push_back(
+            one.path.substr(prefix.size(), one.path.size() - prefix.size() - end.size()));
+      }
+    }
+  }
+  std::vector<std::string> lines;
+  for (const auto& [why, types] : unsaid) {
+    lines.push_back(fmt::format("{}, but types without a rollout of their own are at 100%: {}", why,
+                                absl::StrJoin(types, ", ")));
+  }
+  return absl::StrJoin(lines, "; ");
+}
+
 Json ChangesJson(const std::vector<ConfigChange>& changes) {
   Json answer;
   answer.Array("changes", changes, [](const ConfigChange& change, Json* object) {

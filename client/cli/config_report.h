@@ -22,6 +22,10 @@ std::vector<Setting> ParsePrintedConfig(const std::string& text);
 std::vector<ConfigChange> DifferencesOf(const std::vector<Setting>& before,
                                         const std::vector<Setting>& after);
 
+// What is to be said of types without a rollout of their own where that of `default` is below 100%:
+// they do not inherit it, and use the cache for all of their keys. Empty when there are none.
+std::string RolloutWarning(const std::vector<Setting>& settings);
+
 Json ChangesJson(const std::vector<ConfigChange>& changes);
 // `nothing` is said where there are none.
 void PrintChanges(const std::vector<ConfigChange>& changes, const std::string& nothing,

@@ -70,6 +70,15 @@ absl::StatusCode CodeOf(int status) {
 
 }  // namespace
 
+// The port answers to addresses and to the names that it knows, because pages of other sites can
+// have any other name lead to it. So it is asked by what the name stands for.
+std::string HostHeader(const Endpoint& endpoint) {
+  // Of the zone (`fe80::1%eth0`) only this machine knows.
+  const size_t zone = endpoint.text.find('%');
+  if (zone == std::string::npos) return endpoint.text;
+  return endpoint.text.substr(0, zone) + endpoint.text.substr(endpoint.text.rfind(']'));
+}
+
 absl::StatusOr<std::string> HttpBody(const std::string& answer) {
   const size_t end = answer.find("\r\n\r\n");
   int status = 0;
@@ -98,10 +107,10 @@ absl::StatusOr<std::string> HttpGet(const std::string& address, const std::strin
       continue;
     }
     const bool tells = !call.token.empty() && (endpoint.loopback || call.token_anywhere);
-    const std::string request =
-        absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: ", address, "\r\nConnection: close\r\n",
-                     tells ? absl::StrCat("Authorization: Bearer ", call.token, "\r\n") : "",
-                     "User-Agent: larder-cli/", LARDER_VERSION, "\r\n\r\n");
+    const std::string request = absl::StrCat(
+        "GET ", path, " HTTP/1.1\r\nHost: ", HostHeader(endpoint), "\r\nConnection: close\r\n",
+        tells ? absl::StrCat("Authorization: Bearer ", call.token, "\r\n") : "",
+        "User-Agent: larder-cli/", LARDER_VERSION, "\r\n\r\n");
     if (absl::Status sent = SendAll(socket->fd(), request, address, until); !sent.ok()) return sent;
     const absl::StatusOr<std::string> answer = ReadAll(socket->fd(), address, until);
     if (!answer.ok()) return answer.status();

@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "client/cli/socket.h"
 
 namespace larder::cli {
 
@@ -29,7 +30,8 @@ struct HttpCall {
 absl::StatusOr<std::string> HttpGet(const std::string& address, const std::string& path,
                                     const HttpCall& call);
 
-// The body of a whole answer. For HttpGet, and for tests.
+// The Host header, and the body of a whole answer. For HttpGet, and for tests.
+std::string HostHeader(const Endpoint& endpoint);
 absl::StatusOr<std::string> HttpBody(const std::string& answer);
 
 }  // namespace larder::cli

@@ -72,6 +72,50 @@ TEST(CompareBenches, SaysWhatWasMeasuredDifferently) {
   EXPECT_EQ(comparison->unlike[0], "rate: 1000 / 2000");
 }
 
+// Phase 1 reads a tenth of the keys from the cache and keeps no write, phase 2 keeps a tenth of
+// them: what is hit then is no fault, and a rollout would never come further.
+TEST(CompareBenches, DoesNotJudgeTheHitRatioOfAnotherPhaseOfARollout) {
+  const std::string before = BenchJson(Report(1'000, absl::Milliseconds(2))).Text();
+  BenchReport first = Report(1'000, absl::Milliseconds(2));
+  first.parts[0].outcome.hits = 0;
+  first.parts[0].outcome.past = 9'000;
+  first.parts[0].outcome.misses = 1'000;
+  first.parts[0].kept_ratio = 0;
+  BenchReport second = Report(1'000, absl::Milliseconds(2));
+  second.parts[0].outcome.hits = 1'000;
+  second.parts[0].outcome.misses = 9'000;
+  second.parts[0].kept_ratio = 0.1;
+  for (const BenchReport& phase : {first, second}) {
+    const auto comparison = CompareBenches(before, BenchJson(phase).Text());
+    ASSERT_TRUE(comparison.ok()) << comparison.status();
+    EXPECT_NE(Find(*comparison, "cache hit_ratio")->unjudged, "");
+    EXPECT_FALSE(comparison->Worse(1.5));
+    const auto same = CompareBenches(BenchJson(phase).Text(), BenchJson(phase).Text());
+    ASSERT_TRUE(same.ok()) << same.status();
+    EXPECT_EQ(Find(*same, "cache hit_ratio")->unjudged, "");
+  }
+  // Without a rollout a hit ratio that falls is what it was.
+  second.parts[0].kept_ratio = 1;
+  const auto fallen = CompareBenches(before, BenchJson(second).Text());
+  ASSERT_TRUE(fallen.ok()) << fallen.status();
+  EXPECT_TRUE(fallen->Worse(8));
+  EXPECT_FALSE(fallen->Worse(10));
+}
+
+TEST(CompareBenches, DoesNotJudgePercentilesOfAFewCalls) {
+  BenchReport few = Report(1'000, absl::Milliseconds(2));
+  few.parts[0].outcome.all.count = 1'000;
+  BenchReport slow = few;
+  slow.parts[0].outcome.all.p999 = slow.parts[0].outcome.all.max = absl::Seconds(1);
+  auto comparison = CompareBenches(BenchJson(few).Text(), BenchJson(slow).Text());
+  ASSERT_TRUE(comparison.ok()) << comparison.status();
+  EXPECT_FALSE(comparison->Worse(1.5));
+  slow.parts[0].outcome.all.p99 = absl::Seconds(1);
+  comparison = CompareBenches(BenchJson(few).Text(), BenchJson(slow).Text());
+  ASSERT_TRUE(comparison.ok()) << comparison.status();
+  EXPECT_TRUE(comparison->Worse(1.5));
+}
+
 TEST(CompareBenches, RefusesWhatIsNoBench) {
   const std::string bench = BenchJson(Report(1, absl::Milliseconds(1))).Text();
   EXPECT_EQ(CompareBenches("{}", bench).status().code(), absl::StatusCode::kInvalidArgument);
@@ -97,6 +141,22 @@ TEST(PrintBench, ShowsBothRatesFailuresAndLateStarts) {
       << text;
   EXPECT_NE(text.find("500 calls began more than 1.00ms late"), std::string::npos) << text;
   EXPECT_NE(text.find("more than 1% began late"), std::string::npos) << text;
+}
+
+TEST(PrintBench, TellsWhatARolloutLeavesOut) {
+  BenchReport report = Report(990, absl::Milliseconds(2));
+  report.parts[0].outcome.past = 90'000;
+  report.parts[0].kept_ratio = 0.05;
+  Output out;
+  ::testing::internal::CaptureStdout();
+  PrintBench(report, &out);
+  ASSERT_TRUE(out.Flush().ok());
+  const std::string text = ::testing::internal::GetCapturedStdout();
+  EXPECT_NE(text.find("; hit ratio 90.0%\n  90.0% of the reads were of keys that the cache is not "
+                      "used for (rollout): the hit ratio is of the others\n"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("the cache kept 5.0% of its own keys"), std::string::npos) << text;
 }
 
 TEST(PrintBench, ShowsWhatTheCacheSaves) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <map>
 #include <mutex>
@@ -120,6 +121,42 @@ TEST(RunBench, CountsReadsWritesHitsAndMisses) {
   EXPECT_EQ(outcome.hits + outcome.misses, outcome.reads.count);
   EXPECT_GT(outcome.hits, 0u);
   EXPECT_EQ(outcome.ok, outcome.planned);
+}
+
+// In a rollout: every other read is of a key that the cache is not used for.
+class RolledOutClient : public internal::ForwardingClient<Client> {
+ public:
+  RolledOutClient() : ForwardingClient(NewFakeClient()) {}
+
+  void GetAsync(std::string_view, const GetOptions&, Callback<GetResult> done) override {
+    GetResult result;
+    result.miss.reason = Next() ? MissReason::kRolledPast : MissReason::kAbsent;
+    done(std::move(result));
+  }
+
+  void GetOrLeaseAsync(std::string_view, const LoadOptions&, Callback<LeaseResult> done) override {
+    LeaseResult result;
+    result.entry.emplace();
+    result.entry->tier = Tier::kOrigin;
+    if (!Next()) result.entry->remaining_ttl = absl::Seconds(1);
+    done(std::move(result));
+  }
+
+ private:
+  bool Next() { return calls_++ % 2 == 0; }
+
+  std::atomic<int> calls_{0};
+};
+
+TEST(RunBench, ReadsPastTheCacheAreNoMisses) {
+  for (const BenchRead read : {BenchRead::kGet, BenchRead::kLoad}) {
+    BenchPlan plan = PlanOf(1'000, absl::Milliseconds(200));
+    plan.read = read;
+    const BenchOutcome outcome = RunOn(plan, std::make_unique<RolledOutClient>());
+    EXPECT_EQ(outcome.hits, 0u);
+    EXPECT_EQ(outcome.past, outcome.planned / 2);
+    EXPECT_EQ(outcome.misses, outcome.planned / 2);
+  }
 }
 
 TEST(RunBench, ErrorsAreCountedAndMakeNoLatencyLookGood) {

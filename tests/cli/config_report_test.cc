@@ -65,6 +65,32 @@ TEST(DifferencesOf, WhatAServerHidesIsNotCompared) {
   EXPECT_TRUE(DifferencesOf(running, file).empty());
 }
 
+// A type that somebody adds in the first phase, and of which he forgets that it does not inherit.
+TEST(RolloutWarning, NamesTypesThatDoNotSayWhileTheDefaultIsBelowAll) {
+  const std::vector<Setting> settings = {{"types.default.rollout.reads", "10%", "--set"},
+                                         {"types.default.rollout.writes", "0%", "--set"},
+                                         {"types.user.rollout.reads", "100%", "default"},
+                                         {"types.user.rollout.writes", "0%", "f:1:1"},
+                                         {"types.shop.item.rollout.reads", "100%", "default"},
+                                         {"types.all.rollout.reads", "100%", "f:2:1"},
+                                         {"types.all.rollout.writes", "100%", "f:2:1"}};
+  EXPECT_EQ(RolloutWarning(settings),
+            "types.default.rollout.reads is 10%, but types without a rollout of their own are at "
+            "100%: user, shop.item");
+}
+
+TEST(RolloutWarning, SaysNothingWhereAllUseTheCacheOrHaveTheirPart) {
+  std::vector<Setting> settings = {{"types.default.rollout.reads", "100%", "default"},
+                                   {"types.default.rollout.writes", "100%", "default"},
+                                   {"types.user.rollout.reads", "100%", "default"},
+                                   {"types.user.rollout.writes", "100%", "default"}};
+  EXPECT_EQ(RolloutWarning(settings), "");
+  settings[1] = {"types.default.rollout.writes", "10%", "--set"};
+  settings[3] = {"types.user.rollout.writes", "10%", "--set"};
+  EXPECT_EQ(RolloutWarning(settings), "");
+  EXPECT_EQ(RolloutWarning({}), "");
+}
+
 TEST(PrintChanges, SaysWhatWaitsForARestart) {
   const std::vector<ConfigChange> changes = {{"types.user.ttl.base", "5m", "10m", false},
                                              {"listen.grpc", "a", "b", true},

@@ -195,7 +195,7 @@ def test_bench():
         here = {"LARDER_SERVER": server.address}
         try:
             check_bench(here, directory)
-            check_bench_with_origin(here, database)
+            check_bench_with_origin(here, config, directory, database)
         finally:
             server.stop()
 
@@ -246,7 +246,37 @@ def check_bench(here, directory):
           figures["cache achieved_rate"]["worse"] == 1, str(figures))
 
 
-def check_bench_with_origin(here, database):
+def check_bench_in_a_rollout(loads, config, directory):
+    """Reads past the cache are no misses, and what a rollout makes of the hit ratio is not held against it."""
+    before, now, again = (os.path.join(directory, f"{name}.json") for name in ("before", "now", "again"))
+    args = ("bench", "--rate", "500", "--duration", "1s", "--warmup", "200ms", "--keys", "1000", "--out")
+    judge = ("bench", "--worse-than", "1000", "--compare")
+    for phase, why in ((None, None), (("10%", "0%"), b" of the reads went past the cache (rollout)\n"),
+                       (("100%", "10%"), b" of what was stored (rollout)\n")):
+        rollout = [f"types.{name}.rollout={{ reads: {phase[0]}, writes: {phase[1]} }}" for name in ("default", "product")] if phase else []
+        server = Server(*rollout, config=config)
+        here = {"LARDER_SERVER": server.address}
+        try:
+            part = run_json(*args, now if phase else before, env=here)["parts"][0]
+            if phase is None:
+                check("all is kept without a rollout", part["kept_ratio"] == 1 and part["past"] == 0 and part["hit_ratio"] == 1, str(part))
+                continue
+            check("a part is kept", part["kept_ratio"] < 0.2 and (part["past"] > 0) == (phase[0] == "10%"), str(part))
+            done = run(*judge, before, now, env=DEAD)
+            check("the hit ratio is not judged", re.search(rb"^not judged: cache hit_ratio: .*", done.stdout, re.M) and why in done.stdout,
+                  repr(done))
+            run(*args, again, env=here)
+            done = run(*judge, now, again, env=DEAD)
+            check("the hit ratio of a phase is judged", b"not judged: cache hit_ratio" not in done.stdout, repr(done))
+            if phase[0] == "10%":
+                cache = run_json(*loads, env=here)["parts"][0]
+                reads = cache["hits"] + cache["misses"] + cache["past"]
+                check("loads past the cache are told", cache["past"] > 0.5 * reads and cache["origin_loads"] >= cache["past"], str(cache))
+        finally:
+            server.stop()
+
+
+def check_bench_with_origin(here, config, directory, database):
     run("bench", "--with-origin", "--key", "other:{n}", env=here, expect=1)
     args = ("bench", "--with-origin", "--key", "product:{n}", "--keys", "100", "--rate", "300", "--duration", "1s", "--warmup", "500ms")
     parts = {part["name"]: part for part in run_json(*args, env=here)["parts"]}
@@ -256,6 +286,7 @@ def check_bench_with_origin(here, database):
     done = run(*args, env=here)
     check("what the cache saves", re.search(rb"^WHAT THE CACHE SAVES +WITH IT +WITHOUT +TIMES$", done.stdout, re.M)
           and re.search(rb"^keys that the origin loaded +0 +\d+ +-$", done.stdout, re.M), done.stdout.decode())
+    check_bench_in_a_rollout(args, config, directory)
     with sqlite3.connect(database) as shop:
         shop.execute("ALTER TABLE products RENAME TO gone")
     parts = {part["name"]: part for part in run_json(*args, env=here, expect=NO_VALUE)["parts"]}
@@ -278,6 +309,13 @@ def test_config():
         check("a wrong file as JSON", answer["right"] is False and len(answer["problems"]) >= 1, str(answer))
         run("config", "check", good, "--set", "log.level=loud", env=DEAD, expect=2)
         run("config", "check", os.path.join(directory, "none.yaml"), env=DEAD, expect=2)
+        phase = ("--set", "types.default.rollout.reads=10%", "--set", "types.default.rollout.writes=0%")
+        done = run("config", "check", good, *phase, env=DEAD, expect=NO_VALUE)
+        check("a type that does not inherit the rollout", b"types.default.rollout.reads is 10%" in done.stderr
+              and b"at 100%: user;" in done.stderr and b"is right" in done.stdout, repr(done))
+        answer = run_json("config", "check", good, *phase, env=DEAD, expect=NO_VALUE)
+        check("a warning as JSON", answer["right"] is True and "user" in answer["warning"], str(answer))
+        run("config", "check", good, *phase, "--set", "types.user.rollout={ reads: 10%, writes: 0% }", env=DEAD)
         server = Server(config=good)
         here = {"LARDER_SERVER": server.address, "LARDER_ADMIN": server.admin}
         try:
@@ -303,6 +341,10 @@ def check_config_diff(here, good, bad, directory):
     done = run("config", "diff", bad, env=here, expect=2)
     check("a wrong file has no differences", b"is not right" in done.stderr, repr(done))
     run("config", "diff", good, env={**here, "LARDER_ADMIN": "127.0.0.1:1"}, expect=5)
+    # A name that the server does not know as its own, such as that of a Service. This one leads to the machine itself everywhere.
+    named = here["LARDER_ADMIN"].replace("127.0.0.1", "127.1")
+    answer = run_json("config", "diff", good, *flags, "--admin", named, env=here)
+    check("an admin port by whatever name", answer["changes"] == [], str(answer))
     check_config_apply(here, good)
 
 

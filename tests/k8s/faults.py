@@ -1,12 +1,14 @@
 """What goes wrong in practice, and the rule that has to see it: (rule, what puts the fault in). A rule that finds nothing any
 more is itself found."""
 
+import re
+
 from component_rules import certificate_fits, operator_finds_what_it_reads, redis_is_kept_in, scales_by_what_it_can
 from rules import (
     METRICS_SERVICE, config_is_accepted, disruption_is_bounded, environment_is_larders, has_no_token, image_is_pinned,
     journal_fits_its_volume, lives_in_one_namespace, memory_is_bounded, network_is_closed, ports_match, probes_ask_the_right_service,
     replicas_share_a_tier, replicas_spread, runs_without_privileges, second_tier_fits_its_volume, secrets_stay_secret,
-    selectors_match_the_pods, services_are_two, shutdown_has_time, writable_paths_are_volumes,
+    selectors_match_the_pods, services_are_two, shutdown_has_time, types_say_their_rollout, writable_paths_are_volumes,
 )
 
 
@@ -50,13 +52,18 @@ FAULTS = [
     (environment_is_larders, lambda m: m.pod.pop("enableServiceLinks")),
     (environment_is_larders, lambda m: m.container["env"].clear()),
     (probes_ask_the_right_service, lambda m: m.container["readinessProbe"].update(m.container["livenessProbe"])),
+    (probes_ask_the_right_service, lambda m: m.container["startupProbe"].update(grpc={"port": 50051, "service": "liveness"})),
     (image_is_pinned, lambda m: m.container.update(image="larder:latest")),
     (image_is_pinned, lambda m: m.container.update(image="larder")),
     (selectors_match_the_pods, lambda m: m.one("PodDisruptionBudget")["spec"].update(selector={})),
     (selectors_match_the_pods, lambda m: m.all("Service")[0]["spec"]["selector"].update(tier="cache")),
-    (ports_match, lambda m: service(m, "larder")["ports"][0].update(targetPort=50052)),
+    (ports_match, lambda m: service(m, "larder")["ports"][0].update(targetPort=50051)),
+    (ports_match, lambda m: service(m, "larder")["ports"].pop()),
+    (ports_match, lambda m: service(m, "larder-headless")["ports"][0].update(port=50051)),
+    (ports_match, lambda m: m.one("NetworkPolicy")["spec"]["ingress"][0]["ports"][0].update(port=50051)),
     (ports_match, lambda m: service(m, "larder")["ports"][0].update(appProtocol="http")),
-    (ports_match, lambda m: break_config(m, "0.0.0.0:50051", "127.0.0.1:50051")),
+    (ports_match, lambda m: break_config(m, "0.0.0.0:50052", "127.0.0.1:50052")),
+    (ports_match, lambda m: break_config(m, "127.0.0.1:50051", "0.0.0.0:50051")),
     (services_are_two, lambda m: [s["spec"].pop("clusterIP", None) for s in m.all("Service")]),
     (network_is_closed, lambda m: m.one("NetworkPolicy")["spec"]["ingress"][0].pop("from")),
     (network_is_closed, lambda m: m.one("NetworkPolicy")["spec"]["egress"].append({})),
@@ -91,6 +98,11 @@ REDIS_FAULTS = [
     (config_is_accepted, lambda m: set_variable(m, "LARDER_L2_ROCKSDB_ENABLED", "true")),
 ]
 
+# Where `default` has but a part of its keys in the cache.
+ROLLOUT_FAULTS = [
+    (types_say_their_rollout, lambda m: break_config(m, "types:\n", 'types:\n  user: { match: ["user:{id}"] }\n')),
+]
+
 # Where the admin port is open.
 ADMIN_FAULTS = [
     (ports_match, lambda m: set_variable(m, "LARDER_LISTEN_ADMIN", "127.0.0.1:8080")),
@@ -100,12 +112,12 @@ ADMIN_FAULTS = [
 METRICS_FAULTS = [
     (ports_match, lambda m: m.stateful_set["template"]["metadata"]["annotations"].update({"prometheus.io/port": "50051"})),
     (network_is_closed, lambda m: m.one("NetworkPolicy")["spec"]["ingress"][-1]["from"][0].pop("podSelector")),
-    (network_is_closed, lambda m: m.one("NetworkPolicy")["spec"]["ingress"][-1]["ports"].append({"port": "grpc"})),
+    (network_is_closed, lambda m: m.one("NetworkPolicy")["spec"]["ingress"][-1]["ports"].append({"port": "native"})),
 ]
 
 OPERATOR_FAULTS = [
     (services_are_two, lambda m: service(m, METRICS_SERVICE).pop("publishNotReadyAddresses")),
-    (ports_match, lambda m: service(m, METRICS_SERVICE)["ports"][0].update(targetPort="grpc")),
+    (ports_match, lambda m: service(m, METRICS_SERVICE)["ports"][0].update(targetPort="native")),
     (operator_finds_what_it_reads, lambda m: service(m, METRICS_SERVICE)["ports"][0].update(name="http")),
     (operator_finds_what_it_reads, lambda m: m.one("ServiceMonitor")["spec"]["selector"]["matchLabels"].pop("app.kubernetes.io/component")),
     (operator_finds_what_it_reads, lambda m: m.drop("PrometheusRule")),
@@ -120,7 +132,7 @@ RUN_REDIS_FAULTS = [
 ]
 
 TLS_FAULTS = [
-    (probes_ask_the_right_service, lambda m: m.container["livenessProbe"].update(grpc={"port": 50051, "service": "liveness"})),
+    (probes_ask_the_right_service, lambda m: m.container["livenessProbe"].update(grpc={"port": 50052, "service": "liveness"})),
     (certificate_fits, lambda m: certificate(m)["dnsNames"].remove("larder")),
     (certificate_fits, lambda m: m.one("Namespace")["metadata"].update(name="elsewhere")),
     (certificate_fits, lambda m: certificate(m).update(secretName="another")),
@@ -141,6 +153,8 @@ def faults_for(m):
     """Those that can be put into these manifests."""
     faults = list(FAULTS)
     faults += REDIS_FAULTS if m.redis else DISK_FAULTS
+    if any(re.search(r"default\.rollout\.\w+=(?!100%)", arg) for arg in m.container["args"]):
+        faults += ROLLOUT_FAULTS
     if any(port["name"] == "admin" for port in m.container["ports"]):
         faults += ADMIN_FAULTS
     if "prometheus.io/scrape" in m.stateful_set["template"]["metadata"]["annotations"]:

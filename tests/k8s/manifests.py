@@ -63,6 +63,14 @@ class Manifests:
 
     def larderd(self, *args, ordinal=0):
         """Runs larderd with the config and the environment that the replica of that ordinal gets."""
+        return self._with_config(lambda file: [os.environ["LARDERD"], "--config", file, *self.container["args"][2:], *args], ordinal)
+
+    def config_check(self):
+        """Runs `larder config check` on the same."""
+        larder = os.path.join(os.path.dirname(os.environ["LARDERD"]), "larder")
+        return self._with_config(lambda file: [larder, "config", "check", file, *self.container["args"][2:]], 0)
+
+    def _with_config(self, command, ordinal):
         env = dict(os.environ)
         for variable in self.container["env"]:
             field = variable.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
@@ -70,8 +78,7 @@ class Manifests:
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
             file.write(self.config_text)
             file.flush()
-            command = [os.environ["LARDERD"], "--config", file.name, *self.container["args"][2:], *args]
-            return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+            return subprocess.run(command(file.name), env=env, capture_output=True, text=True, timeout=60, check=False)
 
     def effective(self, ordinal=0):
         """All settings as larderd has them; empty when it refuses them, which is a rule of its own."""

@@ -4,7 +4,10 @@ import os
 
 from manifests import seconds, selects, size
 
-PORT = 50051
+# The native lane, the one to expose. The Service with an address has it at the port of the reference lane, too; a headless one
+# translates no port.
+PORT = 50052
+REFERENCE_PORT = 50051
 ADMIN_PORT = 8080
 USER = 65532
 CONFIG = "/etc/larder/larder.yaml"
@@ -81,16 +84,19 @@ def selectors_match_the_pods(m):
 
 def ports_match(m):
     ports = {p["name"]: p["containerPort"] for p in m.container["ports"]}
-    if ports.get("grpc") != PORT:
+    if ports.get("native") != PORT:
         yield f"the container's ports are {ports}"
-    listen = m.config["listen"]["grpc"]
-    if listen != f"0.0.0.0:{PORT}":
-        yield f"the config listens on {listen}"
+    listen = m.effective().get("listen", {})
+    if (listen.get("native"), listen.get("grpc")) != (f"0.0.0.0:{PORT}", f"127.0.0.1:{REFERENCE_PORT}"):
+        yield f"the config listens on {listen.get('native')} and {listen.get('grpc')}"
     for service in m.all("Service"):
         name = service["metadata"]["name"]
         wanted = ADMIN_PORT if name == METRICS_SERVICE else PORT
+        known = {wanted, REFERENCE_PORT} if wanted == PORT and service["spec"].get("clusterIP") != "None" else {wanted}
+        if {port["port"] for port in service["spec"]["ports"]} != known:
+            yield f"Service {name} has the ports {service['spec']['ports']}"
         for port in service["spec"]["ports"]:
-            if ports.get(port["targetPort"], port["targetPort"]) != wanted or port["port"] != wanted:
+            if ports.get(port["targetPort"], port["targetPort"]) != wanted:
                 yield f"Service {name} leads to {port}"
             if wanted == PORT and port["appProtocol"] != ("https" if m.tls else "kubernetes.io/h2c"):
                 yield f"Service {name} says that it speaks {port['appProtocol']}"
@@ -249,9 +255,17 @@ def config_is_accepted(m):
         yield f"larderd --check says {done.returncode}: {done.stdout}{done.stderr}"
 
 
+def types_say_their_rollout(m):
+    """In the phases of a rollout: types do not inherit that of `default`."""
+    done = m.config_check()
+    if done.returncode != 0:
+        yield f"larder config check says {done.returncode}: {done.stdout}{done.stderr}"
+
+
 RULES = [
     runs_without_privileges, has_no_token, environment_is_larders, probes_ask_the_right_service, image_is_pinned,
     selectors_match_the_pods, ports_match, services_are_two, network_is_closed, memory_is_bounded,
     writable_paths_are_volumes, second_tier_fits_its_volume, journal_fits_its_volume, replicas_share_a_tier, secrets_stay_secret,
     shutdown_has_time, disruption_is_bounded, replicas_spread, lives_in_one_namespace, config_is_accepted,
+    types_say_their_rollout,
 ]

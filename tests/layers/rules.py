@@ -29,6 +29,7 @@ THIRD_PARTY = {
     r"(postgresql/)?libpq": ["server/origin/*.cc", "tests", "bench/writebehind/*.cc"],
     r"sqlite3\.h$": ["server/origin/*.cc", "tests"],
     r"nghttp2/": ["server/rpc/*.cc", "tests", "bench"],
+    r"nlohmann/": ["tests"],
     r"openssl/": ["server/rpc/*.cc", "server/redis/*.cc", "client/cli/*.cc", "tests", "bench"],
     r"zstd|zdict|lz4": ["server/tier/*.cc", "server/policy/*.cc", "tests"],
     r"jemalloc/": ["server/base/*.cc", "server/*.cc"],
