@@ -129,9 +129,12 @@ absl::Status Admission::Refuse(Why why) {
                             StrCat("too many calls of this address are under way (limits."
                                    "in_flight_per_peer is ",
                                    most_per_peer_.load(std::memory_order_relaxed), ")"));
-    case kQueueTime:
-      return RetryableError(Reason::kOVERLOADED, kComeAgain,
-                            "calls wait too long for a worker (limits.queue_time)");
+    case kQueueTime: {
+      // One for all: in a flood to make it anew costs as much as what is refused.
+      static const auto& refusal = *new absl::Status(RetryableError(
+          Reason::kOVERLOADED, kComeAgain, "calls wait too long for a worker (limits.queue_time)"));
+      return refusal;
+    }
     case kMemory:
       return RetryableError(Reason::kOVERLOADED, kMemoryAgain,
                             "the memory of the container is nearly used up, and only single reads "

@@ -29,17 +29,24 @@ bool IsBinary(std::string_view name) { return name.ends_with("-bin"); }
 }  // namespace
 
 std::unique_ptr<WireError> WireError::Of(const absl::Status& status) {
-  auto error = std::make_unique<WireError>();
-  error->code = static_cast<int>(WireCode(status));
-  error->message = WireMessage(status);
-  error->details = StatusDetails(status);
-  return error;
+  // In a flood the same refusal is said a hundred thousand times a second, and refusing must cost
+  // less than doing.
+  thread_local absl::Status last;
+  thread_local WireError said;
+  if (!last.ok() && status == last) {
+    said.repeats = true;
+  } else {
+    said = {static_cast<int>(WireCode(status)), PercentEncoded(WireMessage(status)),
+            BinaryHeader(StatusDetails(status))};
+    last = status;
+  }
+  return std::make_unique<WireError>(said);
 }
 
 std::unique_ptr<WireError> WireError::Plain(absl::StatusCode code, std::string_view message) {
   auto error = std::make_unique<WireError>();
   error->code = static_cast<int>(code);
-  error->message = message;
+  error->message = PercentEncoded(message);
   return error;
 }
 

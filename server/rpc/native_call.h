@@ -32,11 +32,12 @@ namespace larder {
 class NativeConnection;
 class NativeLoop;
 
-// How a call ends other than well.
+// How a call ends other than well, as it stands in its headers.
 struct WireError {
   int code;
-  std::string message;
-  std::string details;  // of grpc-status-details-bin; may be empty
+  std::string message;   // percent-encoded
+  std::string details;   // of grpc-status-details-bin, in base64; may be empty
+  bool repeats = false;  // it was said before, and will most likely be said again
 
   static std::unique_ptr<WireError> Of(const absl::Status& status);
   // Without details: for what is refused before there is a call.

@@ -42,25 +42,23 @@ const nghttp2_nv kAcceptsIdentity = ConstantField("grpc-accept-encoding", "ident
 
 // How an error is said, and the texts that its fields point to.
 struct ErrorFields {
-  explicit ErrorFields(const WireError& error)
-      : code(StrCat(error.code)),
-        message(PercentEncoded(error.message)),
-        details(BinaryHeader(error.details)) {}
+  explicit ErrorFields(const WireError& of) : error(of), code(StrCat(of.code)) {}
 
-  // Appends at most three fields. Texts of errors are not worth a place in the client's table.
+  // Appends at most three fields. Texts of errors are not worth a place in the client's table, but
+  // for those that come again and again.
   void AppendTo(std::array<nghttp2_nv, 8>* fields, size_t* count) const {
+    const uint8_t flags = error.repeats ? NGHTTP2_NV_FLAG_NONE : NGHTTP2_NV_FLAG_NO_INDEX;
     (*fields)[(*count)++] = Field("grpc-status", code);
-    if (!message.empty()) {
-      (*fields)[(*count)++] = Field("grpc-message", message, NGHTTP2_NV_FLAG_NO_INDEX);
+    if (!error.message.empty()) {
+      (*fields)[(*count)++] = Field("grpc-message", error.message, flags);
     }
-    if (!details.empty()) {
-      (*fields)[(*count)++] = Field("grpc-status-details-bin", details, NGHTTP2_NV_FLAG_NO_INDEX);
+    if (!error.details.empty()) {
+      (*fields)[(*count)++] = Field("grpc-status-details-bin", error.details, flags);
     }
   }
 
+  const WireError& error;
   const std::string code;
-  const std::string message;
-  const std::string details;
 };
 
 }  // namespace

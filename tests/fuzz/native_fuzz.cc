@@ -5,6 +5,7 @@
 
 #include "rpc/native_message.h"
 #include "rpc/native_metadata.h"
+#include "rpc/proxy_header.h"
 #include "tests/fuzz/fuzz_target.h"
 
 namespace larder {
@@ -54,6 +55,21 @@ void FuzzHeaders(std::string_view input) {
   FromBinaryHeader(input);
 }
 
+// True for a header of a balancer.
+bool FuzzProxyHeader(std::string_view input) {
+  if (input.size() < ProxyHeader::kFixedBytes) return false;
+  const std::optional<size_t> size = ProxyHeader::SizeOf(input);
+  if (!size.has_value()) {
+    FuzzRequire(!ProxyHeader::Parse(input).has_value(), "a header without a size");
+    return false;
+  }
+  FuzzRequire(*size >= ProxyHeader::kFixedBytes && *size <= ProxyHeader::kBytesMax, "its size");
+  if (input.size() < *size) return false;
+  const std::optional<ProxyHeader> header = ProxyHeader::Parse(input.substr(0, *size));
+  FuzzRequire(!header.has_value() || header->host.size() < 46, "a host that is no address");
+  return header.has_value();
+}
+
 }  // namespace
 
 bool FuzzNative(std::string_view input) {
@@ -62,7 +78,8 @@ bool FuzzNative(std::string_view input) {
     FuzzRequire(ReadInPieces(input, step) == whole, "in pieces it is something else");
   }
   FuzzHeaders(input);
-  return !whole.messages.empty();
+  const bool is_proxy_header = FuzzProxyHeader(input);
+  return is_proxy_header || !whole.messages.empty();
 }
 
 std::vector<std::string> NativeSeeds() {
@@ -71,7 +88,14 @@ std::vector<std::string> NativeSeeds() {
     for (int shift = 24; shift >= 0; shift -= 8) frame += static_cast<char>(size >> shift);
     return frame + std::string(size, 'm');
   };
-  return {framed(0), framed(1), framed(300), framed(kMessageBytesMax), framed(5) + framed(6)};
+  return {
+      framed(0),
+      framed(1),
+      framed(300),
+      framed(kMessageBytesMax),
+      framed(5) + framed(6),
+      std::string("\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xCB\0\x71\x07\xC0\0\x02\x01\x12\x67\x01\xBB",
+                  28)};
 }
 
 #if defined(LARDER_LIBFUZZER)

@@ -11,7 +11,8 @@
 namespace larder {
 
 // Reads `input` as the framed messages of a stream, whole and cut into pieces, which must find the
-// same; and as the value of each header that the lane reads. True when a message was found.
+// same; as the value of each header that the lane reads; and as what a balancer says first. True
+// when a message, or a balancer's header, was found.
 bool FuzzNative(std::string_view input);
 
 std::vector<std::string> NativeSeeds();

@@ -5,6 +5,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
+#include <cstdio>
+#include <string>
+
 #include "tests/base/certificates.h"
 #include "tests/rpc/native_fixture.h"
 #include "tests/rpc/native_raw_client.h"
@@ -95,6 +99,35 @@ TEST_F(NativeTlsTest, ShowsItsNewCertificateAfterReload) {
   EXPECT_EQ(CodeOf(TlsClient("ca", "", "second.test").get()), grpc::StatusCode::OK);
   EXPECT_EQ(CodeOf(TlsClient().get()), grpc::StatusCode::UNAVAILABLE);
   EXPECT_EQ(CodeOf(old_client.get()), grpc::StatusCode::OK) << "connections stay";
+}
+
+// By the program of OpenSSL, whose last words tell what was agreed on.
+TEST_F(NativeTlsTest, SpeaksTls12And13AndH2Only) {
+  StartTls();
+  const auto agreed = [&](const std::string& flags) {
+    const std::string command = "openssl s_client -connect 127.0.0.1:" + std::to_string(port()) +
+                                " " + flags + " </dev/null 2>&1";
+    std::FILE* const pipe = popen(command.c_str(), "r");  // NOLINT(cert-env33-c): of our own
+    std::string said;
+    std::array<char, 4096> buffer;
+    while (const size_t n = fread(buffer.data(), 1, buffer.size(), pipe)) {
+      said.append(buffer.data(), n);
+    }
+    pclose(pipe);
+    return said;
+  };
+  EXPECT_THAT(agreed("-tls1_2 -alpn h2"), testing::AllOf(testing::HasSubstr("New, TLSv1.2"),
+                                                         testing::HasSubstr("ALPN protocol: h2")));
+  EXPECT_THAT(
+      agreed("-tls1_3 -alpn h2,http/1.1"),
+      testing::AllOf(testing::HasSubstr("New, TLSv1.3"), testing::HasSubstr("ALPN protocol: h2")));
+  for (const char* refused : {"-tls1_1 -cipher ALL:@SECLEVEL=0 -alpn h2", "-alpn http/1.1", ""}) {
+    EXPECT_TRUE(Becomes([&, before = Stat("handshake_failures")] {
+      agreed(refused);
+      return Stat("handshake_failures") > before;
+    })) << refused;
+  }
+  EXPECT_EQ(CodeOf(TlsClient().get()), grpc::StatusCode::OK);
 }
 
 TEST_F(NativeTlsTest, SaysWhichFileIsWrong) {
