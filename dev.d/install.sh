@@ -57,6 +57,8 @@ needs_test() {
   command_from golang-go go
   # For tests/polyglot.
   command_from default-jdk-headless javac
+  command_from ruby ruby
+  packages ruby-grpc
   command_from maven mvn
 }
 

@@ -1,6 +1,6 @@
 """What a Python program relies on when it calls larder. Each function is one case.
 
-Needs LARDER_SERVER, and the stubs of larder.v1 importable. Prints a line for each case; exits 1 if one fails.
+Needs LARDER_SERVER, and the stubs of larder.v1 importable; with LARDER_CA, a file, it speaks TLS. Prints a line for each case; exits 1 if one fails.
 """
 
 import concurrent.futures
@@ -20,7 +20,17 @@ from larder.v1 import cache_pb2 as pb
 from larder.v1 import cache_pb2_grpc
 
 TIMEOUT = 10
-channel = grpc.insecure_channel(os.environ["LARDER_SERVER"])
+
+
+def new_channel(options=()):
+    server, ca = os.environ["LARDER_SERVER"], os.environ.get("LARDER_CA")
+    if ca is None:
+        return grpc.insecure_channel(server, options)
+    with open(ca, "rb") as file:
+        return grpc.secure_channel(server, grpc.ssl_channel_credentials(file.read()), options)
+
+
+channel = new_channel()
 cache = cache_pb2_grpc.CacheStub(channel)
 admin = admin_pb2_grpc.AdminStub(channel)
 
@@ -134,6 +144,42 @@ def ends_a_wait_at_its_deadline():
     wait_for_waiters(key, 0)
 
 
+def follows_changes_until_it_cancels():
+    watching = cache.Watch(pb.WatchRequest(prefix="py:watched", values=True, heartbeat={"nanos": 100_000_000}),
+                           timeout=TIMEOUT)
+    # From the first word on every change is told.
+    next(watching)
+    cache.Set(pb.SetRequest(key="py:watched", value=b"v"), timeout=TIMEOUT)
+    put = next(change.put for change in watching if change.HasField("put"))
+    expect((put.key, put.value) == ("py:watched", b"v"), put)
+    watching.cancel()
+    try:
+        next(watching)
+        raise AssertionError("the stream goes on")
+    except grpc.RpcError as error:
+        expect(error.code() == grpc.StatusCode.CANCELLED, error)
+
+
+def takes_and_gives_batches_of_many_megabytes():
+    large = new_channel([("grpc.max_receive_message_length", 64 << 20)])
+    stub = cache_pb2_grpc.CacheStub(large)
+    keys = [f"py:large:{i}" for i in range(12)]
+    value = b"x" * 1_000_000
+    stored = stub.BatchSet(pb.BatchSetRequest(items=[{"key": key, "value": value} for key in keys]), timeout=TIMEOUT)
+    expect(all(result.HasField("stored") for result in stored.results), len(stored.results))
+    found = stub.BatchGet(pb.BatchGetRequest(keys=keys), timeout=TIMEOUT)
+    expect(all(result.hit.value == value for result in found.results), len(found.results))
+
+
+def waits_in_thousands_of_streams_at_once():
+    key = "py:crowd"
+    lease = cache.GetOrLoad(pb.GetOrLoadRequest(key=key), timeout=TIMEOUT).lease
+    waiting = [cache.GetOrLoad.future(pb.GetOrLoadRequest(key=key), timeout=60) for _ in range(2_000)]
+    wait_for_waiters(key, len(waiting))
+    cache.Set(pb.SetRequest(key=key, value=b"loaded", lease_token=lease.token), timeout=TIMEOUT)
+    expect({call.result().hit.value for call in waiting} == {b"loaded"}, "not all have got it")
+
+
 def describes_itself_by_reflection_v1alpha():
     database = ProtoReflectionDescriptorDatabase(channel)
     services = set(database.get_services())
@@ -177,6 +223,9 @@ CASES = [
     gives_one_lease_and_its_value_to_the_other_caller,
     passes_a_released_lease_on,
     ends_a_wait_at_its_deadline,
+    follows_changes_until_it_cancels,
+    takes_and_gives_batches_of_many_megabytes,
+    waits_in_thousands_of_streams_at_once,
     describes_itself_by_reflection_v1alpha,
     describes_itself_by_reflection_v1,
     tells_its_health,
