@@ -60,6 +60,9 @@ struct BusMessage {
   uint32_t node = 0;
   // Of kChanged and kRevised: one for each key, in their order; or none where nothing is known.
   std::vector<KeyChange> changes = {};
+  // Of kChanged: what a load brought, which is no change of what there is. False where a release
+  // said it that did not know yet.
+  bool loaded = false;
 };
 
 class BusListener {

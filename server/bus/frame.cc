@@ -14,6 +14,9 @@
 //   1 byte bits (2 what, then: has a type, has tags, tags are known, has a version),
 //   [n length of the type, bytes] [n count of tags, each: n length, bytes] [8 version]
 //
+// What was loaded is told at its own version, and its first key says that it was: it has a version,
+// which is none. To releases that know nothing of that it is a key without one.
+//
 // Redis and TCP keep bytes well enough; the check is for what else may be found under the key of
 // the log: another program's items, a format that looks alike, a half-restored backup. SipHash with
 // a known secret is as good a check as a CRC of its length, and it is here already.
@@ -129,28 +132,34 @@ bool IsKind(uint8_t kind) {
   return false;
 }
 
-std::string EncodeChanges(const std::vector<KeyChange>& changes) {
+void PutChange(std::string* out, const KeyChange& change, bool loaded) {
+  const bool has_version = loaded || change.version != kNoVersion;
+  const uint8_t bits = static_cast<uint8_t>(change.what) | (change.type.empty() ? 0 : kHasType) |
+                       (change.tags.empty() ? 0 : kHasTags) | (change.tags_known ? kTagsKnown : 0) |
+                       (has_version ? kHasVersion : 0);
+  out->push_back(static_cast<char>(bits));
+  if (!change.type.empty()) PutBytes(out, change.type);
+  if (!change.tags.empty()) PutVarint(out, change.tags.size());
+  for (const std::string& tag : change.tags) PutBytes(out, tag);
+  if (has_version) PutFixed(out, loaded ? kNoVersion : change.version);
+}
+
+std::string EncodeChanges(const BusMessage& message) {
   std::string out;
-  for (const KeyChange& change : changes) {
-    const uint8_t bits = static_cast<uint8_t>(change.what) | (change.type.empty() ? 0 : kHasType) |
-                         (change.tags.empty() ? 0 : kHasTags) |
-                         (change.tags_known ? kTagsKnown : 0) |
-                         (change.version == kNoVersion ? 0 : kHasVersion);
-    out.push_back(static_cast<char>(bits));
-    if (!change.type.empty()) PutBytes(&out, change.type);
-    if (!change.tags.empty()) PutVarint(&out, change.tags.size());
-    for (const std::string& tag : change.tags) PutBytes(&out, tag);
-    if (change.version != kNoVersion) PutFixed(&out, change.version);
-  }
+  const bool loaded = message.loaded && message.kind == BusMessage::Kind::kChanged;
+  for (const KeyChange& change : message.changes) PutChange(&out, change, loaded && out.empty());
+  if (!loaded || !message.changes.empty()) return out;
+  for (size_t i = 0; i < message.keys.size(); ++i) PutChange(&out, KeyChange(), out.empty());
   return out;
 }
 
-bool ReadChanges(std::string_view bytes, size_t keys, std::vector<KeyChange>* changes) {
+bool ReadChanges(std::string_view bytes, BusMessage* message) {
+  const size_t keys = message->keys.size();
   if (bytes.empty()) return true;
   if (bytes.size() < keys) return false;
   Cursor cursor(bytes);
-  changes->resize(keys);
-  for (KeyChange& change : *changes) {
+  message->changes.resize(keys);
+  for (KeyChange& change : message->changes) {
     const uint8_t bits = cursor.Byte();
     if (bits > kChangeBits) return false;
     change.what = static_cast<KeyChange::What>(bits & kWhatMask);
@@ -158,7 +167,10 @@ bool ReadChanges(std::string_view bytes, size_t keys, std::vector<KeyChange>* ch
     if ((bits & kHasType) != 0) change.type = std::string(cursor.Counted());
     if ((bits & kHasTags) != 0) change.tags.resize(cursor.Count(1));
     for (std::string& tag : change.tags) tag = std::string(cursor.Counted());
-    if ((bits & kHasVersion) != 0) change.version = cursor.Fixed();
+    if ((bits & kHasVersion) == 0) continue;
+    change.version = cursor.Fixed();
+    if (change.version == kNoVersion && &change == &message->changes.front())
+      message->loaded = message->kind == BusMessage::Kind::kChanged;
   }
   return cursor.ok() && cursor.left() == 0;
 }
@@ -177,8 +189,7 @@ bool ReadMessage(Cursor* cursor, const FrameHead& head, FrameMessage* out) {
   for (std::string& key : out->message.keys) key = std::string(cursor->Counted());
   const std::string_view rest = cursor->Counted();
   out->message.node = head.node;
-  if (HasChanges(out->message.kind))
-    return cursor->ok() && ReadChanges(rest, out->message.keys.size(), &out->message.changes);
+  if (HasChanges(out->message.kind)) return cursor->ok() && ReadChanges(rest, &out->message);
   out->message.rule = std::string(rest);
   return cursor->ok();
 }
@@ -186,7 +197,7 @@ bool ReadMessage(Cursor* cursor, const FrameHead& head, FrameMessage* out) {
 }  // namespace
 
 std::string EncodeMessage(const BusMessage& message) {
-  const std::string changes = EncodeChanges(message.changes);
+  const std::string changes = EncodeChanges(message);
   const std::string& rest = HasChanges(message.kind) ? changes : message.rule;
   size_t size = 32 + rest.size();
   for (const std::string& key : message.keys) size += key.size() + 2;

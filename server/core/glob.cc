@@ -64,6 +64,7 @@ absl::StatusOr<Glob> Glob::Parse(std::string_view text) {
   auto tables = std::make_shared<Tables>();
   *tables = {};
   bool literal_so_far = true;
+  size_t any_characters = 0;
   const auto set = [](States& states, size_t i) { states[i / 64] |= uint64_t{1} << (i % 64); };
 
   for (size_t at = 0; at < text.size();) {
@@ -81,6 +82,7 @@ absl::StatusOr<Glob> Glob::Parse(std::string_view text) {
       }
       set(tables->stay_continuation, element + 1);
       literal_so_far = false;
+      ++any_characters;
     } else if (c == '[') {
       auto takes = ParseSet(text, at);
       if (!takes.ok()) return takes.status();
@@ -97,7 +99,9 @@ absl::StatusOr<Glob> Glob::Parse(std::string_view text) {
       if (literal_so_far) glob.literal_prefix_ += literal;
     }
   }
-  glob.matches_everything_ = glob.elements_ == 0;
+  // A key has a character at least: with a star beside it, a single `?` asks for nothing.
+  const bool has_star = glob.elements_ < text.size() && any_characters == glob.elements_;
+  glob.matches_everything_ = has_star && glob.elements_ <= 1;
   glob.tables_ = std::move(tables);
   return glob;
 }

@@ -62,7 +62,7 @@ void Coherence::Changed(std::vector<std::string> full_keys, Version version,
 void Coherence::Loaded(std::vector<std::string> full_keys, Version version,
                        std::vector<KeyChange> changes) {
   Tell(full_keys, version, changes);
-  Publish(std::move(full_keys), version, std::move(changes));
+  Publish(std::move(full_keys), version, std::move(changes), /*loaded=*/true);
 }
 
 void Coherence::ChangedElsewhere(std::vector<std::string> full_keys, Version version,
@@ -77,11 +77,12 @@ void Coherence::NoteChanged(const std::vector<std::string>& full_keys, Version v
 }
 
 void Coherence::Publish(std::vector<std::string> full_keys, Version version,
-                        std::vector<KeyChange> changes) {
+                        std::vector<KeyChange> changes, bool loaded) {
   if (alone() || full_keys.empty()) return;
   for (const std::string& full_key : full_keys) Wake(full_key);
   BusMessage message{BusMessage::Kind::kChanged, version, std::move(full_keys), {}, 0};
   message.changes = std::move(changes);
+  message.loaded = loaded;
   options_.bus->Publish(std::move(message));
 }
 
@@ -134,7 +135,9 @@ void Coherence::OnMessages(const std::vector<BusMessage>& messages) {
         Drop(full_key, message.version, now);
       } else if (message.kind == BusMessage::Kind::kChanged) {
         changes_.fetch_add(1, std::memory_order_relaxed);
-        if (options_.on_changed) options_.on_changed(full_key, message.version);
+        // What depends on the key is as good as before it was loaded.
+        if (options_.on_changed)
+          options_.on_changed(full_key, message.loaded ? kNoVersion : message.version);
         // A copy of the very version may have come from the tier before the message did. A version
         // that the tier never took was not compared with what the others wrote, and says nothing:
         // 1: B sets 15.  2: A, whose clock is ahead, sets 20; its tier is away.  3: B hears nothing

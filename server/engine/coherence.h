@@ -60,7 +60,8 @@ class Coherence : public BusListener {
     Executor* executor = nullptr;
     // Where checks are counted while they ask the tier.
     InFlight* background = nullptr;
-    // Hears of keys that were changed, here or elsewhere; may be null. Does not block.
+    // Hears of keys that were changed, here or elsewhere, and, with kNoVersion, of keys that were
+    // loaded elsewhere; may be null. Does not block.
     std::function<void(std::string_view full_key, Version version)> on_changed = nullptr;
     // Hears of rules of other replicas; may be null. Does not block.
     std::function<void(const BusMessage& message)> on_rule = nullptr;
@@ -155,7 +156,8 @@ class Coherence : public BusListener {
             const std::vector<KeyChange>& changes);
   // What a message says of one of its keys, with what the copy here says of it.
   KeyChange Heard(const BusMessage& message, size_t key, MonoNanos now) const;
-  void Publish(std::vector<std::string> full_keys, Version version, std::vector<KeyChange> changes);
+  void Publish(std::vector<std::string> full_keys, Version version, std::vector<KeyChange> changes,
+               bool loaded = false);
   bool WasConfirmed(std::string_view full_key, Version version, MonoNanos now) const;
   void Wake(std::string_view full_key);
   // Copies up to that version go, because of what another replica did.

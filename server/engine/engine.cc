@@ -32,8 +32,20 @@ constexpr size_t kFailuresMax = 100'000;
 constexpr size_t kRulesExplained = 10;
 // A key that is asked for when nobody else asks.
 constexpr std::string_view kProbeKey = "larder:probe";
+
 void AddCounts(UsageTotals& to, const UsageTotals& from) {
   for (size_t i = 0; i < kUsageCount; ++i) to[i] += from[i];
+}
+
+// Durations as nanoseconds; INT64_MAX: infinite.
+absl::Duration DurationOf(const std::atomic<int64_t>& nanos) {
+  const int64_t value = nanos.load(std::memory_order_relaxed);
+  return value == INT64_MAX ? absl::InfiniteDuration() : absl::Nanoseconds(value);
+}
+
+void RaiseTo(std::atomic<int64_t>* nanos, absl::Duration duration) {
+  const int64_t before = nanos->load(std::memory_order_relaxed);
+  nanos->store(std::max(before, absl::ToInt64Nanoseconds(duration)), std::memory_order_relaxed);
 }
 
 }  // namespace
@@ -56,11 +68,14 @@ Engine::Engine(const Options& options)
       copies_under_way_(options.executor),
       journal_sink_(this),
       longest_life_(absl::ToInt64Nanoseconds(LongestLife(*options.types))),
+      longest_load_(absl::ToInt64Nanoseconds(LongestLoad(*options.types, options.lease_ttl_max))),
+      longest_stale_(absl::ToInt64Nanoseconds(LongestStale(*options.types))),
       rules_(RulesOptions(
           options, &rule_table_, memory_.get(), &versions_, &background_, &changes_, &rule_history_,
-          [this] {
-            const int64_t nanos = longest_life_.load(std::memory_order_relaxed);
-            return nanos == INT64_MAX ? absl::InfiniteDuration() : absl::Nanoseconds(nanos);
+          [this] { return DurationOf(longest_life_); },
+          [this](bool marked) {
+            const absl::Duration load = DurationOf(longest_load_);
+            return marked ? load + DurationOf(longest_stale_) : load;
           })),
       lower_({options.tier, options.clock, &rule_table_, &rules_, options.owed_max}),
       changes_(FeedOptions(options)),
@@ -128,9 +143,9 @@ absl::Status Engine::ReplaceTypes(const TypeTable& next) {
       memory_->SetType(type.id, MemoryTypeOf(type, lower_.Has(type)));
   }));
   // Entries that were stored under the old policies live on as long as those gave them.
-  const int64_t before = longest_life_.load(std::memory_order_relaxed);
-  const int64_t life = absl::ToInt64Nanoseconds(LongestLife(*options_.types));
-  longest_life_.store(std::max(before, life), std::memory_order_relaxed);
+  RaiseTo(&longest_life_, LongestLife(*options_.types));
+  RaiseTo(&longest_load_, LongestLoad(*options_.types, options_.lease_ttl_max));
+  RaiseTo(&longest_stale_, LongestStale(*options_.types));
   return absl::OkStatus();
 }
 

@@ -338,7 +338,8 @@ class Engine {
     Version current = kNoVersion;
     absl::Status error;
   };
-  Task<Filled> FillTiers(Storing storing, ArmedLease lease);
+  // `changes_key`: it was not loaded, but is a change that the key's origin has taken.
+  Task<Filled> FillTiers(Storing storing, ArmedLease lease, bool changes_key = false);
   // What the holder of a lease knows of the lower tier and of the fleet.
   struct Below {
     Version seen_below = kNoVersion;
@@ -518,10 +519,27 @@ class Engine {
     std::string full_key;
     const TypePolicy* type;
   };
+  // Keys that stay, as stale, one of each in their order.
+  struct Marked {
+    std::vector<std::string> full_keys;
+    std::vector<const TypePolicy*> types;
+    std::vector<Version> versions;
+    std::vector<KeyChange> told;
+    uint64_t fresh = 0;  // that were
+  };
   Task<absl::StatusOr<InvalidateResult>> MarkKeysStale(InvalidateRequest request);
+  // Adds the key to `marked`. False: there is nothing to mark, and it is to be removed.
+  Task<absl::StatusOr<bool>> MarkStale(const FullKey* full_key, Resolved resolved, Marked* marked);
+  // Removes what loads that began before the marks, up to `upto`, have left in the shared tier.
+  Task<FleetAck> RemoveLoadedSince(Marked marked, Version upto,
+                                   std::optional<MonoNanos> fleet_until);
+  // Tells that they were changed.
+  Task<FleetAck> TellMarked(Marked marked, Version version, std::optional<MonoNanos> fleet_until);
   Task<absl::StatusOr<InvalidateResult>> InvalidateByRules(InvalidateRequest request);
-  // What the types of the keys say is out of date when they are changed. REQUIRES: one namespace.
-  Task<bool> InvalidateDerived(std::vector<ChangedKey> changed);
+  // What the types of the keys say is out of date when they are changed. With `fleet_until`, waits
+  // so long for the other replicas; not known: not all was done. REQUIRES: one namespace.
+  Task<FleetAck> InvalidateDerived(std::vector<ChangedKey> changed,
+                                   std::optional<MonoNanos> fleet_until = std::nullopt);
   static NameTemplate::Captures CapturesOf(const TypePolicy& type, std::string_view key);
   // Adds the tags that all entries of the type carry.
   static void AddTypeTags(const TypePolicy& type, std::string_view full_key,
@@ -563,6 +581,8 @@ class Engine {
                                                          const TypePolicy* type);
   // `found`, or what waits if that is newer.
   Task<Found> WithWaiting(const FullKey* full_key, const TypePolicy* type, Found found);
+  // Before the journal forgets them: the origin has these, so no filter may say otherwise.
+  void NoteDelivered(const TypePolicy& type, const std::vector<JournalRecord>& writes);
   // After the origin has the write: whether copies may be out of date, and what sees to it.
   bool MustCompare(const JournalRecord& write);
   Task<bool> CompareCopies(std::string full_key, const TypePolicy* type, Version version);
@@ -617,6 +637,9 @@ class Engine {
   std::atomic<uint64_t> loads_without_lease_{0};
   // The longest that an entry of any type can have been given, in nanoseconds; INT64_MAX: for ever.
   std::atomic<int64_t> longest_life_;
+  // The same of loads, and of the time for which stale values are served.
+  std::atomic<int64_t> longest_load_;
+  std::atomic<int64_t> longest_stale_;
   Rules rules_;
   LowerTier lower_;
   ChangeFeed changes_;

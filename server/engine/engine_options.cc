@@ -30,6 +30,22 @@ absl::Duration LongestLife(const TypeTable& types) {
   return longest + late;
 }
 
+absl::Duration LongestLoad(const TypeTable& types, absl::Duration lease_ttl_max) {
+  // Timers, and what is done after an answer, may be late.
+  constexpr absl::Duration kLate = absl::Minutes(1);
+  absl::Duration longest = lease_ttl_max;
+  for (const TypePolicy& type : types.types())
+    longest = std::max(longest, type.freshness.hard_timeout);
+  return longest + kLate;
+}
+
+absl::Duration LongestStale(const TypeTable& types) {
+  absl::Duration longest;
+  for (const TypePolicy& type : types.types())
+    longest = std::max(longest, type.freshness.stale_most());
+  return longest;
+}
+
 L1::TypeOptions MemoryTypeOf(const TypePolicy& type, bool below) {
   L1::TypeOptions of_type;
   of_type.name = type.name;
@@ -134,7 +150,8 @@ RuleTable::Options RuleOptions(const Engine::Options& options) {
 
 Rules::Options RulesOptions(const Engine::Options& options, RuleTable* table, L1* memory,
                             VersionClock* versions, InFlight* background, ChangeFeed* feed,
-                            RuleHistory* history, std::function<absl::Duration()> life) {
+                            RuleHistory* history, std::function<absl::Duration()> life,
+                            std::function<absl::Duration(bool marked)> lasts) {
   Rules::Options rules;
   rules.on_rule = [feed, history](const Rule& rule) {
     history->Add(rule);
@@ -150,6 +167,7 @@ Rules::Options RulesOptions(const Engine::Options& options, RuleTable* table, L1
   rules.background = background;
   rules.node_id = options.node_id;
   rules.life = std::move(life);
+  rules.lasts = std::move(lasts);
   rules.sweep_rate = options.sweep_rate;
   return rules;
 }

@@ -14,6 +14,10 @@ namespace larder {
 
 // What an entry of any type can live, and what may be late with it.
 absl::Duration LongestLife(const TypeTable& types);
+// What a load of any type can take from its beginning to its landing; and how long what is stale
+// can be served.
+absl::Duration LongestLoad(const TypeTable& types, absl::Duration lease_ttl_max);
+absl::Duration LongestStale(const TypeTable& types);
 
 // `below`: its entries go to the lower tier, too.
 L1::TypeOptions MemoryTypeOf(const TypePolicy& type, bool below);
@@ -32,7 +36,8 @@ Coherence::Options CoherenceOptions(const Engine::Options& options, L1* memory, 
                                     std::function<void(Version)> on_saw);
 Rules::Options RulesOptions(const Engine::Options& options, RuleTable* table, L1* memory,
                             VersionClock* versions, InFlight* background, ChangeFeed* feed,
-                            RuleHistory* history, std::function<absl::Duration()> life);
+                            RuleHistory* history, std::function<absl::Duration()> life,
+                            std::function<absl::Duration(bool marked)> lasts);
 
 }  // namespace larder
 

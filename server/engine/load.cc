@@ -285,7 +285,7 @@ Task<absl::StatusOr<WriteResult>> Engine::Fulfil(const WriteRequest* request,
 // Below first: when somebody has changed the key there since, the value is late, and memory must
 // not have it either. A change here in the meantime takes the ticket away, and has a newer version
 // below.
-Task<Engine::Filled> Engine::FillTiers(Storing storing, ArmedLease lease) {
+Task<Engine::Filled> Engine::FillTiers(Storing storing, ArmedLease lease, bool changes_key) {
   Filled filled;
   EntryFields& fields = storing.fields;
   const std::string_view full_key = fields.full_key;
@@ -356,7 +356,9 @@ Task<Engine::Filled> Engine::FillTiers(Storing storing, ArmedLease lease) {
     filled.kind = Filled::Kind::kTooLarge;
   }
   // Without a tier that they share, what was loaded here is no change to the others.
-  if (below) {
+  if (changes_key && (below || kept)) {
+    coherence_.Changed({std::string(full_key)}, lease.version, ToldOf(storing));
+  } else if (below) {
     coherence_.Loaded({std::string(full_key)}, lease.version, ToldOf(storing));
   } else if (kept) {
     TellHere(storing);

@@ -71,6 +71,13 @@ void LowerTier::End(std::string_view full_key, Version version, bool settled) {
   if (ahead.under_way == 0 && ahead.owed == kNoVersion) shard.keys.erase(it);
 }
 
+bool LowerTier::IsUnderWay(std::string_view full_key) {
+  Shard& shard = ShardOf(full_key);
+  MutexLock lock(&shard.mu);
+  const auto it = shard.keys.find(ToAbsl(full_key));
+  return it != shard.keys.end() && it->second.under_way > 0;
+}
+
 void LowerTier::EndUntaken(std::string_view full_key, Version version) {
   Shard& shard = ShardOf(full_key);
   MutexLock lock(&shard.mu);

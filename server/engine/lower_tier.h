@@ -137,6 +137,8 @@ class LowerTier {
   Task<Settled> Settle(size_t limit, Current current);
   // The same for one key, at once. REQUIRES: OwedOf(full_key) is a version.
   Task<Settled> SettleKey(std::string full_key, Current current);
+  // Whether a write of the key has begun and not ended.
+  bool IsUnderWay(std::string_view full_key);
   // The newest write of the key that the tier did not take and that is remembered.
   Version OwedOf(std::string_view full_key);
   // The tier will be given `version`; until then it has `seen`, which is older.

@@ -1,4 +1,5 @@
-// NamespaceTable gives every namespace that holds or held data a small number, for accounting.
+// NamespaceTable gives every namespace that holds or held data, or was invalidated as such, a small
+// number: for accounting, and so that what is kept by namespace has a bound.
 // Thread safety: any method, any thread. Blocks for one short lock at most.
 
 #ifndef LARDER_ENGINE_NAMESPACES_H_
@@ -25,7 +26,7 @@ class NamespaceTable {
   // room for it.
   absl::StatusOr<uint16_t> Intern(std::string_view name);
 
-  // Null when nothing was ever stored under `name`.
+  // Null when it has no number.
   std::optional<uint16_t> Find(std::string_view name) const;
 
   // All names; the index is the id.

@@ -120,6 +120,7 @@ Task<absl::StatusOr<std::vector<JournalDelivered>>> JournalSinkOfEngine::Deliver
     delivered.push_back(std::move(one));
   }
   const TypePolicy* const type = engine_->options().types->Find(delivery.type);
+  if (type != nullptr && type->filter.bloom) engine_->NoteDelivered(*type, delivery.writes);
   if (type != nullptr && type->HasDerived()) {
     // What was loaded while the write waited may be made of what the origin had before it.
     std::vector<Engine::ChangedKey> changed;
@@ -143,6 +144,22 @@ Task<absl::StatusOr<std::vector<JournalDelivered>>> JournalSinkOfEngine::Deliver
 
 // The cache says what the origin will never have: the next reader is to load what it does have.
 void JournalSinkOfEngine::OnDead(const DeadLetter& letter) { engine_->RemoveDead(letter.record); }
+
+// Filters noted the keys when the writes were accepted. One that was begun after that, here or on
+// another replica, and built before now, has not found them in the origin. Also where the origin
+// took some of the writes only: it may have taken others without saying so.
+void Engine::NoteDelivered(const TypePolicy& type, const std::vector<JournalRecord>& writes) {
+  for (const JournalRecord& write : writes) {
+    if (write.remove) continue;
+    filters_->Note(type, write.full_key);
+    if (coherence_.alone()) continue;
+    std::vector<KeyChange> told(1);
+    told[0].what = KeyChange::What::kPut;
+    told[0].type = type.name;
+    // It is nothing new to those who have heard of that version.
+    coherence_.ChangedElsewhere({write.full_key}, write.version, std::move(told));
+  }
+}
 
 bool Engine::MustCompare(const JournalRecord& write) {
   if (write.put_back || write.enqueued < since_) return true;

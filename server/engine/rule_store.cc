@@ -7,6 +7,7 @@
 #include "engine/rule_store.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "base/crc32c.h"
@@ -23,6 +24,50 @@ namespace {
 
 // Each further attempt means that another replica changed the bucket in between.
 constexpr int kAttemptsMax = 100;
+// What is said of lives holds for so much longer than what is stored now, and is said again when
+// half of that is over.
+constexpr absl::Duration kLifeAhead = absl::Hours(24);
+// Life and end, each in 8 bytes, little-endian.
+constexpr size_t kLifeBytes = 16;
+
+std::string LifeKey() { return std::string(FullKey(kOwnNamespace, "rules:life").view()); }
+
+std::string EncodeLife(int64_t life, int64_t until) {
+  std::string bytes;
+  for (const int64_t value : {life, until}) {
+    for (int i = 0; i < 8; ++i) bytes.push_back(static_cast<char>(value >> (8 * i)));
+  }
+  return bytes;
+}
+
+int64_t NumberAt(std::string_view bytes, size_t at) {
+  uint64_t value = 0;
+  for (size_t i = 0; i < 8; ++i)
+    value |= static_cast<uint64_t>(static_cast<uint8_t>(bytes[at + i])) << (8 * i);
+  return static_cast<int64_t>(value);
+}
+
+bool IsWhole(const Rule& rule) {
+  return rule.kind == Rule::Kind::kAll && !rule.stale && rule.node == Rule::kEveryNode;
+}
+
+bool IsWide(const Rule& rule) {
+  return rule.kind == Rule::Kind::kAll || rule.kind == Rule::Kind::kType;
+}
+
+// Nothing older is anywhere.
+Version OldestAt(absl::Time now, absl::Duration life) {
+  return life == absl::InfiniteDuration() ? kNoVersion : VersionAt(now - life);
+}
+
+// Whether it covers nothing, or nothing that `wholes` does not.
+bool IsOver(const Rule& rule, Version oldest,
+            const absl::flat_hash_map<std::string, Version>& wholes) {
+  if (rule.version < oldest) return true;
+  if (IsWhole(rule)) return false;
+  const auto whole = wholes.find(rule.name_space);
+  return whole != wholes.end() && rule.version <= whole->second;
+}
 
 }  // namespace
 
@@ -49,31 +94,59 @@ bool RuleStore::Merge(Bucket* bucket, const Rule& rule) {
   return true;
 }
 
-void RuleStore::Forget(Bucket* bucket) {
-  const absl::Duration life = options_.life();
-  if (life == absl::InfiniteDuration()) return;
-  const Version oldest = VersionAt(options_.clock->Now() - life);
-  rules_.fetch_sub(absl::erase_if(bucket->rules,
-                                  [oldest](const auto& at) { return at.second.version < oldest; }),
-                   std::memory_order_relaxed);
+std::shared_ptr<const RuleStore::Wholes> RuleStore::wholes() const {
+  MutexLock lock(&wholes_mu_);
+  return wholes_;
+}
+
+// Only what the tier has: a rule that is left out before that would be missing when this process
+// ends now.
+void RuleStore::NoteWholes(const std::vector<Rule>& rules) {
+  const Version oldest = OldestAt(options_.clock->Now(), life());
+  MutexLock lock(&wholes_mu_);
+  const auto is_new = [&](const Rule& rule) {
+    if (!IsWhole(rule)) return false;
+    const auto known = wholes_->find(rule.name_space);
+    return known == wholes_->end() || known->second < rule.version;
+  };
+  if (std::none_of(rules.begin(), rules.end(), is_new)) return;
+  auto next = std::make_shared<Wholes>(*wholes_);
+  absl::erase_if(*next, [oldest](const auto& at) { return at.second < oldest; });
+  for (const Rule& rule : rules) {
+    if (!IsWhole(rule)) continue;
+    Version& upto = (*next)[rule.name_space];
+    upto = std::max(upto, rule.version);
+  }
+  wholes_ = std::move(next);
+}
+
+void RuleStore::Forget(Bucket* bucket, const Wholes& wholes) {
+  const Version oldest = OldestAt(options_.clock->Now(), life());
+  const auto is_over = [&](const auto& at) { return IsOver(at.second, oldest, wholes); };
+  rules_.fetch_sub(absl::erase_if(bucket->rules, is_over), std::memory_order_relaxed);
 }
 
 void RuleStore::Note(const std::vector<Rule>& rules) {
+  const std::shared_ptr<const Wholes> known = wholes();
   for (const Rule& rule : rules) {
     Bucket& bucket = buckets_[BucketOf(rule)];
     MutexLock lock(&bucket.mu);
-    if (bucket.rules.size() >= options_.bucket_rules_max) Forget(&bucket);
+    if (bucket.rules.size() >= options_.bucket_rules_max) Forget(&bucket, *known);
     Merge(&bucket, rule);
   }
 }
 
+// Who is refused goes on with a wider rule, which has to have room then. It gives back more than it
+// takes, unless somebody makes up namespaces: hence a limit for those, too.
 absl::Status RuleStore::CheckRoom(const std::vector<Rule>& rules) {
+  const std::shared_ptr<const Wholes> known = wholes();
   for (const Rule& rule : rules) {
+    const size_t most = (IsWide(rule) ? 2 : 1) * options_.bucket_rules_max;
     Bucket& bucket = buckets_[BucketOf(rule)];
     MutexLock lock(&bucket.mu);
-    if (bucket.rules.size() < options_.bucket_rules_max) continue;
-    Forget(&bucket);
-    if (bucket.rules.size() < options_.bucket_rules_max) continue;
+    if (bucket.rules.size() < most) continue;
+    Forget(&bucket, *known);
+    if (bucket.rules.size() < most) continue;
     if (bucket.rules.contains(RuleIdentity(rule))) continue;
     return RetryableError(Reason::kRULES_FULL, absl::Minutes(1),
                           StrCat("about ", options_.bucket_rules_max * kBuckets,
@@ -140,8 +213,9 @@ Task<absl::Status> RuleStore::WriteOnce(size_t number) {
   EntryFields fields;
   TierPut put;
   {
+    const std::shared_ptr<const Wholes> known = wholes();
     MutexLock lock(&bucket.mu);
-    Forget(&bucket);
+    Forget(&bucket, *known);
     rules.reserve(bucket.rules.size());
     for (const auto& [identity, rule] : bucket.rules) rules.push_back(rule);
     changed = bucket.changed;
@@ -153,7 +227,7 @@ Task<absl::Status> RuleStore::WriteOnce(size_t number) {
   fields.full_key = key;
   fields.value = bytes;
   fields.version = options_.versions->Next();
-  fields.fresh_until = fields.usable_until = MonoAfter(options_.clock->Mono(), options_.life());
+  fields.fresh_until = fields.usable_until = MonoAfter(options_.clock->Mono(), life());
   put.full_key = key;
   put.version = fields.version;
   put.usable_until = fields.usable_until;
@@ -165,6 +239,7 @@ Task<absl::Status> RuleStore::WriteOnce(size_t number) {
   if (!changes.ok()) co_return changes.status();
   const TierChange& change = (*changes)[0];
   if (change.outcome == TierChange::Outcome::kDone) {
+    NoteWholes(rules);
     MutexLock lock(&bucket.mu);
     bucket.stored = fields.version;
     if (bucket.written < changed) {
@@ -183,15 +258,27 @@ Task<absl::Status> RuleStore::Read(std::vector<size_t> numbers) {
   std::vector<std::string> keys;
   keys.reserve(numbers.size());
   for (const size_t number : numbers) keys.push_back(KeyOf(number));
+  keys.push_back(LifeKey());
   const auto reads = co_await options_.tier->Get(std::move(keys), INT64_MAX);
   if (!reads.ok()) co_return reads.status();
+  NoteLife(reads->back());
+  // All of them first: a rule for a namespace may be read after others of it, which are not to come
+  // back.
+  std::vector<std::vector<Rule>> lists(numbers.size());
+  std::vector<Rule> whole;
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    const TierRead& read = (*reads)[i];
+    if (read.kind != TierRead::Kind::kEntry) continue;
+    CO_ASSIGN_OR_RETURN(lists[i], DecodeRules(read.entry.stored()));
+    std::copy_if(lists[i].begin(), lists[i].end(), std::back_inserter(whole), IsWhole);
+  }
+  NoteWholes(whole);
+  const std::shared_ptr<const Wholes> known = wholes();
+  const Version oldest = OldestAt(options_.clock->Now(), life());
   std::vector<Rule> found;
   for (size_t i = 0; i < numbers.size(); ++i) {
     const TierRead& read = (*reads)[i];
-    std::vector<Rule> rules;
-    if (read.kind == TierRead::Kind::kEntry) {
-      CO_ASSIGN_OR_RETURN(rules, DecodeRules(read.entry.stored()));
-    }
+    std::vector<Rule>& rules = lists[i];
     options_.versions->Observe(read.entry.version);
     Bucket& bucket = buckets_[numbers[i]];
     MutexLock lock(&bucket.mu);
@@ -199,9 +286,9 @@ Task<absl::Status> RuleStore::Read(std::vector<size_t> numbers) {
     absl::flat_hash_map<std::string, Version> there;
     for (Rule& rule : rules) {
       there[RuleIdentity(rule)] = rule.version;
-      if (Merge(&bucket, rule)) found.push_back(std::move(rule));
+      if (!IsOver(rule, oldest, *known) && Merge(&bucket, rule)) found.push_back(std::move(rule));
     }
-    Forget(&bucket);
+    Forget(&bucket, *known);
     const bool missing = std::any_of(bucket.rules.begin(), bucket.rules.end(), [&](const auto& at) {
       const auto it = there.find(at.first);
       return it == there.end() || it->second < at.second.version;
@@ -212,10 +299,69 @@ Task<absl::Status> RuleStore::Read(std::vector<size_t> numbers) {
   co_return absl::OkStatus();
 }
 
+absl::Duration RuleStore::life() const {
+  const absl::Duration own = options_.life();
+  const int64_t kept = kept_life_.load(std::memory_order_acquire);
+  const int64_t until = kept_until_.load(std::memory_order_acquire);
+  if (kept == INT64_MAX && until == INT64_MAX) return absl::InfiniteDuration();
+  if (options_.clock->Now() >= absl::FromUnixNanos(until)) return own;
+  return std::max(own, absl::Nanoseconds(kept));
+}
+
+// One that cannot be read is none.
+void RuleStore::NoteLife(const TierRead& read) {
+  int64_t kept = 0;
+  int64_t until = 0;
+  if (read.kind == TierRead::Kind::kEntry && read.entry.stored().size() == kLifeBytes) {
+    kept = NumberAt(read.entry.stored(), 0);
+    until = NumberAt(read.entry.stored(), kLifeBytes / 2);
+  }
+  options_.versions->Observe(read.entry.version);
+  kept_version_.store(read.kind == TierRead::Kind::kAbsent ? kNoVersion : read.entry.version,
+                      std::memory_order_relaxed);
+  kept_life_.store(kept, std::memory_order_release);
+  kept_until_.store(until, std::memory_order_release);
+}
+
+// False: not this time, or it need not be said. The next reading tries again.
+Task<bool> RuleStore::KeepLife() {
+  const absl::Time now = options_.clock->Now();
+  const absl::Duration own = options_.life();
+  const int64_t life = absl::ToInt64Nanoseconds(own);
+  const int64_t kept = kept_life_.load(std::memory_order_acquire);
+  const int64_t until = kept_until_.load(std::memory_order_acquire);
+  if (kept > life && now < absl::FromUnixNanos(until)) co_return false;
+  const bool forever = life == INT64_MAX;
+  if (kept == life && (forever || absl::FromUnixNanos(until) > now + own + kLifeAhead / 2))
+    co_return false;
+  const int64_t end = forever ? INT64_MAX : absl::ToUnixNanos(now + own + kLifeAhead);
+  EntryFields fields;
+  const std::string bytes = EncodeLife(life, end);
+  const std::string key = LifeKey();
+  fields.full_key = key;
+  fields.value = bytes;
+  fields.version = options_.versions->Next();
+  fields.fresh_until = fields.usable_until =
+      forever ? INT64_MAX : MonoAfter(options_.clock->Mono(), own + kLifeAhead);
+  std::vector<TierPut> puts(1);
+  puts[0].full_key = key;
+  puts[0].version = fields.version;
+  puts[0].usable_until = fields.usable_until;
+  puts[0].expect = {Expect::Kind::kUnchanged, kept_version_.load(std::memory_order_relaxed)};
+  puts[0].envelope = EncodeEnvelope(fields, /*type=*/"", *options_.clock);
+  const auto changes = co_await options_.tier->Put(std::move(puts), INT64_MAX);
+  if (!changes.ok() || (*changes)[0].outcome != TierChange::Outcome::kDone) co_return false;
+  kept_life_.store(life, std::memory_order_release);
+  kept_until_.store(end, std::memory_order_release);
+  co_return true;
+}
+
 Task<absl::Status> RuleStore::ReadAll() {
   std::vector<size_t> numbers(kBuckets);
   for (size_t i = 0; i < kBuckets; ++i) numbers[i] = i;
-  co_return co_await Read(std::move(numbers));
+  CO_RETURN_IF_ERROR(co_await Read(std::move(numbers)));
+  co_await KeepLife();
+  co_return absl::OkStatus();
 }
 
 Task<absl::Status> RuleStore::Mend() {

@@ -4,7 +4,10 @@
 // They lie in a fixed number of entries of larder's own namespace, by the hash of what they match;
 // each is changed by comparing and storing, so that replicas that share the tier lose none of each
 // other's. Many rules at once cost few writes. Rules older than `life` are left out of what is
-// written: nothing that they cover can be there any more.
+// written: nothing that they cover can be there any more. So are those of a namespace that are
+// older than a rule for all of it, once the tier has that one. How long anything may live there is
+// kept, too: a process that starts with shorter lives must not forget rules before what an earlier
+// one has given a longer life.
 //
 // Thread safety: any method, any thread; nothing blocks. Errors are the tier's.
 
@@ -43,7 +46,8 @@ class RuleStore {
     Executor* executor = nullptr;
     // Longer than anything in the tier lives; infinite: rules are kept for ever.
     std::function<absl::Duration()> life;
-    // In one bucket. CheckRoom refuses more.
+    // In one bucket. CheckRoom refuses more; of rules for types and whole namespaces, which take
+    // the place of others, twice as many.
     size_t bucket_rules_max = 4096;
     // Hears of rules that the tier had and this replica did not; does not block.
     std::function<void(const std::vector<Rule>&)> on_found = nullptr;
@@ -62,6 +66,10 @@ class RuleStore {
   Task<absl::Status> ReadAll();
   // Writes what the tier did not take. OK: nothing is missing.
   Task<absl::Status> Mend();
+
+  // As in Options, or what an earlier configuration has said, as long as that is longer. Infinite
+  // before the tier was read.
+  absl::Duration life() const;
 
   // Rules that the tier does not have yet, in buckets.
   bool IsBehind() const { return behind_.load(std::memory_order_acquire) > 0; }
@@ -82,20 +90,36 @@ class RuleStore {
     std::shared_ptr<std::vector<std::shared_ptr<Wave>>> writing ABSL_GUARDED_BY(mu);
   };
 
+  // By namespace, up to which version everything is gone by a rule that the tier has.
+  using Wholes = absl::flat_hash_map<std::string, Version>;
+
+  std::shared_ptr<const Wholes> wholes() const;
+  // Takes note of rules that the tier has.
+  void NoteWholes(const std::vector<Rule>& rules);
   static size_t BucketOf(const Rule& rule);
   static std::string KeyOf(size_t bucket);
   // Puts it among the bucket's if it is newer than what is there. True: it was.
   bool Merge(Bucket* bucket, const Rule& rule) ABSL_EXCLUSIVE_LOCKS_REQUIRED(bucket->mu);
-  void Forget(Bucket* bucket) ABSL_EXCLUSIVE_LOCKS_REQUIRED(bucket->mu);
+  // Drops what covers nothing, or nothing that `wholes` does not.
+  void Forget(Bucket* bucket, const Wholes& wholes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(bucket->mu);
   void MarkChanged(Bucket* bucket) ABSL_EXCLUSIVE_LOCKS_REQUIRED(bucket->mu);
   // Until the tier has what the bucket had when the call began.
   Task<absl::Status> Write(size_t number);
   // Not written, and no error: another replica was first, and what it wrote is known now.
   Task<absl::Status> WriteOnce(size_t number);
   Task<absl::Status> Read(std::vector<size_t> numbers);
+  // What the tier says of lives; and tells it of those given here, where that is due.
+  void NoteLife(const TierRead& read);
+  Task<bool> KeepLife();
 
   const Options options_;
   std::array<Bucket, kBuckets> buckets_;
+  // What the tier says of lives, in nanoseconds, and until when (since 1970) it is so.
+  std::atomic<int64_t> kept_life_{INT64_MAX};
+  std::atomic<int64_t> kept_until_{INT64_MAX};
+  std::atomic<Version> kept_version_{kNoVersion};
+  mutable Mutex wholes_mu_;
+  std::shared_ptr<const Wholes> wholes_ ABSL_GUARDED_BY(wholes_mu_) = std::make_shared<Wholes>();
   std::atomic<int> behind_{0};
   std::atomic<size_t> rules_{0};
   std::atomic<uint64_t> writes_{0};

@@ -17,6 +17,11 @@
 // Covered entries need no removal to be invisible; they are removed for the room. In memory that is
 // a walk through all of it, a millisecond at a time. A tier is walked through by the replica whose
 // callers made the rules: the others would find nothing left to do.
+//
+// With a tier a rule stays for as long as anything can live. Without one it goes earlier, or
+// whoever invalidates by globs would soon have no more of them: when the loads are over that began
+// before it, and memory has been gone through once more after that, nothing is left that it could
+// cover.
 
 #include "engine/rules.h"
 
@@ -86,8 +91,10 @@ Task<absl::StatusOr<Rules::Applied>> Rules::Apply(
   if (store_ != nullptr) CO_RETURN_IF_ERROR(store_->CheckRoom(rules));
   for (Rule& rule : rules) {
     rule.version = applied.version;
-    // Several at once are tags, of which there is always room for one more.
+    // Several at once are tags, of which there is always room for one more; or what changes make
+    // out of date, where the caller goes on with all of the namespace.
     CO_RETURN_IF_ERROR(options_.table->Add(rule, now));
+    if (rule.stale) Raise(&newest_marked_, rule.version);
     if (options_.on_rule) options_.on_rule(rule);
   }
   // Before the sweep, which goes by what follows, removes what it may want to count.
@@ -150,6 +157,7 @@ void Rules::Learn(const std::vector<Rule>& rules) {
   for (const Rule& rule : rules) {
     options_.versions->Observe(rule.version);
     Raise(&newest_, rule.version);
+    if (rule.stale) Raise(&newest_marked_, rule.version);
     if (const absl::Status added = options_.table->Add(rule, now); !added.ok()) {
       // Its limits are another's. What cannot be told apart is covered together.
       LogWarning("rule_widened", {{"namespace", rule.name_space}, {"error", added}});
@@ -311,7 +319,7 @@ void Rules::MaintainAndReschedule() {
   const bool following = options_.bus == nullptr || following_.load(std::memory_order_acquire);
   if ((following && !Known()) || now - studied_.load(std::memory_order_relaxed) > kStudyEvery)
     StudyBehind(nullptr);
-  if (const absl::Duration life = options_.life(); life != absl::InfiniteDuration())
+  if (const absl::Duration life = store_->life(); life != absl::InfiniteDuration())
     options_.table->DropUpTo(VersionAt(options_.clock->Now() - life));
   if (!store_->IsBehind() || !options_.background->TryEnter()) {
     options_.executor->After(kMaintainEvery, [this] { MaintainAndReschedule(); });
@@ -329,16 +337,31 @@ Task<bool> Rules::Mend() {
   co_return mended.ok();
 }
 
+void Rules::PlanDrop(MonoNanos now) {
+  if (store_ != nullptr || !options_.lasts || drop_upto_ != kNoVersion) return;
+  const Version newest = newest_.load(std::memory_order_acquire);
+  if (newest <= dropped_upto_) return;
+  drop_upto_ = newest;
+  const bool marked = newest_marked_.load(std::memory_order_acquire) > dropped_upto_;
+  drop_at_ = MonoAfter(now, options_.lasts(marked));
+}
+
 void Rules::SweepAndReschedule() {
+  const MonoNanos now = options_.clock->Mono();
+  PlanDrop(now);
   if (sweeping_ == kNoVersion) {
     const Version newest = newest_.load(std::memory_order_acquire);
-    if (newest > swept_upto_) sweeping_ = newest;
+    sweep_drops_ = drop_upto_ != kNoVersion && now >= drop_at_;
+    if (newest > swept_upto_ || sweep_drops_) sweeping_ = newest;
   }
   for (int part = 0; sweeping_ != kNoVersion && part < kPartsAtOnce; ++part) {
     memory_cursor_ = options_.memory->SweepRules(memory_cursor_, options_.clock->Mono());
     if (memory_cursor_ != 0) continue;
     swept_upto_ = std::exchange(sweeping_, kNoVersion);
     swept_.fetch_add(1, std::memory_order_relaxed);
+    if (!sweep_drops_) continue;
+    options_.table->DropUpTo(drop_upto_);
+    dropped_upto_ = std::exchange(drop_upto_, kNoVersion);
   }
   options_.executor->After(kSweepPause, [this] { SweepAndReschedule(); });
 }

@@ -66,6 +66,9 @@ class Rules {
     uint32_t node_id = 0;
     // Longer than anything lives in any tier; infinite: rules are never forgotten.
     std::function<absl::Duration()> life;
+    // Without a tier: how long after a rule a load of before may bring what it covers, or,
+    // `marked`, what it has marked may be served. Null: rules are kept for ever.
+    std::function<absl::Duration(bool marked)> lasts = nullptr;
     // Keys of the tier that the sweep looks at in a second; 0: it leaves the tier alone.
     uint32_t sweep_rate = 20'000;
     // Hears of every rule that takes effect here; may be null. Does not block.
@@ -128,6 +131,8 @@ class Rules {
   void MaintainAndReschedule();
   Task<bool> Mend();
   void SweepAndReschedule();
+  // Without a tier: says when rules may be dropped that are in force now.
+  void PlanDrop(MonoNanos now);
   void SweepTierAndReschedule();
   Task<absl::Duration> SweepTier();
   // Out of the tier; false when it is unwell.
@@ -143,7 +148,8 @@ class Rules {
   std::atomic<MonoNanos> heard_all_at_;
   std::atomic<Version> heard_newest_{kNoVersion};  // of others, over the bus
   std::atomic<MonoNanos> studied_{0};
-  std::atomic<Version> newest_{kNoVersion};  // of all rules in the table
+  std::atomic<Version> newest_{kNoVersion};         // of all rules in the table
+  std::atomic<Version> newest_marked_{kNoVersion};  // of those that make stale
 
   Mutex mu_;
   bool studying_ ABSL_GUARDED_BY(mu_) = false;
@@ -155,6 +161,11 @@ class Rules {
   Version swept_upto_ = kNoVersion;
   Version sweeping_ = kNoVersion;
   uint64_t memory_cursor_ = 0;
+  // Rules up to `drop_upto_` go at the end of the first sweep that begins at `drop_at_` or later.
+  Version drop_upto_ = kNoVersion;
+  MonoNanos drop_at_ = 0;
+  bool sweep_drops_ = false;
+  Version dropped_upto_ = kNoVersion;
   std::atomic<Version> own_newest_{kNoVersion};  // of the rules of this replica's callers
   Version swept_below_upto_ = kNoVersion;
   Version sweeping_below_ = kNoVersion;

@@ -336,8 +336,16 @@ Task<absl::StatusOr<Engine::Stored>> Engine::Revise(Storing storing) {
     DropRefuted(fields.full_key, change, version);
     co_return Stored{false, change.current};
   }
-  if (!kept && (round != coherence_.round() || !revise_memory()))
+  if (!kept && (round != coherence_.round() || !revise_memory())) {
     DropOlder(fields.full_key, version, LeaseTable::Change::kStored);
+  } else if (first_here) {
+    // 1: memory has the shorter life.  2: a load looks below, and brings the longer one back.
+    // 3: the tier has the shorter one.
+    const Found held = Peek(fields.full_key);
+    const bool longer = held.present && held.entry.version == version &&
+                        held.entry.fresh_until > fields.fresh_until;
+    DropOlder(fields.full_key, longer ? version : kNoVersion, LeaseTable::Change::kStored);
+  }
   coherence_.Revised(std::string(fields.full_key), version, ToldOfTimes(storing));
   co_return Stored{true, version};
 }

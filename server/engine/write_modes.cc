@@ -196,14 +196,13 @@ Task<absl::StatusOr<Engine::Stored>> Engine::ChangeThrough(const OriginChange* c
   const Version version = fill.version;
   Storing storing = *change->storing;
   storing.expect = {};
-  std::vector<KeyChange> told = ToldOf(storing);
-  const Filled filled = co_await FillTiers(std::move(storing), std::move(fill));
+  const Filled filled =
+      co_await FillTiers(std::move(storing), std::move(fill), /*changes_key=*/true);
   if (filled.kind != Filled::Kind::kKept) co_return co_await RemoveCopies(change, std::nullopt);
   // What memory has no room for it does not replace either.
   const Found held = Peek(full_key);
   if (held.present && held.entry.version < version)
     DropOlder(full_key, version - 1, LeaseTable::Change::kStored);
-  if (!filled.below) coherence_.ChangedElsewhere({full_key}, version, std::move(told));
   co_return Stored{true, version};
 }
 

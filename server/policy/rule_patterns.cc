@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/epoch.h"
+#include "base/status.h"
 #include "base/strings.h"
 #include "core/error.h"
 
@@ -24,8 +25,7 @@ void RaiseTo(std::atomic<Version>* version, Version to) {
 
 }  // namespace
 
-RulePatterns::RulePatterns(size_t globs_max, size_t prefix_lengths_max)
-    : globs_max_(globs_max), prefix_lengths_max_(prefix_lengths_max), directory_(new Directory) {}
+RulePatterns::RulePatterns(const Limits& limits) : limits_(limits), directory_(new Directory) {}
 
 RulePatterns::~RulePatterns() { delete &directory(); }
 
@@ -40,6 +40,15 @@ RulePatterns::Patterns RulePatterns::CopyOf(std::string_view name_space) const {
   return there == nullptr ? Patterns() : *there;
 }
 
+absl::Status RulePatterns::CheckNamespace(std::string_view name_space) const {
+  if (directory().size() < limits_.namespaces_max || Of(name_space) != nullptr)
+    return absl::OkStatus();
+  return Error(
+      Reason::kRULES_FULL,
+      StrCat("namespace \"", name_space, "\" would be one more with glob or prefix rules; at most ",
+             limits_.namespaces_max));
+}
+
 absl::Status RulePatterns::AddPrefix(std::string_view name_space, size_t bytes, Version version) {
   Patterns patterns = CopyOf(name_space);
   for (const std::shared_ptr<PrefixLength>& length : patterns.lengths) {
@@ -47,11 +56,13 @@ absl::Status RulePatterns::AddPrefix(std::string_view name_space, size_t bytes, 
     RaiseTo(&length->newest, version);
     return absl::OkStatus();
   }
-  if (patterns.lengths.size() >= prefix_lengths_max_) {
-    return Error(Reason::kRULES_FULL, StrCat("namespace \"", name_space, "\" has prefix rules of ",
-                                             patterns.lengths.size(),
-                                             " different lengths; at most ", prefix_lengths_max_));
+  if (patterns.lengths.size() >= limits_.prefix_lengths_max) {
+    return Error(
+        Reason::kRULES_FULL,
+        StrCat("namespace \"", name_space, "\" has prefix rules of ", patterns.lengths.size(),
+               " different lengths; at most ", limits_.prefix_lengths_max));
   }
+  RETURN_IF_ERROR(CheckNamespace(name_space));
   patterns.lengths.push_back(std::make_shared<PrefixLength>(bytes));
   patterns.lengths.back()->newest.store(version, std::memory_order_relaxed);
   SwitchTo(name_space, std::move(patterns));
@@ -68,11 +79,16 @@ absl::Status RulePatterns::AddGlob(std::string_view name_space, std::string_view
   }
   absl::StatusOr<Glob> glob = Glob::Parse(text);
   if (!glob.ok()) return Error(Reason::kSELECTOR_INVALID, ToStd(glob.status().message()));
-  if (patterns.globs.size() >= globs_max_) {
+  if (patterns.globs.size() >= limits_.globs_max) {
     return Error(Reason::kRULES_FULL,
                  StrCat("namespace \"", name_space, "\" has ", patterns.globs.size(),
-                        " glob rules; at most ", globs_max_));
+                        " glob rules; at most ", limits_.globs_max));
   }
+  if (globs() >= limits_.all_globs_max) {
+    return Error(Reason::kRULES_FULL, StrCat("all namespaces together have ", globs(),
+                                             " glob rules; at most ", limits_.all_globs_max));
+  }
+  RETURN_IF_ERROR(CheckNamespace(name_space));
   patterns.globs.push_back(std::make_shared<GlobRule>(*std::move(glob), id));
   patterns.globs.back()->newest.store(version, std::memory_order_relaxed);
   SwitchTo(name_space, std::move(patterns));
@@ -100,6 +116,19 @@ void RulePatterns::DropUpTo(Version version, bool globs_too) {
     next->emplace(name_space, std::make_shared<const Patterns>(std::move(left)));
   }
   if (changed) SwitchTo(std::move(next));
+}
+
+void RulePatterns::DropOf(std::string_view name_space, Version version) {
+  if (Of(name_space) == nullptr) return;
+  Patterns left = CopyOf(name_space);
+  const auto is_old = [version](const auto& rule) {
+    return rule->newest.load(std::memory_order_relaxed) <= version;
+  };
+  if (std::erase_if(left.lengths, is_old) + std::erase_if(left.globs, is_old) == 0) return;
+  if (!left.lengths.empty() || !left.globs.empty()) return SwitchTo(name_space, std::move(left));
+  auto next = std::make_unique<Directory>(directory());
+  next->erase(ToAbsl(name_space));
+  SwitchTo(std::unique_ptr<const Directory>(std::move(next)));
 }
 
 void RulePatterns::SwitchTo(std::string_view name_space, Patterns patterns) {

@@ -41,7 +41,15 @@ class RulePatterns {
     std::vector<std::shared_ptr<GlobRule>> globs;
   };
 
-  RulePatterns(size_t globs_max, size_t prefix_lengths_max);
+  struct Limits {
+    // In a namespace.
+    size_t globs_max;
+    size_t prefix_lengths_max;
+    // In all.
+    size_t all_globs_max;
+    size_t namespaces_max;
+  };
+  explicit RulePatterns(const Limits& limits);
   ~RulePatterns();
 
   // Null when the namespace has none.
@@ -54,6 +62,8 @@ class RulePatterns {
                        Version version);
   // Forgets prefix lengths, and globs if so asked, whose rules are all at most `version`.
   void DropUpTo(Version version, bool globs_too);
+  // The same of one namespace, globs too: another rule says that everything there is gone.
+  void DropOf(std::string_view name_space, Version version);
 
   size_t globs() const;
   // Frees what no reader can see any more, if there is enough of it.
@@ -69,11 +79,12 @@ class RulePatterns {
 
   const Directory& directory() const { return *directory_.load(std::memory_order_relaxed); }
   Patterns CopyOf(std::string_view name_space) const;
+  // OK, or RULES_FULL: there is no room for one more namespace.
+  absl::Status CheckNamespace(std::string_view name_space) const;
   void SwitchTo(std::string_view name_space, Patterns patterns);
   void SwitchTo(std::unique_ptr<const Directory> directory);
 
-  const size_t globs_max_;
-  const size_t prefix_lengths_max_;
+  const Limits limits_;
   std::atomic<const Directory*> directory_;
   std::vector<Retired> retired_;
 };

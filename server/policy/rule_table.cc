@@ -116,7 +116,8 @@ class RuleTable::Core {
   bool DependencyChanged(const Scope& scope, const RuleSubject& subject) const;
   void JudgeTags(const Scope& scope, const RuleSubject& subject, Verdict* verdict) const;
   void JudgeWhole(const Scope& scope, const RuleSubject& subject, Verdict* verdict) const;
-  void JudgePatterns(const Scope& scope, const RuleSubject& subject, RuleSlots::View slots,
+  void JudgePatterns(const Scope& scope, const RuleSubject& subject,
+                     const RulePatterns::Patterns& patterns, RuleSlots::View slots,
                      Verdict* verdict) const;
   absl::Status AddPattern(const Scope& scope, const Rule& rule, RuleSlots::Id id)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -157,7 +158,8 @@ RuleTable::Core::Core(const Options& options, std::atomic<Version>* newest,
       newest_(newest),
       newest_listed_(newest_listed),
       tag_sketch_(tag_sketch),
-      patterns_(options.globs_max, options.prefix_lengths_max),
+      patterns_({options.globs_max, options.prefix_lengths_max, options.all_globs_max,
+                 options.pattern_namespaces_max}),
       changes_(std::make_unique<std::atomic<Version>[]>(changes_mask_ + 1)) {}
 
 absl::Status RuleTable::Core::Add(const Rule& rule, MonoNanos now) {
@@ -175,6 +177,9 @@ absl::Status RuleTable::Core::Add(const Rule& rule, MonoNanos now) {
   RaiseTo(&newest_of_[static_cast<size_t>(rule.kind)], rule.version);
   if (!IsTag(rule.kind)) RaiseTo(newest_, rule.version);
   RaiseTo(newest_listed_, rule.version);
+  // What they cover is gone without them, and others have their room.
+  if (rule.kind == Rule::Kind::kAll && !rule.stale && rule.node == Rule::kEveryNode)
+    patterns_.DropOf(scope.name_space, rule.version);
   if (slots_.Count(IsTag) + slots_.Count(IsOther) > rules_max_) Merge();
   slots_.Reclaim();
   patterns_.Reclaim();
@@ -289,34 +294,37 @@ void RuleTable::Core::JudgeTags(const Scope& scope, const RuleSubject& subject,
   tagged_.Judge(subject.version, verdict);
 }
 
+// The patterns first: those that a rule for the whole namespace has replaced leave when that is
+// there, so whoever does not find them any more finds it.
 void RuleTable::Core::JudgeWhole(const Scope& scope, const RuleSubject& subject,
                                  Verdict* verdict) const {
+  const Version newest_pattern =
+      std::max(NewestOf(Rule::Kind::kPrefix), NewestOf(Rule::Kind::kGlob));
+  const RulePatterns::Patterns* const patterns =
+      subject.version <= newest_pattern ? patterns_.Of(scope.name_space) : nullptr;
   const RuleSlots::View slots = slots_.Look();
   if (subject.version <= NewestOf(Rule::Kind::kAll))
     slots.Judge(IdOf(scope, Rule::Kind::kAll, {}), subject.version, verdict);
   if (subject.version <= NewestOf(Rule::Kind::kType) && !verdict->gone)
     slots.Judge(IdOf(scope, Rule::Kind::kType, subject.type), subject.version, verdict);
-  if (subject.version <= std::max(NewestOf(Rule::Kind::kPrefix), NewestOf(Rule::Kind::kGlob)) &&
-      !verdict->gone) {
-    JudgePatterns(scope, subject, slots, verdict);
-  }
+  if (patterns != nullptr && !verdict->gone)
+    JudgePatterns(scope, subject, *patterns, slots, verdict);
   all_.Judge(subject.version, verdict);
 }
 
 void RuleTable::Core::JudgePatterns(const Scope& scope, const RuleSubject& subject,
-                                    RuleSlots::View slots, Verdict* verdict) const {
-  const RulePatterns::Patterns* const patterns = patterns_.Of(scope.name_space);
-  if (patterns == nullptr) return;
+                                    const RulePatterns::Patterns& patterns, RuleSlots::View slots,
+                                    Verdict* verdict) const {
   const auto is_newer = [&](const auto& rule) {
     return subject.version <= rule->newest.load(std::memory_order_acquire);
   };
-  for (const auto& length : patterns->lengths) {
+  for (const auto& length : patterns.lengths) {
     if (length->bytes > subject.key.size() || !is_newer(length)) continue;
     const std::string_view prefix = subject.key.substr(0, length->bytes);
     slots.Judge(IdOf(scope, Rule::Kind::kPrefix, prefix), subject.version, verdict);
     if (verdict->gone) return;
   }
-  for (const auto& rule : patterns->globs) {
+  for (const auto& rule : patterns.globs) {
     if (!is_newer(rule) || !rule->glob.Matches(subject.key)) continue;
     slots.Judge(rule->id, subject.version, verdict);
     if (verdict->gone) return;

@@ -72,6 +72,10 @@ class RuleTable {
     // Globs, and different lengths of prefixes, in a namespace.
     size_t globs_max = 100;
     size_t prefix_lengths_max = 64;
+    // Globs in all namespaces together, of some ten kilobytes each, and namespaces that have any or
+    // prefixes: names cost nobody anything.
+    size_t all_globs_max = 2'000;
+    size_t pattern_namespaces_max = 10'000;
     // Keys whose changes are told apart, for those that depend on them; a power of two.
     size_t changes = 1 << 17;
     // Places of the sketch of tags; a power of two.

@@ -86,6 +86,35 @@ TEST(FrameTest, FramesOfBeforeSayNothingOfTheirKeysAndAreRead) {
   EXPECT_EQ(EncodeFrame(frame->head, {{EncodeMessage(same), {}}}), bytes);
 }
 
+TEST(FrameTest, WhatWasLoadedSaysSo) {
+  BusMessage message;
+  message.version = 7;
+  message.keys = {"a", "b"};
+  message.changes = {{KeyChange::What::kPut, true, kNoVersion, "user", {"t"}},
+                     {KeyChange::What::kRemoved, false, 6, "", {}}};
+  const auto decoded = [](const BusMessage& sent) {
+    FrameHead head;
+    head.number = 1;
+    const auto frame = DecodeFrame(EncodeFrame(head, {{EncodeMessage(sent), {}}}));
+    return frame.ok() ? frame->messages[0].message : BusMessage();
+  };
+  EXPECT_FALSE(decoded(message).loaded);
+  message.loaded = true;
+  EXPECT_TRUE(decoded(message).loaded);
+  EXPECT_EQ(decoded(message).changes, message.changes);
+  // For releases that do not know it, it is a key that has no version of its own.
+  const std::string bytes = EncodeMessage(message);
+  message.loaded = false;
+  EXPECT_EQ(bytes.size(), EncodeMessage(message).size() + sizeof(Version));
+  // Also where nothing else is known.
+  message.loaded = true;
+  message.changes.clear();
+  EXPECT_TRUE(decoded(message).loaded);
+  EXPECT_EQ(decoded(message).changes, std::vector<KeyChange>(2));
+  message.kind = BusMessage::Kind::kRevised;
+  EXPECT_FALSE(decoded(message).loaded);
+}
+
 TEST(FrameTest, WhatHappenedToKeysHasToFitThem) {
   const auto decoded = [](const BusMessage& message) {
     FrameHead head;

@@ -66,7 +66,10 @@ TEST(GlobTest, KnowsItsLiteralPrefixAndWhetherItMatchesEverything) {
   EXPECT_EQ(Glob::Parse("user:4*2")->literal_prefix(), "user:4");
   EXPECT_EQ(Glob::Parse("a\\*b?c")->literal_prefix(), "a*b");
   EXPECT_TRUE(Glob::Parse("**")->matches_everything());
-  EXPECT_FALSE(Glob::Parse("*?")->matches_everything());
+  for (const char* pattern : {"*", "*?", "?*", "**?*"})
+    EXPECT_TRUE(Glob::Parse(pattern)->matches_everything()) << pattern;
+  for (const char* pattern : {"?", "??*", "*?*?", "*a", "[a]*", "\\**", "[^a]*"})
+    EXPECT_FALSE(Glob::Parse(pattern)->matches_everything()) << pattern;
 }
 
 // The matcher that everybody knows, slow and obviously right, over ASCII.

@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "tests/engine/engine_fixture.h"
+#include "tests/engine/fake_journal.h"
 #include "tests/engine/fake_origin.h"
+#include "tests/engine/replicas_fixture.h"
 
 namespace larder {
 namespace {
@@ -14,10 +16,12 @@ namespace {
 class FilterTest : public EngineFixture {
  protected:
   // Once: what an engine has begun outlives no other.
-  void Begin(FilterPolicy filter, uint64_t memory_bytes = 64 << 20) {
+  void Begin(FilterPolicy filter, uint64_t memory_bytes = 64 << 20,
+             WriteMode mode = WriteMode::kCacheOnly) {
     filter.bloom = true;
     TypePolicy type = Type("user", "user:{id}", absl::Minutes(5));
     type.origin = "shop";
+    type.write.mode = mode;
     type.filter = filter;
     type.ttl.absent = absl::Milliseconds(1);
     Engine::Options options;
@@ -26,6 +30,7 @@ class FilterTest : public EngineFixture {
     link.name = "shop";
     link.origin = &origin_;
     options.origins = {link};
+    if (mode == WriteMode::kBehind) options.journal = &journal_;
     std::vector<TypePolicy> types;
     types.push_back(std::move(type));
     for (int i = 0; i < 100; ++i) origin_.values["user:" + std::to_string(i)] = {"v"};
@@ -48,6 +53,7 @@ class FilterTest : public EngineFixture {
   }
 
   FakeOrigin origin_{&executor_};
+  FakeJournal journal_{&clock_, &executor_};
 };
 
 TEST_F(FilterTest, AnswersForKeysThatTheOriginDoesNotHave) {
@@ -89,6 +95,56 @@ TEST_F(FilterTest, KnowsWhatIsStoredWhileItIsBuiltAndAfterwards) {
     origin_.values[key] = {"there"};
     EXPECT_EQ(Loaded(key), "there");
   }
+}
+
+// The filter is built while a write that larder has answered waits in the journal: it is not among
+// what the origin lists, and was taken before there was a filter to note it in.
+TEST_F(FilterTest, KnowsWhatIsDeliveredAfterItWasBuilt) {
+  Begin({}, 64 << 20, WriteMode::kBehind);
+  Set("user:new", "v", absl::Seconds(3));
+  executor_.Advance(absl::Seconds(1));
+  ASSERT_TRUE(Stats().ready);
+  ASSERT_TRUE(Now(journal_.Deliver()));
+  executor_.Advance(absl::Seconds(5));
+  EXPECT_EQ(Loaded("user:new"), "v");
+}
+
+class FilterFleetTest : public ReplicasFixture {
+ protected:
+  FilterFleetTest() {
+    TypePolicy type = Type("user");
+    type.origin = "shop";
+    type.write.mode = WriteMode::kBehind;
+    type.filter.bloom = true;
+    types_ = {type};
+    OriginLink link;
+    link.name = "shop";
+    link.origin = &origin_;
+    for (int i = 0; i < 2; ++i) {
+      Replica::Options options;
+      options.engine.origins = {link};
+      options.engine.journal = &journals_[i];
+      Add(options).engine->Start();
+    }
+  }
+
+  FakeOrigin origin_{&executor_};
+  FakeJournal journals_[2] = {{&clock_, &executor_}, {&clock_, &executor_}};
+};
+
+TEST_F(FilterFleetTest, TheFiltersOfTheOthersKnowWhatIsDelivered) {
+  Set(0, "user:new", "v", absl::Seconds(8));
+  // Filters are built when the bus is followed.
+  executor_.Advance(absl::Seconds(5));
+  ASSERT_TRUE(Now(journals_[0].Deliver()));
+  executor_.Advance(absl::Seconds(5));
+  const auto nobody = Load(1, "user:nobody");
+  executor_.Advance(absl::Seconds(1));
+  EXPECT_EQ(nobody->Value(), "(negative)");
+  EXPECT_EQ(origin_.loads, 0) << "there is no filter";
+  const auto loading = Load(1, "user:new");
+  executor_.Advance(absl::Seconds(1));
+  EXPECT_EQ(loading->Value(), "v");
 }
 
 // Whoever writes the row himself tells the cache by a Delete as often as by an Invalidate.

@@ -384,6 +384,28 @@ TEST_F(FleetTest, OneReplicaLoadsAndTheOtherGetsItsValue) {
   EXPECT_EQ(engine(1).Stats().leases.granted, 0u);
 }
 
+TEST_F(FleetTest, WhileOneReplicaLoadsTheOtherServesTheStaleValue) {
+  TypePolicy page = Type("page", absl::Seconds(10));
+  page.freshness.stale_while_revalidate = absl::Minutes(1);
+  types_ = {page};
+  Some(2);
+  Set(0, "page:1", "old");
+  EXPECT_EQ(Get(1, "page:1"), "old");
+  executor_.Advance(absl::Seconds(11));
+  const auto holder = Load(0, "page:1");
+  ASSERT_TRUE(holder->HasLease());
+  for (const size_t replica : {0, 1}) {
+    const auto waiter = Load(replica, "page:1");
+    executor_.Advance(absl::Milliseconds(100));
+    EXPECT_EQ(waiter->Value(), "old") << replica;
+    EXPECT_TRUE((*waiter->result)->read.stale) << replica;
+  }
+  EXPECT_TRUE(Set(0, "page:1", "new", {}, {}, holder->Token()).stored);
+  executor_.Advance(absl::Milliseconds(100));
+  EXPECT_EQ(Get(1, "page:1"), "new");
+  EXPECT_EQ(engine(1).Stats().leases.granted, 0u);
+}
+
 TEST_F(FleetTest, AHolderThatGivesUpWakesTheOtherReplica) {
   Some(2);
   const auto holder = Load(0, "a");

@@ -88,6 +88,75 @@ TEST_F(FlightFleetTest, ALoadThatBeganBeforeAChangeElsewhereIsNotSeenAfterIt) {
   for (size_t i = 0; i < 3; ++i) EXPECT_EQ(Get(i, "user:1"), "two");
 }
 
+TEST_F(FlightFleetTest, ALoadElsewhereIsNoChangeOfWhatIsLoaded) {
+  WriteRequest write;
+  write.key = {"", "page", ""};
+  write.value = "hello one";
+  write.depends_on = {"user:1"};
+  ASSERT_TRUE(Now(engine(1).Set(write)).ok());
+  executor_.Advance(absl::Seconds(1));
+  const auto loaded = Load(0, "user:1");
+  executor_.Advance(absl::Seconds(1));
+  EXPECT_EQ(ValueOf(loaded), "one");
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(Get(i, "page"), "hello one") << i;
+  Set(0, "user:1", "two");
+  executor_.Advance(absl::Seconds(1));
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(Get(i, "page"), "(invalidated)") << i;
+}
+
+// Nothing of the key is cached yet, so there is nothing to mark: what is on its way must not arrive
+// all the same.
+TEST_F(FlightFleetTest, ALoadThatBeganBeforeAMarkElsewhereIsNotSeenAfterIt) {
+  for (const bool cached : {false, true}) {
+    SCOPED_TRACE(cached ? "stale" : "absent");
+    origin_.values["user:1"] = {"old"};
+    if (cached) executor_.Advance(absl::Seconds(110));  // the copy of the round before is stale
+    const auto before = Load(1, "user:1");
+    executor_.Advance(absl::Milliseconds(20));
+    origin_.values["user:1"] = {"new"};
+    InvalidateRequest request;
+    request.keys = {"user:1"};
+    request.mark_stale = true;
+    request.fleet_until = MonoAfter(clock_.Mono(), absl::Seconds(5));
+    const auto marked = Now(engine(0).Invalidate(request));
+    ASSERT_TRUE(marked.ok()) << marked.status();
+    EXPECT_TRUE(marked->fleet.all());
+    executor_.Advance(absl::Seconds(1));
+    for (size_t i = 0; i < 3; ++i) {
+      const auto after = Load(i, "user:1");
+      executor_.Advance(absl::Seconds(1));
+      EXPECT_EQ(ValueOf(after), "new") << i;
+    }
+  }
+}
+
+// A mark has no version of its own, so the tier takes what another replica had sent before it
+// heard.
+TEST_F(FlightFleetTest, WhatReachesTheTierAfterAMarkIsRemovedThere) {
+  Load(0, "user:1");
+  executor_.Advance(absl::Seconds(110));
+  origin_.values["user:1"] = {"old"};
+  Load(1, "user:1");
+  executor_.Advance(absl::Milliseconds(20));
+  tier(1).SetFaults({.hang = true});
+  executor_.Advance(absl::Milliseconds(100));
+  ASSERT_GT(tier(1).waiting(), 0u);
+  origin_.values["user:1"] = {"new"};
+  InvalidateRequest request;
+  request.keys = {"user:1"};
+  request.mark_stale = true;
+  ASSERT_TRUE(Now(engine(0).Invalidate(request)).ok());
+  EXPECT_EQ(Get(0, "user:1"), "one") << "as stale as it was";
+  tier(1).SetFaults({});
+  tier(1).Release();
+  executor_.Advance(absl::Seconds(3));
+  for (size_t i = 0; i < 3; ++i) {
+    const auto after = Load(i, "user:1");
+    executor_.Advance(absl::Seconds(1));
+    EXPECT_EQ(ValueOf(after), "new") << i;
+  }
+}
+
 TEST_F(FlightFleetTest, TheLoadOfAReplicaThatDiedIsTakenUpByAnother) {
   origin_.takes = absl::Seconds(4);
   Load(0, "user:1");

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/rule_codec.h"
+#include "engine/rule_store.h"
 #include "tests/engine/engine_fixture.h"
 #include "tests/engine/replicas_fixture.h"
 
@@ -216,6 +217,56 @@ TEST_F(RulesTest, AChangeMakesOutOfDateWhatItsTypeSays) {
   EXPECT_EQ(Get("users:all"), "(miss)");
 }
 
+// Whether there is something to mark, it is stale already, or it has to go.
+TEST_F(RulesTest, AMarkedKeyTakesWithItWhatAChangeOfItWould) {
+  TypePolicy user = Type("user", "user:{id}", absl::Seconds(100));
+  user.freshness.stale_while_revalidate = absl::Seconds(1000);
+  TypePolicy strict = Type("strict", "strict:{id}", absl::Seconds(100));
+  for (TypePolicy* type : {&user, &strict}) {
+    type->on_change.push_back(*NameTemplate::Parse("list:{id}:*"));
+    type->on_change.push_back(*NameTemplate::Parse("all"));
+  }
+  Make({}, {user, strict, Type("default", "*", absl::Hours(1))});
+  Set("user:1", "anna");
+  Set("strict:1", "anna");
+  for (const char* key : {"user:1", "user:1", "user:2", "strict:1"}) {
+    SCOPED_TRACE(key);
+    const std::string list = std::string("list:") + key[std::string(key).size() - 1] + ":x";
+    Set(list, "v");
+    Set("all", "v");
+    SetTagged("page", "v", {}, {key});
+    EXPECT_EQ(Get("page"), "v");
+    InvalidateRequest request;
+    request.keys = {key};
+    request.mark_stale = true;
+    ASSERT_TRUE(Now(engine_->Invalidate(request)).ok());
+    for (const std::string& gone : {list, std::string("all"), std::string("page")})
+      EXPECT_EQ(Get(gone), "(miss)") << gone;
+  }
+  EXPECT_EQ(Get("user:1"), "anna");
+}
+
+TEST_F(RulesTest, ALoadThatBeganBeforeAMarkIsNotKept) {
+  TypePolicy lenient = Type("page", "page:*", absl::Seconds(100));
+  lenient.freshness.stale_while_revalidate = absl::Seconds(1000);
+  Make({}, {lenient});
+  Set("page:1", "old");
+  executor_.Advance(absl::Seconds(101));
+  for (const char* key : {"page:1", "page:2"}) {
+    SCOPED_TRACE(key);
+    const auto loading = Load(key, absl::Minutes(1));
+    executor_.RunReady();
+    ASSERT_TRUE(loading->HasLease());
+    InvalidateRequest request;
+    request.keys = {key};
+    request.mark_stale = true;
+    ASSERT_TRUE(Now(engine_->Invalidate(request)).ok());
+    EXPECT_FALSE(Set(key, "late", std::nullopt, {}, loading->Token()).stored);
+    EXPECT_FALSE(FindHit(key));
+  }
+  EXPECT_EQ(Get("page:1"), "old") << "as stale as it was";
+}
+
 TEST_F(RulesTest, ATypeTagsWhatItKeeps) {
   TypePolicy member = Type("member", "member:{team}:{id}", absl::Seconds(100));
   member.tags.push_back(*NameTemplate::Parse("team:{team}"));
@@ -252,6 +303,98 @@ TEST_F(RulesTest, OneGlobMoreThanThereMayBeIsRefused) {
   EXPECT_EQ(DetailsOf(refused.status()).reason, "RULES_FULL");
   // The same again is none more.
   Invalidate(RuleFor(Rule::Kind::kGlob, "a*b"));
+}
+
+TEST_F(RulesTest, ANamespaceThatWouldBeOneTooManyIsNotInvalidated) {
+  Engine::Options options;
+  options.namespaces_max = 2;
+  Make(options);
+  const auto by_glob = [&](const std::string& name_space) {
+    Rule rule = RuleFor(Rule::Kind::kGlob, "a*b");
+    rule.name_space = name_space;
+    return Now(engine_->Invalidate(By(rule))).status();
+  };
+  EXPECT_TRUE(by_glob("default").ok());
+  EXPECT_TRUE(by_glob("one").ok());
+  EXPECT_EQ(DetailsOf(by_glob("two")).reason, "NAMESPACE_LIMIT");
+  EXPECT_EQ(engine_->Stats().rules.table.globs, 2u);
+  // A change there makes nothing out of date that could be here.
+  TypePolicy user = Type("user", "user:{id}", absl::Seconds(100));
+  user.on_change.push_back(*NameTemplate::Parse("list:{id}:*"));
+  Make(options, {user});
+  ASSERT_TRUE(Now(engine_->Delete({"one", "user:1", ""})).ok());
+  EXPECT_EQ(engine_->Stats().rules.table.rules, 1u);
+  ASSERT_TRUE(Now(engine_->Delete({"two", "user:1", ""})).ok());
+  EXPECT_EQ(engine_->Stats().rules.table.rules, 1u);
+}
+
+// More than it has to be, but once, and not at every change from then on.
+TEST_F(RulesTest, WhatIsMadeOutOfDateWithoutRoomForARuleTakesAllWithItOnce) {
+  TypePolicy user = Type("user", "user:{id}", absl::Seconds(100));
+  user.on_change.push_back(*NameTemplate::Parse("list:{id}:*"));
+  Engine::Options options;
+  options.rules.prefix_lengths_max = 1;
+  Make(options, {user, Type("default", "*", absl::Hours(1))});
+  Set("other", "v");
+  Set("list:1:x", "v");
+  Set("user:1", "anna");
+  EXPECT_EQ(Get("other"), "v");
+  EXPECT_EQ(Get("list:1:x"), "(miss)");
+  Set("list:22:x", "v");
+  Set("user:22", "bert");
+  EXPECT_EQ(Get("other"), "(miss)");
+  EXPECT_EQ(Get("list:22:x"), "(miss)");
+  Set("other", "v");
+  for (const char* id : {"22", "33"}) {
+    Set(std::string("list:") + id + ":x", "v");
+    Set(std::string("user:") + id, "carl");
+    EXPECT_EQ(Get(std::string("list:") + id + ":x"), "(miss)");
+    EXPECT_EQ(Get("other"), "v") << id;
+  }
+}
+
+// Without a tier nothing that a rule covers is anywhere once memory was swept and the loads of
+// before are over.
+TEST_F(RulesTest, RulesGoWhenNothingIsLeftThatTheyCover) {
+  Engine::Options options;
+  options.rules.globs_max = 2;
+  options.rules.prefix_lengths_max = 1;
+  TypePolicy lenient = Type("page", "page:*", absl::Hours(10));
+  lenient.freshness.stale_while_revalidate = absl::Hours(1);
+  Make(options, {lenient, Type("key", "*", absl::Hours(10))});
+  engine_->Start();
+  Set("a1b", "old");
+  Set("c1d", "old");
+  const auto loading = Load("a2b", absl::Minutes(5));
+  ASSERT_TRUE(loading->HasLease());
+  Invalidate(RuleFor(Rule::Kind::kGlob, "a*b"));
+  Invalidate(RuleFor(Rule::Kind::kGlob, "c*d"));
+  Invalidate(RuleFor(Rule::Kind::kPrefix, "e"));
+  executor_.Advance(absl::Minutes(4.9));
+  EXPECT_FALSE(Set("a2b", "late", std::nullopt, {}, loading->Token()).stored);
+  executor_.Advance(absl::Minutes(15));
+  EXPECT_EQ(engine_->Stats().rules.table.rules, 0u);
+  EXPECT_EQ(Get("a1b"), "(miss)");
+  EXPECT_EQ(Get("c1d"), "(miss)");
+  Invalidate(RuleFor(Rule::Kind::kGlob, "e*f"));
+  Invalidate(RuleFor(Rule::Kind::kPrefix, "gg"));
+}
+
+// What a rule has marked is in memory yet, and nothing else says that it is stale.
+TEST_F(RulesTest, AMarkStaysAsLongAsWhatItCovers) {
+  TypePolicy lenient = Type("page", "page:*", absl::Hours(10));
+  lenient.freshness.stale_while_revalidate = absl::Hours(1);
+  Make({}, {lenient});
+  engine_->Start();
+  Set("page:1", "old");
+  Invalidate(RuleFor(Rule::Kind::kAll, "", /*stale=*/true));
+  for (int minutes = 0; minutes < 59; minutes += 2) {
+    EXPECT_FALSE(FindHit("page:1")) << minutes;
+    executor_.Advance(absl::Minutes(2));
+  }
+  executor_.Advance(absl::Hours(3));
+  EXPECT_EQ(Get("page:1"), "(miss)");
+  EXPECT_EQ(engine_->Stats().rules.table.rules, 0u);
 }
 
 // ---- Replicas and a tier
@@ -460,6 +603,147 @@ TEST_F(RulesFleetTest, TheSweepRemovesWhatIsCoveredBelow) {
   EXPECT_EQ(engine(0).Stats().rules.removed_below, 50u);
   EXPECT_EQ(engine(1).Stats().rules.removed_below, 0u);
   EXPECT_EQ(Get(1, "other"), "v");
+}
+
+// What a change makes out of date is gone with it, wherever the caller waits for that.
+TEST_F(RulesFleetTest, AnInvalidationThatWaitsCoversWhatItMakesOutOfDate) {
+  TypePolicy user = Type("user");
+  user.match = {*Pattern::Parse("user:{id}")};
+  user.freshness.stale_while_revalidate = absl::Hours(1);
+  for (const char* text : {"list:{id}:*", "all"})
+    user.on_change.push_back(*NameTemplate::Parse(text));
+  types_ = {user};
+  Three();
+  for (const bool mark : {false, true}) {
+    SCOPED_TRACE(mark ? "mark" : "remove");
+    Set(1, "user:1", "anna");
+    for (const char* key : {"list:1:x", "all"}) Set(1, key, "v", absl::Hours(1));
+    SetTagged(1, "page", "v", {}, {"user:1"});
+    for (const char* key : {"list:1:x", "all", "page"}) {
+      for (size_t i = 0; i < 3; ++i) EXPECT_EQ(Get(i, key), "v") << key << " on " << i;
+    }
+    InvalidateRequest request;
+    request.keys = {"user:1"};
+    request.mark_stale = mark;
+    request.fleet_until = MonoAfter(clock_.Mono(), absl::Seconds(5));
+    const auto done = Now(engine(0).Invalidate(request));
+    ASSERT_TRUE(done.ok()) << done.status();
+    EXPECT_TRUE(done->fleet.all());
+    EXPECT_EQ(done->fleet.replicas, 2u);
+    for (const char* key : {"list:1:x", "all", "page"}) {
+      for (size_t i = 0; i < 3; ++i) EXPECT_EQ(Get(i, key), "(invalidated)") << key << " on " << i;
+    }
+    for (size_t i = 0; i < 3; ++i) EXPECT_EQ(Get(i, "user:1"), mark ? "anna" : "(invalidated)");
+  }
+}
+
+// ---- Where a tier keeps them
+
+class RuleStoreTest : public ReplicasFixture {
+ protected:
+  std::unique_ptr<RuleStore> NewStore(std::vector<Rule>* found,
+                                      absl::Duration life = absl::Hours(24)) {
+    RuleStore::Options options;
+    options.tier = tier_.get();
+    options.versions = &versions_;
+    options.clock = &clock_;
+    options.executor = &executor_;
+    options.life = [life] { return life; };
+    options.bucket_rules_max = 2;
+    options.on_found = [found](const std::vector<Rule>& rules) {
+      found->insert(found->end(), rules.begin(), rules.end());
+    };
+    return std::make_unique<RuleStore>(options);
+  }
+  bool Keep(RuleStore* store, Rule rule) {
+    rule.version = versions_.Next();
+    const std::vector<Rule> rules(1, rule);
+    if (!store->CheckRoom(rules).ok()) return false;
+    EXPECT_TRUE(Now(store->Add(rules)).ok());
+    return true;
+  }
+  static Rule Prefix(int number) {
+    return RuleFor(Rule::Kind::kPrefix, "list:" + std::to_string(number) + ":");
+  }
+
+  VersionClock versions_{&clock_, 1};
+  std::unique_ptr<FakeTier::Handle> tier_ = fleet_.tier.NewHandle(&clock_, &executor_, &random_);
+};
+
+// There are as many as there may be, so that somebody goes on with all of the namespace: there is
+// room for that, and it makes room.
+TEST_F(RuleStoreTest, ARuleForANamespaceTakesThePlaceOfThoseInIt) {
+  std::vector<Rule> found;
+  const std::unique_ptr<RuleStore> store = NewStore(&found);
+  int kept = 0, refused = 0;
+  for (int i = 0; i < 2'000; ++i) ++(Keep(store.get(), Prefix(i)) ? kept : refused);
+  EXPECT_LE(kept, 2 * static_cast<int>(RuleStore::kBuckets));
+  EXPECT_GT(refused, 1'000);
+  Rule elsewhere = RuleFor(Rule::Kind::kType, "user");
+  elsewhere.name_space = "tenant";
+  EXPECT_TRUE(Keep(store.get(), elsewhere));
+  EXPECT_TRUE(Keep(store.get(), RuleFor(Rule::Kind::kAll, "")));
+  // Whoever reads the tier knows what is in force, and does not bring back what is not.
+  ASSERT_TRUE(Now(NewStore(&found)->ReadAll()).ok());
+  EXPECT_EQ(found.size(), 2u);
+  found.clear();
+  int kept_again = 0;
+  for (int i = 0; i < 2'000; ++i) kept_again += Keep(store.get(), Prefix(i)) ? 1 : 0;
+  EXPECT_GE(kept_again, kept - 4) << "two buckets have another rule";
+  const std::unique_ptr<RuleStore> other = NewStore(&found);
+  ASSERT_TRUE(Now(other->ReadAll()).ok());
+  EXPECT_EQ(found.size(), static_cast<size_t>(kept_again + 2));
+  EXPECT_EQ(other->rules(), found.size());
+  EXPECT_FALSE(other->IsBehind());
+  ASSERT_TRUE(Now(store->ReadAll()).ok());
+  EXPECT_EQ(store->rules(), found.size());
+}
+
+// The entries that it covers were given longer lives than any is given now.
+TEST_F(RuleStoreTest, ShorterLivesThanBeforeDropNoRuleBeforeItsTime) {
+  std::vector<Rule> found;
+  const std::unique_ptr<RuleStore> before = NewStore(&found);
+  EXPECT_EQ(before->life(), absl::InfiniteDuration()) << "nobody knows";
+  ASSERT_TRUE(Now(before->ReadAll()).ok());
+  EXPECT_EQ(before->life(), absl::Hours(24));
+  ASSERT_TRUE(Keep(before.get(), Prefix(1)));
+  executor_.Advance(absl::Hours(20));
+  const std::unique_ptr<RuleStore> after = NewStore(&found, absl::Hours(1));
+  ASSERT_TRUE(Now(after->ReadAll()).ok());
+  EXPECT_EQ(after->life(), absl::Hours(24));
+  EXPECT_EQ(after->rules(), 1u);
+  // What those lives began with is over, whatever was said last.
+  executor_.Advance(absl::Hours(30));
+  EXPECT_EQ(after->life(), absl::Hours(1));
+  ASSERT_TRUE(Now(after->ReadAll()).ok());
+  EXPECT_EQ(after->rules(), 0u);
+  EXPECT_EQ(Now(NewStore(&found, absl::Hours(1))->ReadAll()), absl::OkStatus());
+  const std::unique_ptr<RuleStore> forever = NewStore(&found, absl::InfiniteDuration());
+  ASSERT_TRUE(Now(forever->ReadAll()).ok());
+  EXPECT_EQ(forever->life(), absl::InfiniteDuration());
+  ASSERT_TRUE(Now(after->ReadAll()).ok());
+  EXPECT_EQ(after->life(), absl::InfiniteDuration());
+}
+
+// It takes no other's place before the tier has it: this process may end now.
+TEST_F(RuleStoreTest, WhatTheTierHasNotTakenMakesNoRoom) {
+  std::vector<Rule> found;
+  const std::unique_ptr<RuleStore> store = NewStore(&found);
+  for (int i = 0; i < 100; ++i) Keep(store.get(), Prefix(i));
+  const size_t before = store->rules();
+  tier_->SetFaults({.fail_ratio = 1});
+  Rule all = RuleFor(Rule::Kind::kAll, "");
+  all.version = versions_.Next();
+  EXPECT_FALSE(Now(store->Add({all})).ok());
+  tier_->SetFaults({});
+  const std::unique_ptr<RuleStore> other = NewStore(&found);
+  other->Note({all});
+  ASSERT_TRUE(Now(other->ReadAll()).ok());
+  EXPECT_EQ(found.size(), before) << "all but the one that it knows";
+  EXPECT_TRUE(other->IsBehind());
+  ASSERT_TRUE(Now(other->Mend()).ok());
+  ASSERT_TRUE(Now(store->ReadAll()).ok());
+  EXPECT_EQ(store->rules(), 1u);
 }
 
 TEST(RuleCodecTest, WhatIsWrittenIsRead) {

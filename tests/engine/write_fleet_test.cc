@@ -58,6 +58,12 @@ class WriteFleetTest : public ReplicasFixture {
           [result](absl::StatusOr<WriteResult> written) { result->emplace(std::move(written)); });
     return result;
   }
+  // Until it is answered and no longer.
+  SetResult SetNow(size_t replica, const std::string& key, const std::string& value) {
+    SetResult result = BeginSet(replica, key, value);
+    for (int i = 0; i < 5000 && !result->has_value(); ++i) executor_.Advance(absl::Milliseconds(1));
+    return result;
+  }
   static bool IsStored(const SetResult& result) {
     return result->has_value() && (*result)->ok() && (**result)->stored;
   }
@@ -92,6 +98,25 @@ TEST_F(WriteFleetTest, AllReplicasSeeWhatOneWroteInEveryMode) {
 }
 
 // Whichever of two concurrent writes the origin has in the end, no copy says otherwise for long.
+TEST_F(WriteFleetTest, AWriteCoversWhatDependsOnItWhereItWasMadeAndElsewhere) {
+  for (const std::string type : {"through", "inval", "around", "behind"}) {
+    SCOPED_TRACE(type);
+    const std::string key = type + ":1", page = "page of " + type;
+    EXPECT_TRUE(IsStored(SetNow(0, key, "anna")));
+    Settle();
+    WriteRequest write;
+    write.key = {"", page, ""};
+    write.value = "hello anna";
+    write.depends_on = {key};
+    ASSERT_TRUE(Now(engine(0).Set(write)).ok());
+    for (size_t i = 0; i < kReplicas; ++i) EXPECT_EQ(Get(i, page), "hello anna") << i;
+    EXPECT_TRUE(IsStored(SetNow(0, key, "bert")));
+    EXPECT_EQ(Get(0, page), "(invalidated)");
+    Settle();
+    for (size_t i = 1; i < kReplicas; ++i) EXPECT_EQ(Get(i, page), "(invalidated)") << i;
+  }
+}
+
 TEST_F(WriteFleetTest, CopiesAgreeWithTheOriginAfterConcurrentWrites) {
   SeededRandom random(7);
   for (const std::string type : {"through", "inval", "around", "behind"}) {

@@ -229,6 +229,55 @@ TEST_F(RuleTableTest, RefusesGlobsAndPrefixLengthsBeyondTheirLimitsAndKeepsWhatI
   EXPECT_EQ(DetailsOf(table.Add(Of(Kind::kPrefix, "333", 30), 1)).reason, "RULES_FULL");
 }
 
+TEST_F(RuleTableTest, NamesOfNamespacesDoNotMakeRoom) {
+  RuleTable::Options options = Seeded();
+  options.all_globs_max = 3;
+  options.pattern_namespaces_max = 5;
+  RuleTable table(options);
+  for (const char* name : {"a", "b", "c"})
+    ASSERT_TRUE(table.Add(Of(Kind::kGlob, "x*", 9, name), 1).ok());
+  EXPECT_EQ(DetailsOf(table.Add(Of(Kind::kGlob, "x*", 9, "d"), 1)).reason, "RULES_FULL");
+  EXPECT_EQ(DetailsOf(table.Add(Of(Kind::kGlob, "y*", 9, "a"), 1)).reason, "RULES_FULL");
+  EXPECT_TRUE(table.Add(Of(Kind::kGlob, "x*", 10, "a"), 1).ok());
+  for (const char* name : {"d", "e", "a"})
+    ASSERT_TRUE(table.Add(Of(Kind::kPrefix, "x", 9, name), 1).ok());
+  EXPECT_EQ(DetailsOf(table.Add(Of(Kind::kPrefix, "x", 9, "f"), 1)).reason, "RULES_FULL");
+  EXPECT_TRUE(table.Add(Of(Kind::kAll, "", 9, "f"), 1).ok());
+  EXPECT_TRUE(table.Judge(Asked{.name_space = "f", .version = 9}.subject()).gone);
+}
+
+// Else a namespace that had to be invalidated as a whole, for want of room, would have to be at the
+// next change again.
+TEST_F(RuleTableTest, ARuleForAllOfANamespaceMakesRoomForOthersOfIt) {
+  RuleTable::Options options = Seeded();
+  options.globs_max = options.prefix_lengths_max = 1;
+  RuleTable table(options);
+  const auto add = [&](const Rule& rule) { return table.Add(rule, 1).ok(); };
+  const auto gone = [&](const std::string& key, Version version) {
+    return table.Judge(Asked{.key = key, .version = version}.subject()).gone;
+  };
+  ASSERT_TRUE(add(Of(Kind::kPrefix, "1", 10)));
+  ASSERT_TRUE(add(Of(Kind::kGlob, "a*", 10)));
+  ASSERT_TRUE(add(Of(Kind::kPrefix, "1", 10, "other")));
+  // What it does not cover stays: it is for one node alone, only marks, or is older.
+  ASSERT_TRUE(add(OfNode(Of(Kind::kAll, "", 20), 1)));
+  ASSERT_TRUE(add(Stale(Of(Kind::kAll, "", 20))));
+  ASSERT_TRUE(add(Of(Kind::kAll, "", 9)));
+  EXPECT_FALSE(add(Of(Kind::kPrefix, "22", 30)));
+  EXPECT_FALSE(add(Of(Kind::kGlob, "b*", 30)));
+  EXPECT_TRUE(gone("1", 10));
+  EXPECT_TRUE(gone("a", 10));
+  ASSERT_TRUE(add(Of(Kind::kAll, "", 20)));
+  EXPECT_TRUE(gone("1", 10));
+  EXPECT_TRUE(gone("z", 20));
+  EXPECT_TRUE(add(Of(Kind::kPrefix, "22", 30)));
+  EXPECT_TRUE(add(Of(Kind::kGlob, "b*", 30)));
+  EXPECT_TRUE(gone("22", 30));
+  EXPECT_TRUE(gone("b1", 30));
+  EXPECT_FALSE(gone("1", 21));
+  EXPECT_TRUE(table.Judge(Asked{.name_space = "other", .key = "1", .version = 10}.subject()).gone);
+}
+
 TEST_F(RuleTableTest, BeyondTheMaximumTheOlderHalfOfTheTagsCoversAllThatIsTagged) {
   RuleTable::Options options = Seeded();
   options.rules_max = 100;

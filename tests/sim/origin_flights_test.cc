@@ -1,5 +1,5 @@
 // Callers of a type with an origin, on one replica: random interleavings of loads, batches, reads,
-// sets, deletes, invalidations, expiries, callers who leave and loads that fail, against the
+// sets, deletes, invalidations, marks, expiries, callers who leave and loads that fail, against the
 // promises of the cache: bounded staleness, no stale fill, one load, read your writes. With a tier
 // below and without. A seed repeats its run.
 
@@ -22,6 +22,7 @@ class World {
       : random_(seed),
         executor_(&clock_, seed),
         lots_(seed),
+        fake_({.shared = seed % 4 == 0}),
         tier_(fake_.NewHandle(&clock_, &executor_, &lots_)) {
     Engine::Options options;
     options.clock = &clock_;
@@ -66,9 +67,12 @@ class World {
   struct Caller {
     explicit Caller(const World& world) : began(world.clock_.Mono()) {
       for (size_t key = 0; key < kTruths; ++key) floor[key] = world.truth_.acknowledged[key];
+      stale_floor = world.removed_;
     }
     const MonoNanos began;
     std::array<int64_t, kTruths> floor = {};
+    // Of what is served as stale.
+    std::array<int64_t, kTruths> stale_floor = {};
     std::string key;
     std::string value;
     std::vector<std::string> keys;
@@ -113,7 +117,8 @@ class World {
   void Saw(const CallerPtr& caller, size_t key, const ReadResult& read, const char* how) {
     ++reads_;
     if (read.stale) ++stale_;
-    const std::string why = WhyNot(read, caller->floor[key], caller->began, clock_.Mono());
+    const int64_t floor = read.stale ? caller->stale_floor[key] : caller->floor[key];
+    const std::string why = WhyNot(read, floor, caller->began, clock_.Mono());
     EXPECT_EQ(why, "") << how << " " << TruthKey(key);
   }
 
@@ -172,13 +177,16 @@ class World {
     const CallerPtr caller = NewCaller(key);
     const int64_t number = ++truth_.number[key];
     ++changes_;
-    const auto done = [this, caller, key, number](bool acknowledged) {
+    const size_t how = Pick(4);
+    const bool marks = how == 3;
+    const auto done = [this, caller, key, number, marks](bool acknowledged) {
       --running_;
       changing_[key] = false;
       EXPECT_TRUE(acknowledged);
       truth_.acknowledged[key] = number;
+      if (!marks) removed_[key] = number;
     };
-    switch (Pick(3)) {
+    switch (how) {
       case 0: {
         caller->value = std::to_string(number);
         WriteRequest write;
@@ -195,7 +203,8 @@ class World {
       default: {
         InvalidateRequest request;
         request.keys = {caller->key};
-        Spawn(engine_->InvalidateKeys(request),
+        request.mark_stale = marks;
+        Spawn(engine_->Invalidate(request),
               [done](const absl::StatusOr<InvalidateResult>& gone) { done(gone.ok()); });
       }
     }
@@ -212,6 +221,8 @@ class World {
   std::unique_ptr<Engine> engine_;
   std::vector<CallerPtr> callers_;
   std::array<bool, kTruths> changing_ = {};
+  // The last change after which nothing older is served, not even as stale.
+  std::array<int64_t, kTruths> removed_ = {};
   int running_ = 0;
   int changes_ = 0;
   int reads_ = 0;
