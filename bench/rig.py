@@ -164,8 +164,9 @@ class Load:
         return done / seconds, data_bytes / done
 
 
-def crowd(addresses, method, request, callers):
-    """How long each of so many calls waited, in seconds, all made at once: 100 on a connection, shared by the servers."""
+def crowd(addresses, method, request, callers, answer_bytes):
+    """How long each of so many calls waited, in seconds, all made at once: 100 on a connection, shared by the servers.
+    Each answer has to be of so many bytes at least."""
     each, streams = callers // len(addresses), 100
     with tempfile.TemporaryDirectory() as folder:
         body = os.path.join(folder, "body")
@@ -187,7 +188,7 @@ def crowd(addresses, method, request, callers):
                 raise BenchError("h2load waited in vain") from error
             # An error would come without DATA.
             answered = int(re.search(r"requests: .* (\d+) succeeded", out).group(1))
-            if load.returncode != 0 or int(re.search(r"\((\d+)\) data", out).group(1)) < answered * len(request):
+            if load.returncode != 0 or int(re.search(r"\((\d+)\) data", out).group(1)) < answered * answer_bytes:
                 raise BenchError(f"h2load saw failed calls:\n{out}")
             lines = pathlib.Path(folder, str(number)).read_text(encoding="ascii").splitlines()
             fields = [line.split("\t") for line in lines]

@@ -342,7 +342,7 @@ class Striker:
         self.left_open, self._error = 0, None
 
         def run():
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
             time.sleep(WARM_UP_SECONDS + 0.3)  # so that what is measured is the attack
             try:
                 self.left_open = attack(good)
@@ -404,22 +404,30 @@ def descriptors_shut(address):
     return attack
 
 
-def idle_crowd(address, server):
-    """Ten thousand connections that have greeted and say no more."""
-    def attack(good):
-        del good
-        many = []
-        try:
-            while len(many) < IDLE_CONNECTIONS:
-                many.append(Attacker(address))
-            if Watch(server).descriptors() < IDLE_CONNECTIONS:
-                raise rig.BenchError("the server has not taken the idle connections")
-            time.sleep(SECONDS)
-        finally:
-            for each in many:
-                each.socket.close()
-        return 0
-    return attack
+def idle(table, server, address):
+    """Ten thousand connections that have greeted and say no more, and the good client beside them."""
+    watch = Watch(server)
+    with GoodClient(address) as good:
+        calm = good.result()[0]
+    descriptors, resident = watch.descriptors(), watch.resident()
+    many = []
+    try:
+        while len(many) < IDLE_CONNECTIONS:
+            many.append(Attacker(address))
+        until = time.monotonic() + 10
+        while watch.descriptors() < IDLE_CONNECTIONS and time.monotonic() < until:
+            time.sleep(0.1)
+        if watch.descriptors() < IDLE_CONNECTIONS:
+            raise rig.BenchError("the server has not taken the idle connections")
+        with GoodClient(address) as good:
+            p99, failed = good.result()
+        rose = watch.resident() - resident
+    finally:
+        for each in many:
+            each.socket.close()
+    table.add("attack_idle_memory", rose * 1024 / IDLE_CONNECTIONS, "KiB a connection", "<= 32")
+    table.add("attack_idle_good_p99", p99 / calm, f"of {calm:.2f} ms", "<= 2")
+    table.add("attack_idle_left", back_to(watch.descriptors, descriptors) + failed, "open, failed", "<= 0")
 
 
 def half_tls(address):
@@ -466,26 +474,20 @@ def started(server):
     return server.address
 
 
-def bench(bin_dir, table):
-    os.sched_setaffinity(0, {CALLER_CORE})
-    limit = IDLE_CONNECTIONS + 1_000
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limit, resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
-                                                resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-    with larderd(bin_dir) as server:
-        address = started(server)
-        store_large(server)
-        for attack in ATTACKS:
-            print(f"attack: {attack.name}", flush=True)
-            one(table, attack.name, server, address, attack.memory,
-                lambda good, attack=attack: strike(attack, address, good))
+def idle_part(bin_dir, table):
     with larderd(bin_dir, "limits.connections=20000", "limits.connections_per_peer=20000") as server:
-        address = started(server)
         print("attack: idle", flush=True)
-        one(table, "idle", server, address, IDLE_CONNECTIONS * 32 / 1024, idle_crowd(address, server))
+        idle(table, server, started(server))
+
+
+def descriptors_part(bin_dir, table):
     with rig.Server(["prlimit", "--nofile=64:64", *larderd_command(bin_dir)], SERVER_CORE) as server:
         address = started(server)
         print("attack: descriptors", flush=True)
         one(table, "descriptors", server, address, 64, descriptors_shut(address))
+
+
+def half_tls_part(bin_dir, table):
     with tempfile.TemporaryDirectory() as folder:
         key, certificate = pathlib.Path(folder) / "key.pem", pathlib.Path(folder) / "certificate.pem"
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
@@ -495,3 +497,25 @@ def bench(bin_dir, table):
             address = started(server)
             print("attack: half_tls", flush=True)
             one(table, "half_tls", server, address, 64, half_tls(address), "--tls-ca", str(certificate))
+
+
+def bench(bin_dir, table, only=()):
+    """`only`: names of attacks; empty: all of them."""
+    wanted = lambda name: not only or name in only  # noqa: E731
+    os.sched_setaffinity(0, {CALLER_CORE})
+    limit = IDLE_CONNECTIONS + 1_000
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limit, resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+                                                resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    with larderd(bin_dir) as server:
+        address = started(server)
+        store_large(server)
+        for attack in filter(lambda each: wanted(each.name), ATTACKS):
+            print(f"attack: {attack.name}", flush=True)
+            one(table, attack.name, server, address, attack.memory,
+                lambda good, attack=attack: strike(attack, address, good))
+    if wanted("idle"):
+        idle_part(bin_dir, table)
+    if wanted("descriptors"):
+        descriptors_part(bin_dir, table)
+    if wanted("half_tls"):
+        half_tls_part(bin_dir, table)
