@@ -208,8 +208,8 @@ class Logger {
     return isatty(options.fd) == 1 ? LogOptions::Format::kText : LogOptions::Format::kJson;
   }
 
-  // Nothing when the event has used up its budget, which is the options' unless it is given. Reads the clock under the lock, so that
-  // Configure may replace it.
+  // Nothing when the event has used up its budget, which is the options' unless it is given. Reads
+  // the clock under the lock, so that Configure may replace it.
   std::optional<Admission> Admit(LogLevel level, std::string_view event,
                                  std::optional<int> lines_per_second) {
     MutexLock lock(&mu_);

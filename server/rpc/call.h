@@ -120,6 +120,8 @@ class Call : public CallContext {
  protected:
   // Makes the empty messages of the method on the arena.
   void MakeMessages();
+  // What the messages take in memory.
+  size_t MessageSpace() const { return arena_.SpaceAllocated(); }
 
   const Method* method_;
   MonoNanos started_ = 0;

@@ -115,7 +115,8 @@ class NativeCall final : public Call {
   bool held_ = false;            // waits until more replies are read
   bool response_begun_ = false;  // its headers are submitted
   bool ended_ = false;           // its end is submitted
-  bool given_up_ = false;        // its stream is reset for being too slow
+  bool is_message_stream_ = false;
+  bool given_up_ = false;  // its stream is reset: it is too slow, or sends too much
   bool has_deadline_timer_ = false;
   MessageReader reader_;
   MonoNanos moved_at_;              // when its reply last moved

@@ -64,8 +64,10 @@ struct NativeSessionCallbacks {
     }
     return Result(connection);
   }
-  static int InvalidFrame(nghttp2_session*, const nghttp2_frame*, int, void* connection) {
+  static int InvalidFrame(nghttp2_session*, const nghttp2_frame* frame, int, void* connection) {
     Of(connection)->loop_->Count(NativeCounter::kProtocolErrors);
+    // Of headers that break the rules no end is told.
+    if (frame->hd.type == NGHTTP2_HEADERS) Of(connection)->headers_since_ = 0;
     return Result(connection);
   }
   static int Data(nghttp2_session* session, uint8_t, int32_t stream, const uint8_t* data,

@@ -301,7 +301,7 @@ void NativeConnection::GoAway() {
   if (state_ != State::kOpen || going_ != Going::kNo) return;
   going_ = Going::kNoticed;
   going_since_ = loop_->now();
-  nghttp2_submit_shutdown_notice(session_);  // the ping follows it: OnFrameSent
+  nghttp2_submit_shutdown_notice(session_);  // the ping follows it: OnGoAwaySent
   loop_->FlushLater(this);
 }
 
@@ -360,6 +360,8 @@ void NativeConnection::TickSession() {
     loop_->Count(NativeCounter::kClosedIdle);
     GoAway();
   }
+  // Whoever filled the loop's budget may have been somebody else, who tells nobody when he is done.
+  if (!held_.empty() && may_begin()) loop_->FlushLater(this);
   if (!TickKeepalive()) return;
   if (unfinished_requests_ > 0 || queued_bytes_ > 0) TickCalls();
 }
@@ -422,6 +424,7 @@ void NativeConnection::Unlink(NativeCall* call) {
   if (!call->request_done_) --unfinished_requests_;
   large_header_bytes_ -= call->large_header_bytes_;
   request_bytes_ -= call->request_bytes_;
+  if (call->is_message_stream_) --message_streams_;
   if (call->held_) held_.erase(std::find(held_.begin(), held_.end(), call));
   if (in_headers_ == call) in_headers_ = nullptr;
   if (in_data_ == call) in_data_ = nullptr;

@@ -174,6 +174,7 @@ class NativeConnection {
   NativeCall* calls_ = nullptr;
   size_t call_count_ = 0;
   size_t unfinished_requests_ = 0;
+  size_t message_streams_ = 0;     // calls whose messages come as a stream
   size_t request_bytes_ = 0;       // of the requests of its calls
   size_t large_header_bytes_ = 0;  // of calls that keep many
   size_t queued_bytes_ = 0;        // of replies that are not sent
@@ -197,7 +198,9 @@ class NativeConnection {
   int ping_strikes_ = 0;
   FloodBudget resets_;
   FloodBudget idle_frames_;
-  // WINDOW_UPDATE frames that the client may still send; grows with the frames that it gets.
+  // WINDOW_UPDATE frames that the client may still send; grows with its calls and with the frames
+  // that it gets.
+  static constexpr int64_t kWindowUpdatesMax = 1'000'000;
   int64_t window_updates_left_;
 
   // What to do for answers that are not out of the door yet if they never get there, by the number

@@ -63,7 +63,8 @@ class NativeLane {
     absl::Duration request_timeout = absl::Seconds(60);
     // How long a client may leave what it asked for unread.
     absl::Duration stall_timeout = absl::Seconds(60);
-    // Calls that a client may cancel at once, and in a second thereafter.
+    // Calls that a client may cancel at once, and in a second thereafter; those count too that the
+    // server has to reset for what the client does wrong.
     uint32_t resets_burst = 10'000;
     uint32_t resets_per_second = 1'000;
     // Frames that carry nothing for the server (SETTINGS, PRIORITY, empty DATA), the same.

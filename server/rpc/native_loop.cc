@@ -31,6 +31,9 @@ namespace {
 
 constexpr int kEventsMax = 256;
 constexpr size_t kFreeCallsMax = 1024;
+// That a loop may hold in any case: with a smaller share no call of the largest ones would ever
+// work.
+constexpr uint64_t kLargestMessages = 4;
 constexpr absl::Duration kTickMost = absl::Seconds(1);
 constexpr absl::Duration kTickLeast = absl::Milliseconds(10);
 
@@ -67,8 +70,9 @@ thread_local NativeLoop* NativeLoop::current_ = nullptr;
 NativeLoop::NativeLoop(NativeShared* shared)
     : shared_(shared),
       tick_every_(absl::ToInt64Nanoseconds(TickOf(shared->options))),
-      charged_bytes_max_(shared->options.buffer_bytes_max /
-                         static_cast<uint64_t>(shared->options.loops)),
+      charged_bytes_max_(std::max<uint64_t>(
+          shared->options.buffer_bytes_max / static_cast<uint64_t>(shared->options.loops),
+          kLargestMessages * shared->options.message_bytes_max)),
       epoll_(epoll_create1(EPOLL_CLOEXEC)),
       wakeup_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       callbacks_(NativeConnection::NewCallbacks()),

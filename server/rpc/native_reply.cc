@@ -19,9 +19,10 @@
 namespace larder {
 namespace {
 
-constexpr int64_t kWindowUpdatesMax = 1'000'000;
 constexpr int64_t kWindowUpdatesPerFrame = 16;
 constexpr char kNoRoomForReplies[] = "the replies under way use all of limits.buffer_bytes";
+// Replies beyond this are worth asking what else their calls hold.
+constexpr size_t kLargeReplyBytes = 4 << 10;
 // Pieces of values smaller than this are cheaper to copy.
 constexpr size_t kReferredBytesMin = 2 << 10;
 
@@ -75,7 +76,9 @@ void NativeConnection::Gather() {
 
 void NativeConnection::TakeAnswer(NativeCall* call) {
   const bool is_reply = !call->error_ && !call->method_->streams;
-  const size_t held = is_reply ? call->outgoing_.held_bytes() : 0;
+  size_t held = is_reply ? call->outgoing_.held_bytes() : 0;
+  // What it was made from stays as long as it does.
+  if (held > kLargeReplyBytes) held += call->MessageSpace();
   const bool fits = !call->ended_ && (held == 0 || loop_->TryCharge(held));
   if (is_reply && fits) {
     call->charged_bytes_ += held;

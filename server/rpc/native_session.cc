@@ -35,6 +35,12 @@ constexpr size_t kLargeHeaderBytesMax = 2 << 20;
 // Requests of a connection, from their first byte to their answer: so much, and at least two of the
 // largest.
 constexpr size_t kRequestBytesMax = 64 << 20;
+// Messages that cannot hold much, whatever is in them.
+constexpr size_t kSmallMessageBytes = 4 << 10;
+// Calls of a connection whose messages come as a stream, which no time limit ends.
+constexpr size_t kMessageStreamsMax = 16;
+// A client that reads the answer of a call message by message sends some for each.
+constexpr int64_t kWindowUpdatesPerCall = 4;
 constexpr int kPingStrikesMax = 2;
 
 std::string_view ViewOf(nghttp2_rcbuf* buffer) {
@@ -76,6 +82,7 @@ void NativeConnection::OnBeginHeaders(int32_t stream, bool is_request) {
   trailer_bytes_ = 0;
   in_headers_ = nullptr;
   if (!is_request || punished_) return;
+  window_updates_left_ = std::min(window_updates_left_ + kWindowUpdatesPerCall, kWindowUpdatesMax);
   in_headers_ = loop_->NewCall(this, stream);
   if (peer_name_ != nullptr) in_headers_->peer_name_ = peer_name_;
   Link(in_headers_);
@@ -168,14 +175,25 @@ void NativeConnection::OnHeadersEnd(bool is_request) {
   }
   call->PrepareMessages();
   if (!call->takes_stream_) return;
-  if (!ChargeRequest(call, kDeliveredBytesMax)) return RefuseForRoom(call);
+  if (message_streams_ >= kMessageStreamsMax || !ChargeRequest(call, kDeliveredBytesMax)) {
+    return RefuseForRoom(call);
+  }
+  ++message_streams_;
+  call->is_message_stream_ = true;
   call->inbox_ = std::make_unique<NativeCall::Inbox>();
   Run(call);
 }
 
 void NativeConnection::OnData(NativeCall* call, std::string_view data) {
-  if (punished_ || call->ended_ || (call->begun_ && !call->takes_stream_)) return;
+  if (punished_ || call->ended_ || call->given_up_ || (call->begun_ && !call->takes_stream_))
+    return;
   while (!data.empty()) {
+    if (call->message_done_ && !call->takes_stream_) {
+      // One call, one message: what holds the first is not to be charged for a second.
+      call->message_wrong_ = true;
+      return RefuseRequest(
+          call, Error(Reason::kMESSAGE_MALFORMED, "there is more than one message in the call"));
+    }
     std::string_view message;
     switch (call->reader_.Read(&data, &message)) {
       case MessageReader::Found::kNothing:
@@ -186,7 +204,7 @@ void NativeConnection::OnData(NativeCall* call, std::string_view data) {
         return RefuseForRoom(call);
       case MessageReader::Found::kMessage:
         ReadMessage(call, message);
-        if (call->ended_ || (call->begun_ && !call->takes_stream_)) return;
+        if (call->ended_ || call->given_up_ || (call->begun_ && !call->takes_stream_)) return;
         break;
       case MessageReader::Found::kTooLarge:
         return RefuseRequest(
@@ -230,6 +248,7 @@ bool NativeConnection::ChargeRequest(NativeCall* call, size_t bytes) {
 
 void NativeConnection::RefuseForRoom(NativeCall* call) {
   loop_->Count(NativeCounter::kCallsOverBudget);
+  call->reader_.Release();
   RefuseRequest(call, RetryableError(Reason::kOVERLOADED, absl::Milliseconds(100),
                                      "the calls under way use all of limits.buffer_bytes"));
 }
@@ -237,6 +256,7 @@ void NativeConnection::RefuseForRoom(NativeCall* call) {
 void NativeConnection::ReadMessage(NativeCall* call, std::string_view message) {
   if (call->takes_stream_) {
     if (call->delivered_bytes() + message.size() > kDeliveredBytesMax) {
+      call->given_up_ = true;
       return ResetStream(call, NGHTTP2_ENHANCE_YOUR_CALM);
     }
     return call->Deliver(std::string(message));
@@ -247,8 +267,10 @@ void NativeConnection::ReadMessage(NativeCall* call, std::string_view message) {
       !call->request()->ParseFromArray(message.data(), static_cast<int>(message.size()));
   call->message_done_ = true;
   call->reader_.Release();
-  // From here on its parsed form takes about as much, until the call is answered.
-  if (!ChargeRequest(call, message_bytes)) RefuseForRoom(call);
+  // Its parsed form stays until the call is answered, and may be far larger than it was: an empty
+  // text in a list takes two bytes on the wire.
+  const size_t parsed = message_bytes > kSmallMessageBytes ? call->MessageSpace() : 0;
+  if (!ChargeRequest(call, std::max(message_bytes, parsed))) RefuseForRoom(call);
 }
 
 void NativeConnection::OnRequestEnd(NativeCall* call) {

@@ -4,8 +4,8 @@
 // bytes at the front and only ever adds to them, which is what the two modes below allow.
 //
 // All files are read first and then judged together, so that what is in use is one state of them,
-// for both lanes. A pair that does not fit, as in the middle of an exchange file by file, is left;
-// the next look at the files, after they have changed again, takes the rest.
+// for both lanes. A pair that does not fit, as in the middle of an exchange file by file, is left,
+// and tried again at the next look.
 //
 // Connections at rest give their buffers back (SSL_MODE_RELEASE_BUFFERS), resumption is by tickets
 // that the server does not have to keep, and nothing is renegotiated.

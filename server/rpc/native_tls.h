@@ -63,7 +63,8 @@ class TlsServer {
 
   // Reads the files again. After an error the old certificate stays.
   virtual absl::Status Reload() = 0;
-  // The same if one of them was replaced or written since they were read or tried; true if so.
+  // The same if one of them was replaced, written or given other rights since they were read well;
+  // true if so.
   virtual absl::StatusOr<bool> ReloadIfChanged() = 0;
 
   // The files in use; never null.

@@ -43,8 +43,8 @@ constexpr uint64_t kMessageSlackBytes = 4 << 20;
 
 grpc::Status ToGrpc(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
-  return grpc::Status(static_cast<grpc::StatusCode>(WireCode(status)),
-                      WireMessage(status), StatusDetails(status));
+  return grpc::Status(static_cast<grpc::StatusCode>(WireCode(status)), WireMessage(status),
+                      StatusDetails(status));
 }
 
 // What is left until `deadline`, on our clock. gRPC gives it on its own, which is the system's

@@ -34,7 +34,8 @@ std::string KeyOf(const Message& request) {
   return key.empty() ? TextOf(request, "keys") : key;
 }
 
-// Which of the message's `fields` is set, and of it the value of `name`; empty: neither.
+// The value of `name` in the message's field `inner`, or `inner` where that has no such enum;
+// empty: it is not set.
 std::string EnumOf(const Message& message, const char* inner, const char* name) {
   const google::protobuf::Reflection& reflection = *message.GetReflection();
   const FieldDescriptor* const field = message.GetDescriptor()->FindFieldByName(inner);

@@ -7,9 +7,9 @@
 namespace larder {
 namespace {
 
-constexpr size_t kMessageMost = 2'048;
+constexpr size_t kMessageMost = 1'536;
 constexpr size_t kMessageInDetailsMost = 512;
-constexpr size_t kFieldsMost = 2'048;
+constexpr size_t kFieldsMost = 1'536;
 constexpr std::string_view kCut = " ...";
 
 // At most `most` bytes of it, whole characters.

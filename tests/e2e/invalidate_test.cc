@@ -183,10 +183,11 @@ TEST_F(InvalidateFleetRedisTest, RulesAreThereAgainWhenRedisComesBackEmpty) {
   ASSERT_TRUE(Invalidate(one, ByTag("green")).ok());
   Replica two(Config(1));
   EXPECT_TRUE(Hits(two, "b"));
-  v1::StatsResponse stats;
-  ASSERT_TRUE(two.stub().Stats(Replica::Within().get(), {}, &stats).ok());
-  EXPECT_GE(stats.rules().rules(), 1u);
-  EXPECT_TRUE(stats.rules().known());
+  EXPECT_TRUE(Eventually([&] {
+    v1::StatsResponse stats;
+    return two.stub().Stats(Replica::Within().get(), {}, &stats).ok() &&
+           stats.rules().rules() >= 1 && stats.rules().known();
+  }));
 }
 
 }  // namespace

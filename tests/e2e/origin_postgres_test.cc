@@ -1,6 +1,9 @@
 // larderd in front of a real PostgreSQL server: many keys in few statements, and what callers are
 // told when the server is restarted, has no connection left, or takes too long.
 
+#include <gmock/gmock.h>
+
+#include <algorithm>
 #include <chrono>
 #include <fstream>
 
@@ -84,6 +87,19 @@ class OriginPostgresTest : public testing::Test {
 
   const TempDir directory_;
 };
+
+TEST_F(OriginPostgresTest, AStatementThatTheDatabaseRefusesIsAMistakeOfItsLine) {
+  const std::string config = Config("SELECT nothing_like_it FROM users WHERE id = $key.id");
+  const std::string file = directory_.path() + "/wrong.yaml";
+  std::ofstream(file) << config;
+  const auto line =
+      1 + std::count(config.begin(), config.begin() + static_cast<int>(config.find("nothing_like")),
+                     '\n');
+  const Ended ended = RunLarderd({"--config", file});
+  EXPECT_EQ(ended.exit_code, 2);
+  EXPECT_THAT(ended.err, testing::HasSubstr(file + ":" + std::to_string(line) + ":"));
+  EXPECT_THAT(ended.err, testing::HasSubstr("nothing_like_it"));
+}
 
 TEST_F(OriginPostgresTest, ThousandKeysAreLoadedInFewStatements) {
   Replica replica(Config());

@@ -43,7 +43,7 @@ SYSTEM = re.compile(r"(sys|arpa|net|netinet|linux)/[a-z_0-9]+\.h$")
 
 CODE = ("server", "client", "tests", "bench", "examples")
 TEXT_SUFFIXES = {
-    ".h", ".cc", ".py", ".js", ".mjs", ".go", ".java", ".sh", ".proto", ".yaml", ".yml", ".md", ".txt", ".cmake", ".json", ".xml", "",
+    ".h", ".cc", ".py", ".js", ".mjs", ".go", ".java", ".rb", ".sh", ".proto", ".yaml", ".yml", ".md", ".txt", ".cmake", ".json", ".xml", "",
 }
 SKIPPED = {".git", "build", "node_modules", "__pycache__"}
 LINES_MAX = 400

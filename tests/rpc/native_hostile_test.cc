@@ -189,14 +189,15 @@ TEST_F(NativeHostileTest, SpeaksSomethingElse) {
 TEST_F(NativeHostileTest, MoreBuffersThanTheLaneHas) {
   NativeLane::Options options = SomeOptions();
   options.buffer_bytes_max = 1 << 20;
+  options.message_bytes_max = 256 << 10;
   options.loops = 1;
   StartBesideAGoodClient(options);
   RawClient attacker(port());
   attacker.Greet();
-  // Each promises 8 MiB and sends 200 KiB of it.
+  // Each promises 250 KiB and sends 200 of them.
   for (uint32_t i = 0; i < 10; ++i) {
     attacker.Send(HeadersOf(2 * i + 1, kGet) +
-                  RawClient::Frame(kData, 0, 2 * i + 1, std::string("\0\0\x80\0\0", 5)));
+                  RawClient::Frame(kData, 0, 2 * i + 1, std::string("\0\0\x03\xE8\0", 5)));
     for (int k = 0; k < 20; ++k) {
       attacker.Send(RawClient::Frame(kData, 0, 2 * i + 1, std::string(10'000, 'x')));
     }
@@ -243,6 +244,48 @@ TEST_F(NativeHostileTest, MoreWholeRequestsThanOneConnectionMayHave) {
   Conclude();
 }
 
+// The second message of a call does not make the first one cost nothing.
+TEST_F(NativeHostileTest, SecondMessagesInCallsThatHaveOne) {
+  StartBesideAGoodClient();
+  RawClient attacker(port());
+  attacker.Greet();
+  attacker.Send(HeadersOf(1, kGetOrLoad) +
+                RawClient::Frame(kData, 0, 1, RawClient::Message(GetOf("k")) + '\0'));
+  const auto headers = attacker.ReadHeaders(1);
+  ASSERT_TRUE(headers.has_value());
+  EXPECT_EQ(headers->at("grpc-status"), "3");
+  attacker.Close();
+  Conclude();
+}
+
+TEST_F(NativeHostileTest, MoreStreamsOfMessagesThanOneConnectionMayHave) {
+  StartBesideAGoodClient();
+  RawClient attacker(port());
+  attacker.Greet();
+  for (uint32_t i = 0; i < 40; ++i) attacker.Send(HeadersOf(2 * i + 1, kReflection));
+  EXPECT_TRUE(Becomes([&] { return Stat("calls_over_budget") == 24; }));
+  attacker.Close();
+  Conclude();
+}
+
+// An honest client of gRPC sends one of them with each call.
+TEST_F(NativeHostileTest, ManyCallsWithAWindowUpdateEachAreNoAttack) {
+  StartBesideAGoodClient();
+  RawClient client(port());
+  client.Greet();
+  for (uint32_t i = 0; i < 15'000; ++i) {
+    ASSERT_TRUE(
+        client.Send(RawClient::Call(2 * i + 1, "/larder.v1.Cache/Nothing", GetOf("k")) +
+                    RawClient::Frame(kWindowUpdate, 0, 2 * i + 1, RawClient::Number(5, 4))));
+    if (i % 100 == 99) {
+      ASSERT_TRUE(client.ReadHeaders(2 * i + 1).has_value());
+    }
+  }
+  EXPECT_EQ(Stat("frame_floods"), 0u);
+  client.Close();
+  Conclude();
+}
+
 TEST_F(NativeHostileTest, EmptyMessagesForAHandlerThatDoesNotTakeThem) {
   StartBesideAGoodClient();
   RawClient attacker(port());
@@ -263,6 +306,7 @@ TEST_F(NativeHostileTest, MessagesOfStreamsThatNobodyReads) {
   NativeLane::Options options = SomeOptions();
   options.loops = 1;
   options.buffer_bytes_max = 16 << 10;
+  options.message_bytes_max = 4 << 10;
   StartBesideAGoodClient(options);
   v1::WarmRequest request;
   request.set_limit(2);
