@@ -11,6 +11,7 @@
 #include "base/strings.h"
 #include "config/config.h"
 #include "larder/config/v1/config.pb.h"
+#include "reloader.h"
 #include "rpc/health_probe.h"
 #include "serve.h"
 
@@ -111,6 +112,7 @@ int Run(int argc, char** argv) {
   }
 
   if (healthcheck->parsed()) return Probe(flags);
+  const std::string seen = FileFingerprint(flags.config);
   const absl::StatusOr<Config> config = Load(flags);
   if (!config.ok()) return Complain(config.status(), kWrongInput);
   if (flags.print_config) {
@@ -121,7 +123,7 @@ int Run(int argc, char** argv) {
     std::printf("the configuration is right: %zu types\n", config->types->size());
     return 0;
   }
-  const ConfigOrigin origin{[&flags] { return Load(flags); }, flags.config};
+  const ConfigOrigin origin{[&flags] { return Load(flags); }, flags.config, seen};
   const absl::Status served = Serve(*config, origin, LARDER_VERSION);
   if (served.ok()) return 0;
   return Complain(served, absl::IsInvalidArgument(served) ? kWrongInput : kFailed);

@@ -31,11 +31,21 @@ absl::Status CheckSafe(const Config& running, const Config& wanted) {
 
 }  // namespace
 
+std::string FileFingerprint(const std::string& file) {
+  if (file.empty()) return "";
+  std::error_code error;
+  const std::string path = std::filesystem::canonical(file, error).string();
+  struct stat is{};
+  if (error || stat(path.c_str(), &is) != 0) return "missing";
+  return StrCat(path, " ", is.st_dev, " ", is.st_ino, " ", is.st_size, " ", is.st_mtim.tv_sec, " ",
+                is.st_mtim.tv_nsec, " ", is.st_ctim.tv_sec, " ", is.st_ctim.tv_nsec);
+}
+
 Reloader::Reloader(Options options, Config running)
     : options_(std::move(options)), running_(std::move(running)) {
   stats_.last_good = absl::Now();
   MutexLock lock(&reloading_);
-  seen_ = Fingerprint();
+  seen_ = options_.seen;
 }
 
 absl::StatusOr<std::vector<ConfigChange>> Reloader::Reload(bool dry_run, std::string_view why) {
@@ -45,7 +55,7 @@ absl::StatusOr<std::vector<ConfigChange>> Reloader::Reload(bool dry_run, std::st
     return running_;
   }();
   // Before it is read: what is written meanwhile is seen the next time.
-  const std::string seen = Fingerprint();
+  const std::string seen = FileFingerprint(options_.file);
   absl::Status status;
   ConfigStep step;
   absl::StatusOr<Config> wanted = Load();
@@ -85,17 +95,6 @@ absl::StatusOr<std::vector<ConfigChange>> Reloader::Reload(bool dry_run, std::st
   return step.changes;
 }
 
-std::string Reloader::Fingerprint() const {
-  if (options_.file.empty()) return "";
-  std::error_code error;
-  const std::string path = std::filesystem::canonical(options_.file, error).string();
-  struct stat file{};
-  if (error || stat(path.c_str(), &file) != 0) return "missing";
-  return StrCat(path, " ", file.st_dev, " ", file.st_ino, " ", file.st_size, " ",
-                file.st_mtim.tv_sec, " ", file.st_mtim.tv_nsec, " ", file.st_ctim.tv_sec, " ",
-                file.st_ctim.tv_nsec);
-}
-
 absl::StatusOr<Config> Reloader::Load() const {
   struct stat file{};
   if (!options_.file.empty() && stat(options_.file.c_str(), &file) == 0 && file.st_size == 0) {
@@ -108,7 +107,7 @@ bool Reloader::Look() {
   bool settled = false;
   {
     MutexLock lock(&reloading_);
-    std::string now = Fingerprint();
+    std::string now = FileFingerprint(options_.file);
     // Gone for the moment between the removal of one and the next: that is no configuration.
     if (now == seen_ || now == "missing") return false;
     settled = now == looked_;

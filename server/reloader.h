@@ -23,6 +23,9 @@
 
 namespace larder {
 
+// What tells one content of a file from another: where links lead, and what is there.
+std::string FileFingerprint(const std::string& file);
+
 struct ReloadStats {
   // Since the start: those that changed something, those that found nothing to change, and those
   // that were refused.
@@ -43,6 +46,8 @@ class Reloader {
     std::function<absl::Status(const Config&)> apply;
     // What is looked at; empty: there is no file.
     std::string file;
+    // Its fingerprint from before `running` was read.
+    std::string seen;
   };
 
   Reloader(Options options, Config running);
@@ -59,8 +64,6 @@ class Reloader {
   std::vector<Setting> Settings() const;
 
  private:
-  // What tells one content of the file from another: where links lead, and what is there.
-  std::string Fingerprint() const;
   absl::StatusOr<Config> Load() const;
   // True when the file is another one than before and it has to be seen whether it stays so.
   bool Look();

@@ -6,7 +6,7 @@
 //
 // With a data directory, the versions that this node has given out are kept ahead of the clock on
 // disk: a node that restarts after its wall clock was set back still makes versions above all
-// earlier ones.
+// earlier ones. A little long, because Serve shows in one place what is made of what.
 
 #include "serve.h"
 
@@ -345,7 +345,8 @@ absl::Status Serve(const Config& config, const ConfigOrigin& source, const std::
                            ConfigureLog(LogOptionsFrom(next.proto->log()));
                            return absl::OkStatus();
                          },
-                     .file = source.file},
+                     .file = source.file,
+                     .seen = source.seen},
                     config);
   // How long running calls may take at the end, in nanoseconds, when a caller said so.
   std::atomic<int64_t> drain_most = -1;

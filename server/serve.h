@@ -17,6 +17,7 @@ namespace larder {
 struct ConfigOrigin {
   std::function<absl::StatusOr<Config>()> load;
   std::string file;  // empty: there is none
+  std::string seen;  // the file's fingerprint from before it was read
 };
 
 // Blocks until SIGTERM or SIGINT; OK after an orderly shutdown. An error says in a sentence why it

@@ -6,7 +6,8 @@
 //
 // Reading stops only while the client does not read: what it asks for then has nowhere to go. While
 // replies wait for the client's flow control its frames must be read, for they open the window;
-// then further calls are held back instead (native_session.cc).
+// then further calls are held back instead (native_session.cc). A little long, because all that
+// ends a connection stands together.
 
 #include "rpc/native_connection.h"
 

@@ -193,9 +193,8 @@ class NativeConnection {
   MonoNanos headers_since_ = 0;  // 0: none are coming
   MonoNanos going_since_ = 0;
   MonoNanos ending_since_ = 0;
-  MonoNanos pinged_at_ = 0;  // 0: no ping of ours is out
-  MonoNanos last_ping_at_ = 0;
-  int ping_strikes_ = 0;
+  MonoNanos pinged_at_ = 0;         // 0: no ping of ours is out
+  MonoNanos pings_paid_until_ = 0;  // the client's, an interval each
   FloodBudget resets_;
   FloodBudget idle_frames_;
   // WINDOW_UPDATE frames that the client may still send; grows with its calls and with the frames

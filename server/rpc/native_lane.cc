@@ -113,6 +113,9 @@ class NativeLaneImpl : public NativeLane {
       switch (listener_->Accept(&fd, &host)) {
         case NativeListener::Accepted::kNone:
           return;
+        case NativeListener::Accepted::kStuck:
+          shared_.counters.Add(NativeCounter::kNoDescriptor);
+          return loops_[0]->PauseListening();
         case NativeListener::Accepted::kNoDescriptor:
           shared_.counters.Add(NativeCounter::kNoDescriptor);
           continue;

@@ -105,17 +105,19 @@ NativeListener::Accepted NativeListener::Accept(int* fd, std::string* host) {
       return Accepted::kOne;
     }
     if (errno == EMFILE || errno == ENFILE) break;
+    if (errno == ENOBUFS || errno == ENOMEM) return Accepted::kStuck;
     // A client that has gone already is no reason to stop.
     if (errno != EINTR && errno != ECONNABORTED) return Accepted::kNone;
   }
   // Left in the queue it would wake the loop again and again, and its client would wait.
   if (spare_ < 0) spare_ = Spare();
-  if (spare_ < 0) return Accepted::kNone;
+  if (spare_ < 0) return Accepted::kStuck;
   close(spare_);
   const int refused = accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC);
   if (refused >= 0) close(refused);
   spare_ = Spare();
-  return refused >= 0 ? Accepted::kNoDescriptor : Accepted::kNone;
+  if (refused >= 0) return Accepted::kNoDescriptor;
+  return spare_ < 0 ? Accepted::kStuck : Accepted::kNone;
 }
 
 }  // namespace larder

@@ -22,9 +22,10 @@ class NativeListener {
   // With the real port.
   const std::string& address() const { return address_; }
 
-  enum class Accepted { kOne, kNone, kNoDescriptor };
+  enum class Accepted { kOne, kNone, kNoDescriptor, kStuck };
   // kOne: *fd is a connection from the address *host, which does not block. kNoDescriptor: the
-  // process has no descriptor left; the connection was closed, so that its client knows.
+  // process has no descriptor left; the connection was closed, so that its client knows. kStuck:
+  // not even that could be done, and at once it will be no better.
   Accepted Accept(int* fd, std::string* host);
 
  private:

@@ -22,6 +22,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <new>
+#include <utility>
 
 #include "rpc/native_call.h"
 #include "rpc/native_connection.h"
@@ -213,6 +214,7 @@ void NativeLoop::HandleDeadlines() {
 
 void NativeLoop::Tick() {
   next_tick_ = now_ + tick_every_;
+  if (std::exchange(listening_paused_, false) && listener_ >= 0) WatchListener(EPOLLIN);
   // From the end: a connection that is removed leaves its place to the last one.
   for (size_t i = all_.size(); i > 0; --i) {
     if (i <= all_.size()) all_[i - 1]->Tick();
@@ -242,6 +244,18 @@ void NativeLoop::Listen(int fd, absl::AnyInvocable<void()> ready) {
   event.events = EPOLLIN;
   event.data.ptr = &listener_;
   epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event);
+}
+
+void NativeLoop::WatchListener(uint32_t events) {
+  epoll_event event{};
+  event.events = events;
+  event.data.ptr = &listener_;
+  epoll_ctl(epoll_, EPOLL_CTL_MOD, listener_, &event);
+}
+
+void NativeLoop::PauseListening() {
+  listening_paused_ = true;
+  WatchListener(0);
 }
 
 void NativeLoop::StopListening() {

@@ -75,6 +75,8 @@ class NativeLoop {
 
   // Runs `ready` when `fd` can be read. For the listener.
   void Listen(int fd, absl::AnyInvocable<void()> ready);
+  // Does not look at it again until the next tick.
+  void PauseListening();
   void StopListening();
 
   // Takes over an accepted socket, from an address that is counted. REQUIRES: Reserve.
@@ -129,6 +131,7 @@ class NativeLoop {
   void HandleDeadlines();
   void Tick();
   void FlushAll();
+  void WatchListener(uint32_t events);
 
   static thread_local NativeLoop* current_;
 
@@ -145,6 +148,7 @@ class NativeLoop {
   OutputBatch batch_;
 
   int listener_ = -1;
+  bool listening_paused_ = false;
   absl::AnyInvocable<void()> accept_;
 
   MonoNanos now_ = 0;

@@ -211,8 +211,7 @@ int NativeConnection::SendData(NativeCall* call, std::string_view frame_header, 
   call->moved_at_ = loop_->now();
   window_updates_left_ = std::min(window_updates_left_ + kWindowUpdatesPerFrame, kWindowUpdatesMax);
   // As gRPC has it: a server that sends gives its clients reason to measure the connection.
-  ping_strikes_ = 0;
-  last_ping_at_ = 0;
+  pings_paid_until_ = 0;
   if (call->outgoing_.left() == 0) MessageSent(call);
   return 0;
 }

@@ -41,7 +41,7 @@ constexpr size_t kSmallMessageBytes = 4 << 10;
 constexpr size_t kMessageStreamsMax = 16;
 // A client that reads the answer of a call message by message sends some for each.
 constexpr int64_t kWindowUpdatesPerCall = 4;
-constexpr int kPingStrikesMax = 2;
+constexpr int64_t kPingsAtOnceMax = 3;
 
 std::string_view ViewOf(nghttp2_rcbuf* buffer) {
   const nghttp2_vec bytes = nghttp2_rcbuf_get_buf(buffer);
@@ -371,12 +371,14 @@ void NativeConnection::OnPing(bool ack, const uint8_t* data) {
     if (going_ == Going::kNoticed) SayGoodbye();
     return;
   }
+  // Of each interval one ping, and a few at once: the pings of a client that sends them exactly as
+  // often as it may come late and early by turns.
   const MonoNanos now = loop_->now();
-  const bool too_soon =
-      last_ping_at_ != 0 &&
-      now - last_ping_at_ < absl::ToInt64Nanoseconds(loop_->options().ping_interval_min);
-  last_ping_at_ = now;
-  if (too_soon && ++ping_strikes_ > kPingStrikesMax) return Punish(NativeCounter::kPingFloods);
+  const int64_t interval = absl::ToInt64Nanoseconds(loop_->options().ping_interval_min);
+  pings_paid_until_ = std::max(pings_paid_until_, now) + interval;
+  if (pings_paid_until_ - now > kPingsAtOnceMax * interval) {
+    return Punish(NativeCounter::kPingFloods);
+  }
   nghttp2_submit_ping(session_, NGHTTP2_FLAG_ACK, data);
 }
 

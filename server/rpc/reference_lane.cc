@@ -40,6 +40,9 @@ using grpc::reflection::v1::ServerReflectionResponse;
 
 // How far gRPC's own limit lies above ours.
 constexpr uint64_t kMessageSlackBytes = 4 << 20;
+// gRPC forgives a connection without calls two pings that come too soon, in all its life. Those
+// of a client that pings as often as it may come late and early by turns.
+constexpr double kPingIntervalShare = 0.8;
 
 grpc::Status ToGrpc(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
@@ -326,7 +329,7 @@ void Configure(const ReferenceLane::Options& options, grpc::ServerBuilder* build
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Millis(options.keepalive_timeout));
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
-                              Millis(options.ping_interval_min));
+                              Millis(options.ping_interval_min * kPingIntervalShare));
   builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, Millis(options.connection_age_max));
   builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS,
                               Millis(options.connection_age_grace));

@@ -12,6 +12,7 @@
 #include <ostream>
 #include <random>
 #include <string>
+#include <thread>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -388,11 +389,11 @@ class IndexThreadsTest : public testing::Test {
 TEST_F(IndexThreadsTest, NeverOffersAReaderWhatWasNeverThere) {
   for (uint64_t place = 1; place <= kSteady; ++place) index_.Add(hash_of_[place], place, 0);
   Threads readers(3, [this](int thread) { Read(thread); });
+  while (found_.load() == 0) std::this_thread::yield();
   Write();
   done_.store(true);
   readers.Join();
   EXPECT_EQ(wrong_.load(), 0u);
-  EXPECT_GT(found_.load(), 0u);
   index_.Reclaim(Epoch::Passed());
   EXPECT_EQ(index_.waiting_bytes(), 0u);
 }

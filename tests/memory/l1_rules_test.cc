@@ -397,7 +397,8 @@ TEST_F(L1RulesTest, ReadersNeverSeeWhatAnAcknowledgedRuleCovers) {
     MissReason why;
     uint64_t cursor = 0;
     if (thread == 0) {
-      for (Version i = 0; i < kRules; ++i) {
+      // On one core, all of the rules may be there before a reader's turn comes.
+      for (Version i = 0; i < kRules || hits < 1000; ++i) {
         const bool tags = random() % 2 == 0;
         const Version at = ++version;
         EXPECT_TRUE(rules_.Add(Of(tags ? Kind::kTag : Kind::kPrefix, "k", at), 1).ok());
@@ -425,7 +426,6 @@ TEST_F(L1RulesTest, ReadersNeverSeeWhatAnAcknowledgedRuleCovers) {
     }
   }).Join();
   EXPECT_EQ(seen, 0u);
-  EXPECT_GT(hits, 0u);
 }
 
 }  // namespace

@@ -4,8 +4,10 @@
 #include "tests/rpc/native_hostile.h"
 
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -448,6 +450,30 @@ TEST_F(NativeHostileTest, MoreConnectionsThanDescriptors) {
   setrlimit(RLIMIT_NOFILE, &before);
   EXPECT_TRUE(Becomes([&] { return Stat("connections") == 1; }));
   EXPECT_EQ(ValueOf(NewClient().get(), "hit"), "now");
+  Conclude();
+}
+
+TEST_F(NativeHostileTest, NotEvenTheSpareDescriptorIsToBeHad) {
+  StartBesideAGoodClient();
+  rlimit before;
+  getrlimit(RLIMIT_NOFILE, &before);
+  const int client = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  to.sin_port = htons(static_cast<uint16_t>(port()));
+  // All numbers below it are taken, and the spare one is not among them.
+  const rlimit none{3, before.rlim_max};
+  setrlimit(RLIMIT_NOFILE, &none);
+  EXPECT_EQ(connect(client, reinterpret_cast<const sockaddr*>(&to), sizeof(to)), 0);
+  // It waits, and the loop looks after it now and then, not without end.
+  const int calls = good_calls_;
+  EXPECT_TRUE(Becomes([&] { return Stat("descriptors_exhausted") >= 3; }));
+  EXPECT_TRUE(Becomes([&] { return good_calls_ > calls + 10; }));
+  EXPECT_LT(Stat("descriptors_exhausted"), 1'000u);
+  setrlimit(RLIMIT_NOFILE, &before);
+  EXPECT_TRUE(Becomes([&] { return Stat("connections") == 2; }));
+  close(client);
   Conclude();
 }
 
