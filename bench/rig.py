@@ -97,7 +97,7 @@ def larderd(bin_dir, core, settings=()):
     return Server(command, core)
 
 
-def larderd_address(server, lane=os.environ.get("LARDER_BENCH_LANE", "reference")):
+def larderd_address(server, lane=os.environ.get("LARDER_BENCH_LANE", "native")):
     """The address of one of its lanes; the environment says which where the bench does not."""
     for line in server.stderr().splitlines():
         if '"lane_listening"' in line and line.endswith("}"):

@@ -4,12 +4,14 @@
 //   larder_raw_load HOST:PORT fill KEYS
 //   larder_raw_load HOST:PORT get KEYS CONNECTIONS STREAMS SECONDS
 //   larder_raw_load HOST:PORT set KEYS CONNECTIONS RATE SECONDS
+//   larder_raw_load HOST:PORT write KEYS CONNECTIONS SECONDS
 //
 // `fill` stores the keys 0 to KEYS - 1 with values of 100 bytes. `get` keeps CONNECTIONS x STREAMS
 // calls of 100 keys each, drawn anew, under way and reports calls and keys a second. Every answer
 // has to be OK and long enough for 100 values. `set` sends RATE Sets a second, whether or not they
 // are answered, and reports what is stored and what is refused, and how long each took from when it
-// should have been sent.
+// should have been sent. `write` is CONNECTIONS callers that Set 200 bytes, wait for the answer,
+// and Set again.
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -28,6 +30,7 @@
 #include <random>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "bench/report.h"
@@ -39,6 +42,7 @@ namespace {
 constexpr int kBatch = 100;
 constexpr int kFillBatch = 500;
 constexpr size_t kValueBytes = 100;
+constexpr size_t kWrittenBytes = 200;
 constexpr uint32_t kWindow = 1 << 30;
 constexpr auto kPatience = std::chrono::seconds(10);
 
@@ -258,10 +262,26 @@ class Connections {
   size_t turn_ = 0;
 };
 
-// Asks until there are no questions left; the calls that were answered, all of them OK and with so
-// many bytes.
-uint64_t Run(const std::string& host, int port, int connections, int streams, Questions questions,
-             size_t answer_bytes_min) {
+// Asks until there are no questions left.
+void Run(const std::string& host, int port, int connections, int streams, Questions questions) {
+  bool answered = false;
+  const auto tell = std::move(questions.answered);
+  questions.answered = [&](const Call& call) {
+    tell(call);
+    answered = true;
+  };
+  Connections all(host, port, connections, &questions);
+  for (int i = 0; i < connections * streams; ++i) all.Next().Ask();
+  auto give_up = Clock::now() + kPatience;
+  while (all.Turn(give_up) > 0) {
+    if (std::exchange(answered, false)) give_up = Clock::now() + kPatience;
+    if (Clock::now() > give_up) Broken("no answer in ten seconds");
+  }
+}
+
+// The same; the calls that were answered, all of them OK and with so many bytes.
+uint64_t RunAll(const std::string& host, int port, int connections, int streams,
+                Questions questions, size_t answer_bytes_min) {
   uint64_t done = 0;
   questions.answered = [&](const Call& call) {
     if (call.status != 0 || call.received < answer_bytes_min) {
@@ -269,14 +289,8 @@ uint64_t Run(const std::string& host, int port, int connections, int streams, Qu
     }
     ++done;
   };
-  Connections all(host, port, connections, &questions);
-  for (int i = 0; i < connections * streams; ++i) all.Next().Ask();
-  while (true) {
-    const uint64_t before = done;
-    const auto give_up = Clock::now() + kPatience;
-    if (all.Turn(give_up) == 0) return done;
-    if (done == before && Clock::now() > give_up) Broken("no answer in ten seconds");
-  }
+  Run(host, port, connections, streams, std::move(questions));
+  return done;
 }
 
 void Fill(const std::string& host, int port, uint64_t keys) {
@@ -291,7 +305,7 @@ void Fill(const std::string& host, int port, uint64_t keys) {
                         }
                         return request.items().empty() ? std::string() : Framed(request);
                       }};
-  const uint64_t done = Run(host, port, 1, 4, std::move(questions), 0);
+  const uint64_t done = RunAll(host, port, 1, 4, std::move(questions), 0);
   if (done != (keys + kFillBatch - 1) / kFillBatch) Broken("not all is stored");
 }
 
@@ -313,16 +327,41 @@ void Get(const std::string& host, int port, uint64_t keys, int connections, int 
                         return Framed(request);
                       }};
   const uint64_t done =
-      Run(host, port, connections, streams, std::move(questions), kBatch * kValueBytes);
+      RunAll(host, port, connections, streams, std::move(questions), kBatch * kValueBytes);
   const double took = Seconds(Clock::now() - begun).count();
   Report("calls", static_cast<double>(done) / took, "calls/s");
   Report("keys", static_cast<double>(done * kBatch) / took, "keys/s");
 }
 
-double Percentile99(std::vector<double> millis) {
+double Percentile(std::vector<double> millis, size_t percent) {
   if (millis.empty()) return 0;
   std::sort(millis.begin(), millis.end());
-  return millis[millis.size() * 99 / 100];
+  return millis[millis.size() * percent / 100];
+}
+
+void Write(const std::string& host, int port, uint64_t keys, int connections, double seconds) {
+  std::mt19937_64 random(1);
+  std::vector<double> millis;
+  uint64_t failed = 0;
+  v1::SetRequest request;
+  request.set_value(std::string(kWrittenBytes, 'v'));
+  const auto begun = Clock::now();
+  Questions questions{"/larder.v1.Cache/Set",
+                      [&]() -> std::string {
+                        if (Seconds(Clock::now() - begun).count() > seconds) return {};
+                        request.set_key("item:" + std::to_string(random() % keys));
+                        return Framed(request);
+                      },
+                      [&](const Call& call) {
+                        millis.push_back(1e3 * Seconds(Clock::now() - call.due).count());
+                        failed += call.status == 0 ? 0 : 1;
+                      }};
+  Run(host, port, connections, 1, std::move(questions));
+  const double took = Seconds(Clock::now() - begun).count();
+  Report("sets", static_cast<double>(millis.size()) / took, "sets/s");
+  Report("sets_failed", static_cast<double>(failed), "calls");
+  Report("sets_p50", Percentile(millis, 50), "ms");
+  Report("sets_p99", Percentile(millis, 99), "ms");
 }
 
 void Set(const std::string& host, int port, uint64_t keys, int connections, double rate,
@@ -371,8 +410,8 @@ void Set(const std::string& host, int port, uint64_t keys, int connections, doub
   Report("refused", static_cast<double>(refused.size()) / took, "calls/s");
   Report("failed", static_cast<double>(failed), "calls");
   Report("unanswered", static_cast<double>(count - answered), "calls");
-  Report("stored_p99", Percentile99(stored), "ms");
-  Report("refused_p99", Percentile99(refused), "ms");
+  Report("stored_p99", Percentile(stored, 99), "ms");
+  Report("refused_p99", Percentile(refused, 99), "ms");
 }
 
 int Main(const std::vector<std::string>& args) {
@@ -390,6 +429,8 @@ int Main(const std::vector<std::string>& args) {
   } else if (args[1] == "set" && args.size() == 6) {
     Set(host, port, keys, std::atoi(args[3].c_str()), std::atof(args[4].c_str()),
         std::atof(args[5].c_str()));
+  } else if (args[1] == "write" && args.size() == 5) {
+    Write(host, port, keys, std::atoi(args[3].c_str()), std::atof(args[4].c_str()));
   } else {
     Broken("see the head of raw_load.cc");
   }

@@ -3,19 +3,18 @@
 //   larder_writebehind_bench upserts URL CALLERS SECONDS      to PostgreSQL, by libpq
 //   larder_writebehind_bench rocksdb FOLDER CALLERS SECONDS   RocksDB's own sync writes
 //   larder_writebehind_bench journal FOLDER CALLERS SECONDS   larder's journal in this process
-//   larder_writebehind_bench sets ADDRESS CALLERS SECONDS     Sets of a larderd
 //   larder_writebehind_bench fill ADDRESS KEYS                KEYS keys, one write each
-//   larder_writebehind_bench deliver ADDRESS ROWS             distinct rows that wait, to the
-//   origin larder_writebehind_bench burst ADDRESS KEYS WRITES SECONDS  each key so often in so long
-//   larder_writebehind_bench poison ADDRESS KEYS RATE SECONDS POISON  a POISON key among them, or 0
-//   larder_writebehind_bench gets ADDRESS KEYS RATE SECONDS   Gets, deliveries idle and busy by
-//   turns
+//   larder_writebehind_bench deliver ADDRESS ROWS             distinct rows, to the origin
+//   larder_writebehind_bench burst ADDRESS KEYS WRITES SECONDS
+//                                                  each of the keys so often in so long
+//   larder_writebehind_bench poison ADDRESS KEYS RATE SECONDS POISON
+//                                                  one of the keys is refused, with POISON 1
+//   larder_writebehind_bench gets ADDRESS KEYS RATE SECONDS   deliveries idle and busy by turns
 //
 // Rates are kept whether answers come or not: whoever waits for an answer before he sends the next
 // call does not see the calls that a slow server would have got.
 
 #include <algorithm>
-#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
@@ -70,40 +69,6 @@ void AtRate(double rate, double seconds, const SendOne& send) {
                                               1e9 / rate * static_cast<double>(i))));
     send(i);
   }
-}
-
-// Sets again and again, as one caller does.
-struct Again {
-  Callers* callers;
-  Book* book;
-  std::atomic<bool>* stop;
-  uint64_t number;
-  void Next() {
-    number = (number * 6364136223846793005u + 1442695040888963407u);
-    const uint64_t key = (number >> 33) % kKeys;
-    callers->Set(KeyOf(key), ValueOf(key), [this](bool ok, double ms) {
-      book->Note(ok, ms);
-      if (!*stop) Next();
-    });
-  }
-};
-
-void Sets(const std::string& address, int count, double seconds) {
-  Callers callers(address, kConnections);
-  Book book;
-  std::atomic<bool> stop{false};
-  std::vector<Again> all;
-  for (int i = 0; i < count; ++i)
-    all.push_back({&callers, &book, &stop, static_cast<uint64_t>(i) * 7919});
-  const Time begin = Now();
-  for (Again& each : all) each.Next();
-  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
-  stop = true;
-  callers.AwaitAll();
-  Report("sets", static_cast<double>(book.calls()) / SecondsSince(begin), "sets/s");
-  Report("sets_failed", book.failed(), "calls");
-  Report("sets_p50", book.Percentile(0.5), "ms");
-  Report("sets_p99", book.Percentile(0.99), "ms");
 }
 
 // Each of `count` keys once.
@@ -220,8 +185,6 @@ int Main(int argc, char** argv) {
     Report("rocksdb", RocksdbPuts(words[1], static_cast<int>(number(2)), number(3)), "writes/s");
   } else if (mode == "journal" && words.size() == 4) {
     Report("journal", JournalAppends(words[1], static_cast<int>(number(2)), number(3)), "writes/s");
-  } else if (mode == "sets" && words.size() == 4) {
-    Sets(words[1], static_cast<int>(number(2)), number(3));
   } else if (mode == "fill" && words.size() == 3) {
     Fill(words[1], count(2));
   } else if (mode == "deliver" && words.size() == 3) {

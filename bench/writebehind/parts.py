@@ -1,7 +1,8 @@
 """The parts of `./dev bench writebehind`, with a PostgreSQL and larderds of their own, all on both cores and one disk.
 
 acknowledged  64 callers that write 200 bytes each and wait until they are safe, again and again: Sets of larderd (gRPC,
-              fsync, deliveries going on), the same callers with single-row upserts to PostgreSQL (synchronous commit),
+              fsync, deliveries going on; all callers on one thread, bench/rpc/raw_load.cc), the same callers with
+              single-row upserts to PostgreSQL (synchronous commit),
               RocksDB's own sync writes on 64 threads, and larder's journal without a server round it. They take turns;
               ratios are medians over the turns. larderd's Sets with deliveries paused are told, too.
 delivery      distinct rows that wait go to PostgreSQL as fast as they can, against single-row upserts: of 64 callers,
@@ -31,10 +32,11 @@ import program
 import rig
 
 CALLERS, TURNS, TURN_SECONDS = 64, 5, 3
+SETS_KEYS = 100_000  # as the others'
 ROWS = 200_000
 BURST_KEYS, BURST_WRITES, BURST_SECONDS = 1_000, 100, 1
 POISON_KEYS, POISON_RATE, POISON_SECONDS, POISON_TURNS = 1_000, 2_000, 8, 3
-GETS_KEYS, GETS_RATE, GETS_SECONDS = 100_000, 1_000, 2
+GETS_KEYS, GETS_RATE, GETS_SECONDS = 300_000, 1_000, 2
 RECOVERY_WRITES = 1_000_000
 PATIENCE_SECONDS = 60
 
@@ -166,9 +168,12 @@ def larderd(postgres, where, write=None):
         yield server
 
 
-def bench(*arguments, seconds_most=300):
-    return {name: value for name, value, _ in
-            program.report("larder_writebehind_bench", *map(str, arguments), seconds_most=seconds_most)}
+def report(name, *arguments):
+    return {name: value for name, value, _ in program.report(name, *map(str, arguments), seconds_most=300)}
+
+
+def bench(*arguments):
+    return report("larder_writebehind_bench", *arguments)
 
 
 def acknowledged(table, where):
@@ -183,7 +188,7 @@ def acknowledged(table, where):
                     rates[mode].append(bench(mode, f"{folder}/store", CALLERS, TURN_SECONDS)[mode])
             for name, write in (("sets", {}), ("sets_paused", {"delay": "1h"})):
                 with larderd(postgres, where, write) as server:
-                    found = bench("sets", server.address, CALLERS, TURN_SECONDS)
+                    found = report("larder_raw_load", server.address, "write", SETS_KEYS, CALLERS, TURN_SECONDS)
                     server.process.kill()  # what waits is nobody's
                 failed += found["sets_failed"]
                 rates[name].append(found["sets"])

@@ -1,6 +1,8 @@
 // ThreadPool is one mutex, a queue for new work and one for work that goes on. The work it gets
 // (misses, writes, waits) costs microseconds and L1 hits never come here, so that a lock-free queue
-// would win nothing that a caller could see.
+// would win nothing that a caller could see. Where much waits that goes on, a thread takes several
+// at once: a load that ten thousand callers wait for wakes them all, and what comes of them should
+// leave together.
 //
 // Timers live in an ordered map under a mutex of their own. The timer thread sleeps until the first
 // of them and is woken only when an earlier one comes in, so that the many timers that are set and
@@ -11,15 +13,22 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <deque>
 #include <thread>
 #include <unordered_map>
+
+#include "base/turn.h"
 
 namespace larder {
 namespace {
 
 // Enough for a thread that does not give way to have most of a core that it shares with this one.
 constexpr int kNicer = 10;
+// Of one turn. What comes last in it waits for the others.
+constexpr size_t kTakenMax = 32;
+
+thread_local std::vector<Work>* at_turn_end = nullptr;
 
 void GiveWay() {
   const id_t thread = static_cast<id_t>(gettid());
@@ -116,7 +125,8 @@ class Timers {
 class ThreadPoolImpl : public ThreadPool {
  public:
   explicit ThreadPoolImpl(const Options& options)
-      : queue_max_(options.queue_max),
+      : threads_max_(options.threads),
+        queue_max_(options.queue_max),
         gives_way_(options.gives_way),
         timers_([this](Work work) { Post(std::move(work)); }) {
     for (int i = 0; i < options.threads; ++i) threads_.emplace_back([this] { Run(); });
@@ -182,23 +192,36 @@ class ThreadPoolImpl : public ThreadPool {
  private:
   void Run() {
     if (gives_way_) GiveWay();
-    while (true) {
-      Work next;
-      {
-        MutexLock lock(&mu_);
-        while (going_on_.empty() && new_.empty()) {
-          if (stopping_) return;
-          filled_.Wait(&mu_);
-        }
-        // What was accepted ends before new work begins: calls that wait have waited long enough.
-        std::deque<Work>& from = going_on_.empty() ? new_ : going_on_;
-        next = std::move(from.front());
-        from.pop_front();
-      }
-      next();
+    std::vector<Work> taken;
+    std::vector<Work> at_end;
+    at_turn_end = &at_end;
+    while (Take(&taken)) {
+      for (Work& work : taken) std::exchange(work, nullptr)();
+      taken.clear();
+      for (Work& work : at_end) work();
+      at_end.clear();
     }
   }
 
+  // What one turn is to do; false when there will be nothing more.
+  bool Take(std::vector<Work>* taken) {
+    MutexLock lock(&mu_);
+    while (going_on_.empty() && new_.empty()) {
+      if (stopping_) return false;
+      filled_.Wait(&mu_);
+    }
+    // What was accepted ends before new work begins: calls that wait have waited long enough.
+    std::deque<Work>& from = going_on_.empty() ? new_ : going_on_;
+    // Not more than a thread's share: the others have nothing better to do.
+    const size_t share = &from == &new_ ? 1 : from.size() / static_cast<size_t>(threads_max_);
+    for (size_t count = std::clamp<size_t>(share, 1, kTakenMax); count > 0; --count) {
+      taken->push_back(std::move(from.front()));
+      from.pop_front();
+    }
+    return true;
+  }
+
+  const int threads_max_;
   const size_t queue_max_;
   const bool gives_way_;
   mutable Mutex mu_;
@@ -213,6 +236,11 @@ class ThreadPoolImpl : public ThreadPool {
 };
 
 }  // namespace
+
+void AtTurnEnd(Work work) {
+  if (at_turn_end == nullptr) return work();
+  at_turn_end->push_back(std::move(work));
+}
 
 std::unique_ptr<ThreadPool> ThreadPool::New(const Options& options) {
   return std::make_unique<ThreadPoolImpl>(options);

@@ -177,36 +177,11 @@ class Logger {
 
   bool Enabled(LogLevel level) const { return level >= level_.load(std::memory_order_relaxed); }
 
-  void Write(LogLevel level, std::string_view event, absl::Span<const LogField> fields,
-             std::optional<int> lines_per_second) {
-    const std::optional<Admission> admission = Admit(level, event, lines_per_second);
-    if (!admission.has_value()) return;
-    sink_.Write(admission->format, admission->time,
-                FormatLogLine(admission->format, {.time = admission->time,
-                                                  .level = level,
-                                                  .event = event,
-                                                  .fields = fields,
-                                                  .suppressed = admission->suppressed}));
-  }
-
-  uint64_t lines_lost() const { return sink_.lost_ever(); }
-
- private:
   struct Admission {
     LogOptions::Format format;
     absl::Time time;
     uint64_t suppressed;
   };
-  struct Budget {
-    MonoNanos second_began = 0;
-    int written = 0;  // In this second.
-    uint64_t suppressed = 0;
-  };
-
-  static LogOptions::Format Resolve(const LogOptions& options) {
-    if (options.format != LogOptions::Format::kAuto) return options.format;
-    return isatty(options.fd) == 1 ? LogOptions::Format::kText : LogOptions::Format::kJson;
-  }
 
   // Nothing when the event has used up its budget, which is the options' unless it is given. Reads
   // the clock under the lock, so that Configure may replace it.
@@ -228,6 +203,30 @@ class Logger {
     ++budget.written;
     admission.suppressed = std::exchange(budget.suppressed, 0);
     return admission;
+  }
+
+  void Write(const Admission& admission, LogLevel level, std::string_view event,
+             absl::Span<const LogField> fields) {
+    sink_.Write(admission.format, admission.time,
+                FormatLogLine(admission.format, {.time = admission.time,
+                                                 .level = level,
+                                                 .event = event,
+                                                 .fields = fields,
+                                                 .suppressed = admission.suppressed}));
+  }
+
+  uint64_t lines_lost() const { return sink_.lost_ever(); }
+
+ private:
+  struct Budget {
+    MonoNanos second_began = 0;
+    int written = 0;  // In this second.
+    uint64_t suppressed = 0;
+  };
+
+  static LogOptions::Format Resolve(const LogOptions& options) {
+    if (options.format != LogOptions::Format::kAuto) return options.format;
+    return isatty(options.fd) == 1 ? LogOptions::Format::kText : LogOptions::Format::kJson;
   }
 
   Budget& BudgetLocked(std::string_view event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
@@ -252,13 +251,20 @@ bool LogEnabled(LogLevel level) { return Logger::Get().Enabled(level); }
 
 void Log(LogLevel level, std::string_view event, std::initializer_list<LogField> fields) {
   if (!LogEnabled(level)) return;
-  Logger::Get().Write(level, event, absl::MakeConstSpan(fields.begin(), fields.size()),
-                      std::nullopt);
+  const auto admission = Logger::Get().Admit(level, event, std::nullopt);
+  if (admission.has_value()) Logger::Get().Write(*admission, level, event, fields);
+}
+
+void LogLazily(LogLevel level, std::string_view event,
+               absl::FunctionRef<std::vector<LogField>()> make) {
+  if (!LogEnabled(level)) return;
+  const auto admission = Logger::Get().Admit(level, event, std::nullopt);
+  if (admission.has_value()) Logger::Get().Write(*admission, level, event, make());
 }
 
 void LogAudit(LogLevel level, std::string_view event, std::initializer_list<LogField> fields) {
-  Logger::Get().Write(level, event, absl::MakeConstSpan(fields.begin(), fields.size()),
-                      kUrgentLinesPerSecond);
+  const auto admission = Logger::Get().Admit(level, event, kUrgentLinesPerSecond);
+  if (admission.has_value()) Logger::Get().Write(*admission, level, event, fields);
 }
 
 uint64_t LogLinesLost() { return Logger::Get().lines_lost(); }

@@ -20,7 +20,9 @@
 #include <string_view>
 #include <utility>
 #include <variant>
+#include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
@@ -88,6 +90,11 @@ inline void LogWarning(std::string_view event, std::initializer_list<LogField> f
 inline void LogError(std::string_view event, std::initializer_list<LogField> fields = {}) {
   Log(LogLevel::kError, event, fields);
 }
+
+// The same for what may happen often and whose fields take work: they are made only for a line that
+// is written. `make` is called at most once, on this thread.
+void LogLazily(LogLevel level, std::string_view event,
+               absl::FunctionRef<std::vector<LogField>()> make);
 
 // Lines of one event that are written in a second where each of them counts: more than an operator
 // reads, and few enough that nobody can fill the disk with them.

@@ -26,6 +26,10 @@ absl::StatusCode CodeOf(Reason reason) {
   return absl::StatusCode::kInternal;
 }
 
+// From a view: of the constructor from a std::string the packaged absl has gcc's name only, and
+// clang 19 has another one.
+absl::Cord CordOf(std::string_view text) { return absl::Cord(ToAbsl(text)); }
+
 }  // namespace
 
 std::string_view ReasonName(Reason reason) {
@@ -49,19 +53,19 @@ std::vector<std::string_view> AllReasonNames() {
 
 absl::Status Error(Reason reason, std::string_view message) {
   absl::Status status(CodeOf(reason), ToAbsl(message));
-  status.SetPayload(kReasonUrl, absl::Cord(ToAbsl(ReasonName(reason))));
+  status.SetPayload(kReasonUrl, CordOf(ReasonName(reason)));
   return status;
 }
 
 absl::Status FieldError(Reason reason, std::string_view field, std::string_view message) {
   absl::Status status = Error(reason, message);
-  status.SetPayload(kFieldUrl, absl::Cord(StrCat(field, "\n", message)));
+  status.SetPayload(kFieldUrl, CordOf(StrCat(field, "\n", message)));
   return status;
 }
 
 absl::Status RetryableError(Reason reason, absl::Duration retry_after, std::string_view message) {
   absl::Status status = Error(reason, message);
-  status.SetPayload(kRetryUrl, absl::Cord(StrCat(absl::ToInt64Milliseconds(retry_after))));
+  status.SetPayload(kRetryUrl, CordOf(StrCat(absl::ToInt64Milliseconds(retry_after))));
   return status;
 }
 
@@ -83,7 +87,7 @@ ErrorDetails DetailsOf(const absl::Status& status) {
 absl::Status WithFieldPrefix(const absl::Status& status, std::string_view prefix) {
   absl::Status prefixed = status;
   if (const auto field = status.GetPayload(kFieldUrl)) {
-    prefixed.SetPayload(kFieldUrl, absl::Cord(StrCat(prefix, std::string(*field))));
+    prefixed.SetPayload(kFieldUrl, CordOf(StrCat(prefix, std::string(*field))));
   }
   return prefixed;
 }

@@ -104,10 +104,10 @@ std::shared_ptr<const RuleStore::Wholes> RuleStore::wholes() const {
 void RuleStore::NoteWholes(const std::vector<Rule>& rules) {
   const Version oldest = OldestAt(options_.clock->Now(), life());
   MutexLock lock(&wholes_mu_);
-  const auto is_new = [&](const Rule& rule) {
+  const auto is_new = [&wholes = *wholes_](const Rule& rule) {
     if (!IsWhole(rule)) return false;
-    const auto known = wholes_->find(rule.name_space);
-    return known == wholes_->end() || known->second < rule.version;
+    const auto known = wholes.find(rule.name_space);
+    return known == wholes.end() || known->second < rule.version;
   };
   if (std::none_of(rules.begin(), rules.end(), is_new)) return;
   auto next = std::make_shared<Wholes>(*wholes_);

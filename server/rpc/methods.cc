@@ -4,9 +4,11 @@
 #include <cstdlib>
 #include <iterator>
 
+#include "base/log.h"
 #include "base/strings.h"
 #include "core/error.h"
 #include "google/protobuf/descriptor.h"
+#include "google/protobuf/stubs/logging.h"
 #include "larder/v1/admin.pb.h"
 #include "larder/v1/cache.pb.h"
 #include "rpc/access_needs.h"
@@ -44,6 +46,12 @@ void Call::MakeMessages() {
 
 MethodTable::MethodTable() {
   using google::protobuf::MessageFactory;
+  // Of a string that is no UTF-8 protobuf writes a line to standard error, each time that a client
+  // sends one, and blocks there when nobody reads it.
+  google::protobuf::SetLogHandler(
+      [](google::protobuf::LogLevel, const char*, int, const std::string& message) {
+        LogWarning("protobuf_says", {{"message", message}});
+      });
   for (const google::protobuf::FileDescriptor* file :
        {v1::GetRequest::descriptor()->file(), v1::ServerInfoRequest::descriptor()->file()}) {
     for (int s = 0; s < file->service_count(); ++s) {

@@ -270,7 +270,6 @@ void NativeConnection::SetEvents() {
 void NativeConnection::EndIfDone() {
   if (!output_.empty() || nghttp2_session_want_write(session_) != 0) return;
   if (punished_) return End();
-  if (going_ == Going::kNoticed) return;
   if (nghttp2_session_want_read(session_) == 0 || (going_ == Going::kSaid && call_count_ == 0)) {
     End();
   }

@@ -90,6 +90,9 @@ NativeListener::~NativeListener() {
 }
 
 NativeListener::Accepted NativeListener::Accept(int* fd, std::string* host) {
+  // Before a connection takes the number that it would need.
+  if (spare_ < 0) spare_ = Spare();
+  if (spare_ < 0) return Accepted::kStuck;
   while (true) {
     sockaddr_storage from{};
     socklen_t size = sizeof(from);
@@ -110,8 +113,6 @@ NativeListener::Accepted NativeListener::Accept(int* fd, std::string* host) {
     if (errno != EINTR && errno != ECONNABORTED) return Accepted::kNone;
   }
   // Left in the queue it would wake the loop again and again, and its client would wait.
-  if (spare_ < 0) spare_ = Spare();
-  if (spare_ < 0) return Accepted::kStuck;
   close(spare_);
   const int refused = accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC);
   if (refused >= 0) close(refused);

@@ -24,6 +24,7 @@
 #include <new>
 #include <utility>
 
+#include "base/turn.h"
 #include "rpc/native_call.h"
 #include "rpc/native_connection.h"
 
@@ -68,6 +69,12 @@ nghttp2_option* NewSessionOptions(const NativeLane::Options& options) {
 
 thread_local NativeLoop* NativeLoop::current_ = nullptr;
 
+NativeLoop::Wakeup::Wakeup() : fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (fd_ < 0) std::abort();
+}
+
+NativeLoop::Wakeup::~Wakeup() { close(fd_); }
+
 NativeLoop::NativeLoop(NativeShared* shared)
     : shared_(shared),
       tick_every_(absl::ToInt64Nanoseconds(TickOf(shared->options))),
@@ -75,16 +82,14 @@ NativeLoop::NativeLoop(NativeShared* shared)
           shared->options.buffer_bytes_max / static_cast<uint64_t>(shared->options.loops),
           kLargestMessages * shared->options.message_bytes_max)),
       epoll_(epoll_create1(EPOLL_CLOEXEC)),
-      wakeup_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      wakeup_(std::make_shared<const Wakeup>()),
       callbacks_(NativeConnection::NewCallbacks()),
       session_options_(NewSessionOptions(shared->options)),
       read_buffer_(new char[kReadBytes]) {
   epoll_event event{};
   event.events = EPOLLIN;
-  event.data.ptr = &wakeup_;
-  if (epoll_ < 0 || wakeup_ < 0 || epoll_ctl(epoll_, EPOLL_CTL_ADD, wakeup_, &event) != 0) {
-    std::abort();
-  }
+  event.data.ptr = nullptr;  // of the wake-up
+  if (epoll_ < 0 || epoll_ctl(epoll_, EPOLL_CTL_ADD, wakeup_->fd(), &event) != 0) std::abort();
 }
 
 NativeLoop::~NativeLoop() {
@@ -92,7 +97,6 @@ NativeLoop::~NativeLoop() {
   for (void* memory : free_calls_) ::operator delete(memory);
   nghttp2_option_del(session_options_);
   nghttp2_session_callbacks_del(callbacks_);
-  close(wakeup_);
   close(epoll_);
 }
 
@@ -110,19 +114,26 @@ void NativeLoop::Stop() {
 }
 
 void NativeLoop::Post(NativeCall* call) {
+  std::shared_ptr<const Wakeup> wakeup;  // which the loop may not outlive
   {
     MutexLock lock(&mu_);
     posted_.push_back(call);
+    if (!asleep_.exchange(false)) return;
+    wakeup = wakeup_;
   }
-  if (asleep_.exchange(false)) eventfd_write(wakeup_, 1);
+  // Once for all the answers that a worker has at hand.
+  AtTurnEnd([wakeup = std::move(wakeup)] { eventfd_write(wakeup->fd(), 1); });
 }
 
 void NativeLoop::PostWork(Work work) {
+  std::shared_ptr<const Wakeup> wakeup;
   {
     MutexLock lock(&mu_);
     work_.push_back(std::move(work));
+    if (!asleep_.exchange(false)) return;
+    wakeup = wakeup_;
   }
-  if (asleep_.exchange(false)) eventfd_write(wakeup_, 1);
+  eventfd_write(wakeup->fd(), 1);
 }
 
 void NativeLoop::Run() {
@@ -160,9 +171,9 @@ void NativeLoop::HandleEvents(int millis) {
   LookAtClock();
   for (int i = 0; i < count; ++i) {
     void* const of = events[i].data.ptr;
-    if (of == &wakeup_) {
+    if (of == nullptr) {
       eventfd_t ignored;
-      eventfd_read(wakeup_, &ignored);
+      eventfd_read(wakeup_->fd(), &ignored);
     } else if (of == &listener_) {
       if (listener_ >= 0) accept_();
     } else {
@@ -330,7 +341,7 @@ void NativeLoop::FreeCall(NativeCall* call) {
   Discharge(call->charged_bytes_);
   call->~NativeCall();
   calls_.fetch_sub(1, std::memory_order_relaxed);
-  if (free_calls_.size() < kFreeCallsMax) {
+  if (NativeMemory::Keeps() && free_calls_.size() < kFreeCallsMax) {
     free_calls_.push_back(call);
   } else {
     ::operator delete(call);

@@ -124,6 +124,17 @@ class NativeLoop {
   void Remove(NativeConnection* connection);
 
  private:
+  // What wakes the loop. Whoever is about to may hold it for longer than the loop is there.
+  class Wakeup {
+   public:
+    Wakeup();
+    ~Wakeup();
+    int fd() const { return fd_; }
+
+   private:
+    const int fd_;
+  };
+
   void Run();
   int WaitMillis() const;
   void HandleEvents(int millis);
@@ -139,7 +150,7 @@ class NativeLoop {
   const MonoNanos tick_every_;
   const size_t charged_bytes_max_;
   int epoll_ = -1;
-  int wakeup_ = -1;
+  const std::shared_ptr<const Wakeup> wakeup_;
   nghttp2_session_callbacks* callbacks_ = nullptr;
   nghttp2_option* session_options_ = nullptr;
   // Before all that holds sessions or calls.

@@ -22,6 +22,9 @@ class NativeMemory {
   // The nghttp2_mem for nghttp2_session_server_new3. Lives as long as this.
   void* mem() const { return mem_; }
 
+  // False where a sanitizer should see each use of what was freed: then nothing is to be kept.
+  static bool Keeps();
+
   void* Allocate(size_t size);
   void Free(void* block);
   void* Reallocate(void* block, size_t size);

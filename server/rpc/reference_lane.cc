@@ -10,6 +10,7 @@
 
 #include "rpc/reference_lane.h"
 
+#include <grpc/support/log.h>
 #include <grpcpp/ext/channelz_service_plugin.h>
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
@@ -25,6 +26,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_replace.h"
+#include "base/log.h"
 #include "base/strings.h"
 #include "core/error.h"
 #include "rpc/attached_value.h"
@@ -411,6 +413,10 @@ class ReferenceLaneImpl : public ReferenceLane {
 absl::StatusOr<std::unique_ptr<ReferenceLane>> ReferenceLane::Start(const Options& options,
                                                                     const MethodTable* methods,
                                                                     Dispatcher* dispatcher) {
+  // What gRPC says of clients it would write itself, without a bound, and block where nobody reads.
+  gpr_set_log_function([](gpr_log_func_args* said) {
+    LogWarning("grpc_says", {{"message", said->message}, {"file", said->file}});
+  });
   auto lane = std::make_unique<ReferenceLaneImpl>(methods, options.message_bytes_max, dispatcher);
   const absl::Status listening = lane->Listen(options);
   if (!listening.ok()) return listening;

@@ -4,6 +4,7 @@
 #include "rpc/slow_call.h"
 
 #include <string>
+#include <vector>
 
 #include "base/log.h"
 #include "core/error.h"
@@ -63,17 +64,19 @@ std::string PathOf(const Message& response) {
 }  // namespace
 
 void LogSlowCall(Call* call, const absl::Status& status, absl::Duration took) {
-  const Message& request = *call->request();
-  LogWarning("slow_call",
-             {{"rpc", call->method().name},
-              {"took", took},
-              {"waited_for_worker", absl::Nanoseconds(call->notes().waited)},
-              {"code", absl::StatusCodeToString(status.code())},
-              {"path", status.ok() ? PathOf(*call->response()) : DetailsOf(status).reason},
-              {"namespace", TextOf(request, "namespace")},
-              {"type", TextOf(request, "type")},
-              KeyForLog(KeyOf(request)),
-              {"traceparent", call->Metadata("traceparent")}});
+  // Thousands may wait for one slow load.
+  LogLazily(LogLevel::kWarning, "slow_call", [&]() -> std::vector<LogField> {
+    const Message& request = *call->request();
+    return {{"rpc", call->method().name},
+            {"took", took},
+            {"waited_for_worker", absl::Nanoseconds(call->notes().waited)},
+            {"code", absl::StatusCodeToString(status.code())},
+            {"path", status.ok() ? PathOf(*call->response()) : DetailsOf(status).reason},
+            {"namespace", TextOf(request, "namespace")},
+            {"type", TextOf(request, "type")},
+            KeyForLog(KeyOf(request)),
+            {"traceparent", call->Metadata("traceparent")}};
+  });
 }
 
 }  // namespace larder

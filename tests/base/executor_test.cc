@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "base/turn.h"
 
 namespace larder {
 namespace {
@@ -57,6 +58,30 @@ TEST(ThreadPoolTest, RefusesNewWorkWhenFullButNotContinuations) {
   gate.Open();
   pool->Shutdown();
   EXPECT_EQ(ran, 4);
+}
+
+TEST(ThreadPoolTest, TurnsEndWhenAllThatWasTakenAtOnceIsDone) {
+  Gate gate;
+  Gate running;
+  std::string done;
+  const auto pool = ThreadPool::New({1, 3});
+  pool->Post([&] {
+    running.Open();
+    gate.Wait();
+  });
+  running.Wait();
+  for (int i = 0; i < 10; ++i) {
+    pool->Post([&] {
+      done += 'w';
+      AtTurnEnd([&done] { done += 'e'; });
+    });
+  }
+  gate.Open();
+  pool->Shutdown();
+  EXPECT_EQ(done, "wwwwwwwwwweeeeeeeeee");
+  // This is no thread of a pool: it has no turns.
+  AtTurnEnd([&done] { done = "at once"; });
+  EXPECT_EQ(done, "at once");
 }
 
 TEST(ThreadPoolTest, TimersFireInOrderAndCancelledOnesNever) {

@@ -154,6 +154,18 @@ TEST_F(LogTest, WritesAuditLinesWhateverTheLevelAndUpToABoundOfTheirOwn) {
   EXPECT_THAT(Written(), ElementsAre(HasSubstr("\"suppressed\":1,\"i\":-2}")));
 }
 
+TEST_F(LogTest, MakesTheFieldsOfALazyLineOnlyWhenItIsWritten) {
+  int made = 0;
+  const auto make = [&made]() -> std::vector<LogField> { return {{"k", ++made}}; };
+  LogLazily(LogLevel::kDebug, "busy", make);
+  for (int i = 0; i < 25; ++i) LogLazily(LogLevel::kWarning, "busy", make);
+  EXPECT_EQ(made, 20);
+  EXPECT_THAT(Written(), SizeIs(20));
+  clock_.Advance(absl::Seconds(1));
+  LogLazily(LogLevel::kWarning, "busy", make);
+  EXPECT_THAT(Written(), ElementsAre(EndsWith("\"event\":\"busy\",\"suppressed\":5,\"k\":21}")));
+}
+
 TEST_F(LogTest, OneEventsFloodLeavesTheOthersAlone) {
   for (int i = 0; i < 100; ++i) LogInfo("flood");
   LogInfo("other");

@@ -8,6 +8,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cstdlib>
 
@@ -33,18 +34,22 @@ std::string HpackText(std::string_view text) {
 
 }  // namespace
 
-RawClient::RawClient(int port) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+RawClient::RawClient(Connected socket) : fd_(socket.fd) {
+  const timeval patience{kPatienceSeconds, 0};
+  setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+  setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+  nghttp2_hd_inflate_new(&inflater_);
+}
+
+RawClient::RawClient(int port)
+    : RawClient(Connected{socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)}) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(static_cast<uint16_t>(port));
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   if (connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) std::abort();
-  const timeval patience{kPatienceSeconds, 0};
-  setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-  setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
   const int on = 1;
   setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-  nghttp2_hd_inflate_new(&inflater_);
 }
 
 RawClient::~RawClient() {
@@ -100,6 +105,7 @@ std::string RawClient::Call(uint32_t stream, const std::string& path, std::strin
 bool RawClient::Send(std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t n = send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return false;
     bytes.remove_prefix(static_cast<size_t>(n));
   }
@@ -110,7 +116,11 @@ bool RawClient::Fill(size_t bytes) {
   while (in_.size() < bytes) {
     char buffer[16384];
     const ssize_t n = recv(fd_, buffer, sizeof(buffer), 0);
-    if (n <= 0) return false;
+    if (n < 0 && errno == EINTR) continue;  // libFuzzer's alarm clock
+    if (n <= 0) {
+      closed_ = n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
+      return false;
+    }
     in_.append(buffer, static_cast<size_t>(n));
   }
   return true;

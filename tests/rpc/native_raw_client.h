@@ -44,6 +44,11 @@ class RawClient {
 
   // Connects; says nothing yet.
   explicit RawClient(int port);
+  // On a socket that is connected, which it closes.
+  struct Connected {
+    int fd;
+  };
+  explicit RawClient(Connected socket);
   ~RawClient();
 
   // The preface with these settings (id, value), and, unless told otherwise, the answer to the
@@ -73,12 +78,16 @@ class RawClient {
   // when it is not closed within ten seconds.
   std::optional<int64_t> ReadUntilClosed();
 
+  // Whether the server has closed the connection, as far as what was read tells.
+  bool closed() const { return closed_; }
+
   void Close();
 
  private:
   bool Fill(size_t bytes);
 
   int fd_ = -1;
+  bool closed_ = false;
   std::string in_;
   nghttp2_hd_inflater* inflater_ = nullptr;
 };

@@ -1,0 +1,217 @@
+// What memory holds is read, answered and written on the loop, without a step on another thread.
+// Once the loop is warm a call costs no allocation but the copy of its value, where that is too
+// small to be sent from where it is, and of its key, where that is too long for protobuf to hold in
+// place.
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <utility>
+
+#include "base/executor.h"
+#include "engine/engine.h"
+#include "engine/request_ids.h"
+#include "larder/v1/admin.pb.h"
+#include "larder/v1/cache.pb.h"
+#include "policy/type_table.h"
+#include "rpc/cache_handlers.h"
+#include "rpc/dispatcher.h"
+#include "rpc/methods.h"
+#include "rpc/native_lane.h"
+#include "tests/allocations/counted_malloc.h"
+#include "tests/rpc/native_raw_client.h"
+
+namespace larder {
+namespace {
+
+constexpr char kGet[] = "/larder.v1.Cache/Get";
+constexpr char kSet[] = "/larder.v1.Cache/Set";
+// Counts the loop's allocations while it is answered with a number above zero.
+constexpr char kCount[] = "/larder.v1.Admin/HotKeys";
+constexpr uint32_t kStreamsAtOnce = 20;
+constexpr uint32_t kCalls = 1'000;
+
+// Counts what goes to other threads.
+class CountingExecutor : public Executor {
+ public:
+  explicit CountingExecutor(Executor* to) : to_(to) {}
+
+  bool TryPost(Work work) override {
+    ++posts;
+    return to_->TryPost(std::move(work));
+  }
+  void Post(Work work) override {
+    ++posts;
+    to_->Post(std::move(work));
+  }
+  TimerId After(absl::Duration delay, Work work) override {
+    return to_->After(delay, std::move(work));
+  }
+  bool Cancel(TimerId timer) override { return to_->Cancel(timer); }
+
+  std::atomic<int> posts = 0;
+
+ private:
+  Executor* const to_;
+};
+
+// Turns the counting on and off, on the loop's thread.
+class Switch {
+ public:
+  bool TryTurn(CallContext*, const v1::HotKeysRequest& request, v1::HotKeysResponse*,
+               absl::Status*) {
+    CountAllocationsHere(request.limit() > 0);
+    return true;
+  }
+  Task<absl::Status> Turn(CallContext*, const v1::HotKeysRequest*, v1::HotKeysResponse*) {
+    co_return absl::OkStatus();
+  }
+};
+
+class HitTest : public testing::Test {
+ protected:
+  HitTest() {
+    methods_.On(kCount, &switch_, &Switch::Turn, &Switch::TryTurn);
+    NativeLane::Options options;
+    options.address = "127.0.0.1:0";
+    options.loops = 1;
+    lane_ = *NativeLane::Start(options, &methods_, &dispatcher_);
+    const std::string address = lane_->address();
+    client_ = std::make_unique<RawClient>(std::stoi(address.substr(address.rfind(':') + 1)));
+    client_->Greet();
+    // All that it will ever be sent.
+    client_->Send(RawClient::Frame(kWindowUpdate, 0, 0, RawClient::Number(0x7fff0000, 4)));
+  }
+  ~HitTest() override {
+    client_.reset();
+    lane_.reset();
+    pool_->Shutdown();
+  }
+
+  static Engine::Options EngineOptions(Executor* executor) {
+    TypePolicy type;
+    type.name = "default";
+    type.ttl.base = absl::Hours(1);
+    Engine::Options options;
+    options.executor = executor;
+    options.types = *TypeTable::Make({type});
+    return options;
+  }
+
+  // One call with the headers of a gRPC client.
+  std::string CallOf(const std::string& path, const std::string& message) {
+    RawClient::Fields fields = RawClient::CallFields(path);
+    fields.insert(fields.end(), {{"user-agent", "grpc-c++/1.51.1 grpc-c/29.0.0 (linux; chttp2)"},
+                                 {"grpc-accept-encoding", "identity, deflate, gzip"},
+                                 {"grpc-timeout", "1S"}});
+    stream_ += 2;
+    return RawClient::Frame(kHeaders, kEndHeaders, stream_, RawClient::Block(fields)) +
+           RawClient::Frame(kData, kEndStream, stream_, RawClient::Message(message));
+  }
+
+  // Reads the answers to so many calls: how many had a message with `value` in it.
+  uint32_t ReadAnswers(uint32_t calls, const std::string& value) {
+    uint32_t right = 0;
+    while (calls > 0) {
+      const std::optional<RawFrame> frame = client_->Read();
+      if (!frame.has_value()) return right;
+      if (frame->type == kData) right += frame->payload.find(value) != std::string::npos ? 1 : 0;
+      if (frame->type == kHeaders && (frame->flags & kEndStream) != 0) --calls;
+    }
+    return right;
+  }
+
+  void Set(const std::string& key, const std::string& value) {
+    v1::SetRequest request;
+    request.set_key(key);
+    request.set_value(value);
+    client_->Send(CallOf(kSet, request.SerializeAsString()));
+    ASSERT_EQ(ReadAnswers(1, ""), 1u);
+  }
+  void Count(bool on) {
+    v1::HotKeysRequest request;
+    request.set_limit(on ? 1 : 0);
+    client_->Send(CallOf(kCount, request.SerializeAsString()));
+    ASSERT_EQ(ReadAnswers(1, ""), 1u);
+  }
+  // So many Gets, several streams at once, which must all be hits.
+  void Get(const std::string& key, const std::string& value, uint32_t calls) {
+    v1::GetRequest request;
+    request.set_key(key);
+    for (; calls > 0; calls -= kStreamsAtOnce) {
+      std::string frames;
+      for (uint32_t i = 0; i < kStreamsAtOnce; ++i) {
+        frames += CallOf(kGet, request.SerializeAsString());
+      }
+      ASSERT_TRUE(client_->Send(frames));
+      ASSERT_EQ(ReadAnswers(kStreamsAtOnce, value), kStreamsAtOnce);
+    }
+  }
+
+  // What the loop's thread allocates for so many Gets, when it is warm. None takes a step
+  // elsewhere.
+  uint64_t AllocationsOf(const std::string& key, const std::string& value) {
+    Count(true);
+    const uint64_t before = AllocationsCounted();
+    const int posts = executor_.posts;
+    Get(key, value, kCalls);
+    EXPECT_EQ(executor_.posts, posts);
+    const uint64_t all = AllocationsCounted() - before;
+    Count(false);
+    return all;
+  }
+  void ExpectForEachCall(uint64_t allocations, const std::string& key, const std::string& value) {
+    Set(key, value);
+    Get(key, value, 400);
+    const uint64_t all = AllocationsOf(key, value);
+    EXPECT_LE(all, allocations * kCalls);
+    if (all <= allocations * kCalls) return;
+    PrintAllocations(4);
+    AllocationsOf(key, value);
+    PrintAllocations(0);
+  }
+
+  const std::unique_ptr<ThreadPool> pool_ = ThreadPool::New({.threads = 1});
+  CountingExecutor executor_{pool_.get()};
+  Engine engine_{EngineOptions(&executor_)};
+  RequestIds request_ids_{{}};
+  MethodTable methods_;
+  Switch switch_;
+  CacheHandlers handlers_{{.limits = {}, .node_name = "a"}, &engine_, &request_ids_, &methods_};
+  Dispatcher dispatcher_{Clock::System(), &executor_};
+  std::unique_ptr<NativeLane> lane_;
+  std::unique_ptr<RawClient> client_;
+  uint32_t stream_ = static_cast<uint32_t>(-1);
+};
+
+TEST_F(HitTest, AllocatesNothingForAValueThatIsSentFromWhereItIs) {
+  // Not to be compressed: what is has to be made plain again, into memory of its own.
+  std::mt19937_64 random(1);
+  std::string value(8 << 10, '\0');
+  for (char& byte : value) byte = static_cast<char>(random());
+  ExpectForEachCall(0, "user:44", value);
+}
+
+TEST_F(HitTest, AllocatesTheCopyOfASmallValue) {
+  ExpectForEachCall(1, "user:42", std::string(100, 'v'));
+}
+
+TEST_F(HitTest, AllocatesOnceMoreForALongKey) {
+  ExpectForEachCall(2, "session:" + std::string(56, '5'), std::string(100, 'v'));
+}
+
+// The counting itself: what goes to a worker and back does allocate.
+TEST_F(HitTest, IsCountedWhenItAllocates) {
+  Count(true);
+  const uint64_t before = AllocationsCounted();
+  Set("user:43", "v");
+  Count(false);
+  EXPECT_GT(AllocationsCounted(), before);
+}
+
+}  // namespace
+}  // namespace larder
