@@ -154,15 +154,8 @@ bool CacheHandlers::TryGet(CallContext* context, const v1::GetRequest& request,
   *status = CheckKeyAndNamespace(request.namespace_(), request.key());
   if (status->ok()) *status = CheckType(request.type());
   if (!status->ok()) return true;
-  const MonoNanos now = Now();
-  Entry entry;
-  if (!engine_->FindHit(FullKey(request.namespace_(), request.key()), now, !request.metadata_only(),
-                        &entry)) {
-    return false;
-  }
-  FillHit(std::move(entry), v1::TIER_L1, now, request.metadata_only(), context,
-          response->mutable_hit());
-  return true;
+  return TryHit(FullKey(request.namespace_(), request.key()), request.metadata_only(), context,
+                response);
 }
 
 Task<absl::Status> CacheHandlers::Get(CallContext* context, const v1::GetRequest* request,

@@ -107,6 +107,19 @@ class CacheHandlers {
   // TYPE_UNKNOWN for a name that no type has; empty is fine.
   absl::Status CheckType(std::string_view type) const;
   MonoNanos Now() const { return engine_->options().clock->Mono(); }
+  // Answers from memory; false when there is nothing to answer with.
+  template <typename Response>
+  bool TryHit(const FullKey& key, bool metadata_only, CallContext* context, Response* response) {
+    // Where the lane's thread copies small values to, one after the other.
+    static thread_local Entry entry;
+    if (entry.bytes.capacity() > kKeptBytesMax) entry.bytes = std::string();
+    const MonoNanos now = Now();
+    if (!engine_->FindHit(key, now, !metadata_only, &entry)) return false;
+    FillHitInPlace(&entry, v1::TIER_L1, now, metadata_only, context, response->mutable_hit());
+    return true;
+  }
+
+  static constexpr size_t kKeptBytesMax = 64 << 10;
 
   const Options options_;
   Engine* const engine_;

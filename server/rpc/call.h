@@ -70,6 +70,10 @@ class CallContext {
   // GetOrLoadResponse; its hit is set and has no value.
   void AttachValue(SharedBytes value) { attached_ = std::move(value); }
 
+  // The same for bytes that stay where they are until the handler has answered. REQUIRES: the
+  // handler answers at once, on the lane's thread.
+  void AttachView(std::string_view value) { attached_view_ = value; }
+
  protected:
   static Task<bool> NotSent() { co_return false; }
 
@@ -78,6 +82,7 @@ class CallContext {
   Work undelivered_;
   // Holds nothing where the response is complete.
   SharedBytes attached_;
+  std::string_view attached_view_;
 
  private:
   std::shared_ptr<const AccessView> view_;
@@ -114,7 +119,7 @@ class Call : public CallContext {
   Notes& notes() { return notes_; }
   // Of the response, with the value that is attached.
   uint64_t ResponseBytes() const {
-    return response_->ByteSizeLong() + (attached_ ? attached_.view().size() : 0);
+    return response_->ByteSizeLong() + (attached_ ? attached_.view() : attached_view_).size();
   }
 
  protected:

@@ -175,16 +175,36 @@ ChangeContext ChangeOf(const CallContext& call, std::string_view request_id) {
           .trace_state = trace.state};
 }
 
-void FillHit(Entry&& entry, v1::Tier tier, MonoNanos now, bool metadata_only, CallContext* context,
-             v1::Hit* hit) {
-  hit->set_value_bytes(entry.value_bytes());
-  hit->set_version(entry.version);
-  ToProto(absl::Nanoseconds(std::max<MonoNanos>(now - entry.written, 0)), hit->mutable_age());
-  ToProto(absl::Nanoseconds(std::max<MonoNanos>(entry.fresh_until - now, 0)),
+namespace {
+
+// All but its value.
+void FillMetadata(Entry* entry, v1::Tier tier, MonoNanos now, v1::Hit* hit) {
+  hit->set_value_bytes(entry->value_bytes());
+  hit->set_version(entry->version);
+  ToProto(absl::Nanoseconds(std::max<MonoNanos>(now - entry->written, 0)), hit->mutable_age());
+  ToProto(absl::Nanoseconds(std::max<MonoNanos>(entry->fresh_until - now, 0)),
           hit->mutable_remaining_ttl());
   hit->set_tier(tier);
-  for (std::string& tag : entry.tags) hit->add_tags(std::move(tag));
-  hit->set_dependent(!entry.depends_on.empty());
+  for (std::string& tag : entry->tags) hit->add_tags(std::move(tag));
+  hit->set_dependent(!entry->depends_on.empty());
+}
+
+}  // namespace
+
+void FillHitInPlace(Entry* entry, v1::Tier tier, MonoNanos now, bool metadata_only,
+                    CallContext* context, v1::Hit* hit) {
+  FillMetadata(entry, tier, now, hit);
+  if (metadata_only) return;
+  if (entry->shared) {
+    context->AttachValue(std::move(entry->shared));
+  } else {
+    context->AttachView(entry->bytes);
+  }
+}
+
+void FillHit(Entry&& entry, v1::Tier tier, MonoNanos now, bool metadata_only, CallContext* context,
+             v1::Hit* hit) {
+  FillMetadata(&entry, tier, now, hit);
   if (metadata_only) return;
   if (!entry.shared) {
     hit->set_value(std::move(entry.bytes));

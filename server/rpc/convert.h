@@ -69,6 +69,10 @@ ChangeContext ChangeOf(const CallContext& call, std::string_view request_id);
 // CallContext::AttachValue); null: it is copied. REQUIRES: the value is plain, or metadata_only.
 void FillHit(Entry&& entry, v1::Tier tier, MonoNanos now, bool metadata_only, CallContext* context,
              v1::Hit* hit);
+// The same for an entry that stays as it is until the call is answered, at once and on the lane's
+// thread: its value is not copied before.
+void FillHitInPlace(Entry* entry, v1::Tier tier, MonoNanos now, bool metadata_only,
+                    CallContext* context, v1::Hit* hit);
 void FillMiss(const ReadResult& read, v1::Miss* miss);
 void FillHotKey(const HotKeys::Row& row, const TypeTable& types, v1::HotKey* to);
 

@@ -54,15 +54,8 @@ bool CacheHandlers::TryGetOrLoad(CallContext* context, const v1::GetOrLoadReques
   *status = CheckKeyAndNamespace(request.namespace_(), request.key());
   if (status->ok()) *status = CheckLoad(request);
   if (!status->ok()) return true;
-  const MonoNanos now = Now();
-  Entry entry;
-  if (!engine_->FindHit(FullKey(request.namespace_(), request.key()), now, /*want_value=*/true,
-                        &entry)) {
-    return false;
-  }
-  FillHit(std::move(entry), v1::TIER_L1, now, /*metadata_only=*/false, context,
-          response->mutable_hit());
-  return true;
+  return TryHit(FullKey(request.namespace_(), request.key()), /*metadata_only=*/false, context,
+                response);
 }
 
 Task<absl::Status> CacheHandlers::GetOrLoad(CallContext* context,

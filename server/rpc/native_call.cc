@@ -24,6 +24,9 @@ std::string_view ViewOf(nghttp2_rcbuf* buffer) {
 // What an empty message costs while it waits.
 constexpr size_t kInboxOverhead = 64;
 
+// Of a request that may be kept: it cannot have become much.
+constexpr size_t kKeptRequestBytes = 512;
+
 bool IsBinary(std::string_view name) { return name.ends_with("-bin"); }
 
 }  // namespace
@@ -61,7 +64,16 @@ NativeCall::NativeCall(NativeLoop* loop, NativeConnection* connection, int32_t s
   started_ = now;
 }
 
-NativeCall::~NativeCall() { DropHeaders(); }
+NativeCall::~NativeCall() {
+  DropHeaders();
+  if (kept_request_ != nullptr) loop_->KeepRequest(*method_, std::move(kept_request_));
+}
+
+void NativeCall::UseKeptRequest(size_t bytes) {
+  if (bytes > kKeptRequestBytes || !method_->try_now) return;
+  kept_request_ = loop_->TakeRequest(*method_);
+  request_ = kept_request_.get();
+}
 
 void NativeCall::DropHeaders() {
   for (const auto& [name, value] : headers_) {
@@ -117,6 +129,8 @@ void NativeCall::Answer(const absl::Status& status) {
   } else if (!method_->streams) {
     if (attached_) {
       outgoing_.AssignAttached(*response_, std::move(attached_));
+    } else if (!attached_view_.empty()) {
+      outgoing_.AssignAttached(*response_, attached_view_);
     } else {
       outgoing_.Assign(*response_);
     }

@@ -83,6 +83,8 @@ class NativeCall final : public Call {
   void PrepareMessages() {
     if (request_ == nullptr) MakeMessages();
   }
+  // Has a message of so many bytes parsed to where a request before was, where that pays.
+  void UseKeptRequest(size_t bytes);
   // What to do if the answer does not arrive; may be empty.
   Work TakeUndelivered() { return std::exchange(undelivered_, nullptr); }
   void CancelHandler() { cancellation_.Cancel(); }
@@ -119,6 +121,7 @@ class NativeCall final : public Call {
   bool given_up_ = false;  // its stream is reset: it is too slow, or sends too much
   bool has_deadline_timer_ = false;
   MessageReader reader_;
+  std::unique_ptr<google::protobuf::Message> kept_request_;
   MonoNanos moved_at_;              // when its reply last moved
   MonoNanos queued_at_ = 0;         // when what is queued was
   size_t request_bytes_ = 0;        // that its request was seen to hold

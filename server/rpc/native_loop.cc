@@ -33,6 +33,7 @@ namespace {
 
 constexpr int kEventsMax = 256;
 constexpr size_t kFreeCallsMax = 1024;
+constexpr size_t kFreeRequestsMax = 1024;
 // That a loop may hold in any case: with a smaller share no call of the largest ones would ever
 // work.
 constexpr uint64_t kLargestMessages = 4;
@@ -346,6 +347,28 @@ void NativeLoop::FreeCall(NativeCall* call) {
   } else {
     ::operator delete(call);
   }
+}
+
+std::unique_ptr<google::protobuf::Message> NativeLoop::TakeRequest(const Method& method) {
+  for (FreeRequests& free : free_requests_) {
+    if (free.method != &method || free.requests.empty()) continue;
+    std::unique_ptr<google::protobuf::Message> request = std::move(free.requests.back());
+    free.requests.pop_back();
+    return request;
+  }
+  return std::unique_ptr<google::protobuf::Message>(method.request->New());
+}
+
+void NativeLoop::KeepRequest(const Method& method,
+                             std::unique_ptr<google::protobuf::Message> request) {
+  if (!NativeMemory::Keeps()) return;
+  const auto at = std::find_if(free_requests_.begin(), free_requests_.end(),
+                               [&](const FreeRequests& free) { return free.method == &method; });
+  FreeRequests& free =
+      at == free_requests_.end() ? free_requests_.emplace_back(FreeRequests{&method, {}}) : *at;
+  if (free.requests.size() >= kFreeRequestsMax) return;
+  request->Clear();
+  free.requests.push_back(std::move(request));
 }
 
 void NativeLoop::SetDeadlineTimer(NativeCall* call) {

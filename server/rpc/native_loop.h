@@ -108,6 +108,10 @@ class NativeLoop {
 
   NativeCall* NewCall(NativeConnection* connection, int32_t stream);
   void FreeCall(NativeCall* call);
+  // An empty request of that method, of small ones that were answered: what their texts took is
+  // taken again.
+  std::unique_ptr<google::protobuf::Message> TakeRequest(const Method& method);
+  void KeepRequest(const Method& method, std::unique_ptr<google::protobuf::Message> request);
   void SetDeadlineTimer(NativeCall* call);
   void CancelDeadlineTimer(NativeCall* call);
 
@@ -169,6 +173,11 @@ class NativeLoop {
   std::vector<std::unique_ptr<NativeConnection>> removed_;
   std::set<std::pair<MonoNanos, NativeCall*>> deadlines_;
   std::vector<void*> free_calls_;  // memory for calls
+  struct FreeRequests {
+    const Method* method;
+    std::vector<std::unique_ptr<google::protobuf::Message>> requests;
+  };
+  std::vector<FreeRequests> free_requests_;  // of the few methods that answer at once
   size_t charged_bytes_ = 0;
   std::atomic<uint32_t> connections_ = 0;
   std::atomic<uint32_t> calls_ = 0;

@@ -7,10 +7,20 @@
 #include <algorithm>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 #include "rpc/attached_value.h"
+#include "rpc/native_memory.h"
 
 namespace larder {
+namespace {
+
+// Enough for a value that is copied rather than sent from where it is.
+constexpr size_t kBlockBytes = 5 << 10;
+constexpr size_t kFreeBlocksMax = 256;
+thread_local std::vector<std::unique_ptr<char[]>> free_blocks;
+
+}  // namespace
 
 MessageReader::Found MessageReader::Read(std::string_view* data, std::string_view* message) {
   if (body_done_) {
@@ -50,7 +60,13 @@ uint8_t* MessageBytes::NewHead(size_t head_bytes, size_t message_bytes) {
   head_size_ = kMessagePrefixBytes + head_bytes;
   uint8_t* to = inline_.data();
   if (head_size_ > inline_.size()) {
-    heap_ = std::unique_ptr<char[]>(new char[head_size_]);
+    heap_bytes_ = std::max(head_size_, kBlockBytes);
+    if (heap_bytes_ == kBlockBytes && !free_blocks.empty()) {
+      heap_ = std::move(free_blocks.back());
+      free_blocks.pop_back();
+    } else {
+      heap_ = std::unique_ptr<char[]>(new char[heap_bytes_]);
+    }
     to = reinterpret_cast<uint8_t*>(heap_.get());
   }
   *to++ = 0;
@@ -74,8 +90,25 @@ void MessageBytes::AssignAttached(const google::protobuf::Message& response, Sha
   value_size_ = value_bytes;
 }
 
-void MessageBytes::Clear() {
+void MessageBytes::AssignAttached(const google::protobuf::Message& response,
+                                  std::string_view value) {
+  const AttachedHead head(response, value.size());
+  const size_t bytes = head.size() + value.size();
+  uint8_t* const to = NewHead(bytes, bytes);
+  head.WriteTo(to);
+  std::memcpy(to + head.size(), value.data(), value.size());
+}
+
+void MessageBytes::FreeHeap() {
+  const bool is_block = std::exchange(heap_bytes_, 0) == kBlockBytes;
+  if (is_block && NativeMemory::Keeps() && free_blocks.size() < kFreeBlocksMax) {
+    free_blocks.push_back(std::move(heap_));
+  }
   heap_.reset();
+}
+
+void MessageBytes::Clear() {
+  FreeHeap();
   value_ = SharedBytes();
   head_size_ = value_size_ = sent_ = 0;
 }

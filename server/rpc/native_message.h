@@ -58,17 +58,24 @@ class MessageReader {
 // where it is.
 class MessageBytes {
  public:
+  MessageBytes() = default;
+  ~MessageBytes() { FreeHeap(); }
+  MessageBytes(const MessageBytes&) = delete;
+  MessageBytes& operator=(const MessageBytes&) = delete;
+
   // Replaces what was held.
   void Assign(const google::protobuf::Message& message);
   // The same for a response whose value is attached.
   void AssignAttached(const google::protobuf::Message& response, SharedBytes value);
+  // The same, with a copy of the value.
+  void AssignAttached(const google::protobuf::Message& response, std::string_view value);
   void Clear();
 
   size_t left() const { return head_size_ + value_size_ - sent_; }
   size_t sent() const { return sent_; }
   // Bytes that it keeps beyond sizeof. An attached value is shared with the cache, but stays for as
   // long as it is sent, whatever the cache does with it.
-  size_t held_bytes() const { return (heap_ == nullptr ? 0 : head_size_) + value_size_; }
+  size_t held_bytes() const { return heap_bytes_ + value_size_; }
 
   // The next `bytes` bytes, in at most two pieces: from the head, and from the value.
   struct Pieces {
@@ -80,6 +87,7 @@ class MessageBytes {
   const SharedBytes& value() const { return value_; }
 
  private:
+  void FreeHeap();
   // The place for a head of so many bytes, its prefix written.
   uint8_t* NewHead(size_t head_bytes, size_t message_bytes);
   const char* head() const {
@@ -89,6 +97,7 @@ class MessageBytes {
   // Most replies fit in here.
   std::array<uint8_t, 320> inline_;
   std::unique_ptr<char[]> heap_;
+  size_t heap_bytes_ = 0;
   size_t head_size_ = 0;
   SharedBytes value_;
   size_t value_size_ = 0;

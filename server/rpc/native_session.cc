@@ -262,6 +262,7 @@ void NativeConnection::ReadMessage(NativeCall* call, std::string_view message) {
     return call->Deliver(std::string(message));
   }
   const size_t message_bytes = message.size();
+  if (!call->message_done_) call->UseKeptRequest(message_bytes);
   call->message_wrong_ =
       call->message_done_ ||
       !call->request()->ParseFromArray(message.data(), static_cast<int>(message.size()));

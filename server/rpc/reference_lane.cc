@@ -19,6 +19,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <map>
 #include <set>
 #include <utility>
@@ -167,16 +168,23 @@ class GrpcCall : public GrpcCallOf<grpc::ServerUnaryReactor> {
 
  private:
   void Serialize() {
-    if (!attached_) {
+    if (attached_) {
+      const AttachedHead head(*response_, attached_.view().size());
+      grpc::Slice head_slice(head.size());
+      head.WriteTo(const_cast<uint8_t*>(head_slice.begin()));
+      const std::array<grpc::Slice, 2> slices = {std::move(head_slice),
+                                                 SliceOf(std::move(attached_))};
+      *out_ = grpc::ByteBuffer(slices.data(), slices.size());
+    } else if (!attached_view_.empty()) {
+      const AttachedHead head(*response_, attached_view_.size());
+      const grpc::Slice slice(head.size() + attached_view_.size());
+      auto* const to = const_cast<uint8_t*>(slice.begin());
+      head.WriteTo(to);
+      std::memcpy(to + head.size(), attached_view_.data(), attached_view_.size());
+      *out_ = grpc::ByteBuffer(&slice, 1);
+    } else {
       *out_ = Serialized(*response_);
-      return;
     }
-    const AttachedHead head(*response_, attached_.view().size());
-    grpc::Slice head_slice(head.size());
-    head.WriteTo(const_cast<uint8_t*>(head_slice.begin()));
-    const std::array<grpc::Slice, 2> slices = {std::move(head_slice),
-                                               SliceOf(std::move(attached_))};
-    *out_ = grpc::ByteBuffer(slices.data(), slices.size());
   }
 
   // None of the callbacks blocks, so gRPC may run them where it is instead of waking a thread of
