@@ -30,7 +30,7 @@ KEYS = 1_000
 TOKEN = "bench-token"
 # Of a core, by the cgroup, and how often it gets its part: it can answer nothing in between.
 SHARE_OF_CORE, PERIOD_US = 0.5, 4_000
-IN_TIME_MS = 50
+IN_TIME_MS = 200
 MEMORY_BYTES, MEMORY_SECONDS = 256 << 20, 600
 QUOTA = 1_000
 QUIET_RATE = 500
