@@ -1,7 +1,7 @@
 """The parts of `./dev bench load`, each with a larderd and an origin of its own, all on both cores.
 
 cold    10,000 callers of one key that nobody has, at once: one call of the origin, all answered, and nobody waits much
-        longer than the origin takes. The callers are 100 connections with 100 calls each over the native lane, of
+        longer than the origin takes. larderd has been in use and holds other keys. The callers are 100 connections with 100 calls each over the native lane, of
         h2load, which costs a call little; judged is how long they waited. How long calls took in larderd is printed
         too, and so is what 10,000 callers through grpc++ wait over the reference lane, whose sending and reading of
         10,000 answers comes on top.
@@ -36,7 +36,8 @@ from redis_gets import RedisServer
 
 LOAD = "larder.v1.Cache/GetOrLoad"
 CALLERS = 10_000
-COLD_KEYS = 5          # one after the other; latencies are medians over them
+COLD_KEYS = 9          # one after the other; latencies are medians over them
+WARM_KEYS = 1_000      # of another type, in memory before
 LOAD_MS = 1_000        # of the origin, in cold and fleet: longer than it takes to make that many calls
 HOT_RATE, HOT_SECONDS, HOT_TTL, HOT_LOAD_MS = 2_000, 60, 1, 50
 OUTAGE_SECONDS, OUTAGE_KEYS, OUTAGE_RATE = 20, 200, 500
@@ -177,6 +178,9 @@ def bench(*arguments, seconds_most=120):
 def cold_key(table, name, redis=None, replicas=1):
     with Origin(LOAD_MS) as origin, larderds(origin, redis=redis, replicas=replicas) as (addresses, servers):
         lanes = [rig.larderd_address(server, "native") for server in servers]
+        # A process that has been in use: what it touches for the first time the machine has to find memory for.
+        for lane in lanes:
+            rig.run([program.path("larder_raw_load"), lane, "fill", str(WARM_KEYS)])
         answered, loads, p99 = [], [], []
         for key in range(COLD_KEYS):
             before = origin.stats()["calls"]

@@ -83,6 +83,7 @@ Engine::Engine(const Options& options)
           options, memory_.get(), &leases_, &lower_, &changes_, &versions_, &background_,
           [this](std::string_view full_key, Version version) {
             filters_->NoteChanged(full_key);
+            flights_.OnChanged(full_key);
             rule_table_.Changed(FullKey::NamespaceOf(full_key), FullKey::KeyOf(full_key), version);
           },
           [this](const BusMessage& message) { rules_.OnMessage(message); },
@@ -254,6 +255,15 @@ absl::StatusOr<Engine::Resolved> Engine::ResolveForWrite(const KeyRequest& reque
   ASSIGN_OR_RETURN(const TypeMatch match, options_.types->Resolve(request.key, request.type));
   ASSIGN_OR_RETURN(const uint16_t name_space, namespaces_.Intern(request.name_space));
   return Resolved{match.type, name_space};
+}
+
+bool Engine::ChangesAtOnce(const KeyRequest& request) const {
+  // To tell others may be much work, and they are told in the order of the workers.
+  if (coherence_.Tells()) return false;
+  const absl::StatusOr<TypeMatch> match = options_.types->Resolve(request.key, request.type);
+  if (!match.ok()) return false;
+  const TypePolicy& type = *match->type;
+  return !lower_.Has(type) && !WritesOrigin(type) && !type.HasDerived();
 }
 
 void Engine::SetMemoryBudget(uint64_t bytes) {

@@ -137,6 +137,10 @@ class Engine {
   // Here and in Get: without `want_value` the value may come as it is stored, compressed.
   bool FindHit(const FullKey& key, MonoNanos now, bool want_value, Entry* entry);
 
+  // Whether a change of this one key waits for nothing, because it reaches nothing but memory: its
+  // task then ends where it is spawned. Never blocks: for lane threads.
+  bool ChangesAtOnce(const KeyRequest& request) const;
+
   // `again`: FindHit was asked for the key just before.
   Task<absl::StatusOr<ReadResult>> Get(KeyRequest request, bool want_value = true,
                                        bool again = false);
@@ -159,6 +163,9 @@ class Engine {
   // A hit; or what the type's origin has; or, for a type without one, the lease to load the key.
   // `again`: FindHit was asked for the key just before.
   Task<absl::StatusOr<LoadResult>> GetOrLoad(LoadRequest request, bool again = false);
+  // Whether GetOrLoad of a key that memory does not have would only join a load that is under way:
+  // its task then waits for that, and for nothing before. Never blocks: for lane threads.
+  bool JoinsAtOnce(const KeyRequest& request) const;
   // One answer each, in order; the lower tier is asked once for what memory has not, and origins by
   // full calls. Who is given a lease for one of the keys does not wait for others to load the rest.
   Task<std::vector<absl::StatusOr<LoadResult>>> BatchGetOrLoad(BatchLoadRequest request);
@@ -366,8 +373,15 @@ class Engine {
 
   // flight.cc: loads from origins.
   OriginLoader* LoaderOf(const TypePolicy& type) const { return loader_of_[type.id]; }
+  // FindAnywhere. For a key that memory does not have, and that others are after, memory's word
+  // alone: the caller then joins them. If there are none, `opened` becomes a flight that others can
+  // join meanwhile; it exists at the end if nothing was found.
+  Task<Found> FindBeforeFlight(const FullKey* full_key, Resolved resolved, bool again,
+                               OpenedFlight* opened);
+  // `opened`, which may be null: of the key, and not started; it outlives the task.
   Task<absl::StatusOr<LoadResult>> LoadThrough(const FullKey* full_key, LoadRequest request,
-                                               Resolved resolved, Found found);
+                                               Resolved resolved, Found found,
+                                               OpenedFlight* opened = nullptr);
   // One of a batch.
   Task<absl::StatusOr<LoadResult>> LoadOne(LoadRequest request, Resolved resolved, Found found);
   // A stale value in place of one that could not be loaded, if `found` may still be that.

@@ -1,7 +1,9 @@
 // The loading path of types with an origin: one flight for a key.
 //
 //   caller                                       flight
-//   fresh in memory or below?    -> answer
+//   fresh in memory?             -> answer
+//   open a flight, or join one that looks or loads because the key was nowhere
+//   fresh below?                 -> answer,      -> ended: those who joined look, too
 //   stale, and may be served?    -> answer,      -> opened behind it
 //   join the key's flight                        take the fleet's lease
 //   ...                                          begin the fill; look in memory and below again
@@ -57,8 +59,34 @@ void Engine::TellLoaders(std::string_view full_key, FillTicket cancelled,
   if (change == LeaseTable::Change::kStored) flights_.OnStored(full_key);
 }
 
+// Of those who miss a key in the same moment one looks below, and the others join him: a crowd asks
+// the tier no more often than the origin.
+Task<Engine::Found> Engine::FindBeforeFlight(const FullKey* full_key, Resolved resolved, bool again,
+                                             OpenedFlight* opened) {
+  const TypePolicy& type = *resolved.type;
+  if (lower_.Has(type) && !MayWait(type)) {
+    Found found = Find(*full_key, options_.clock->Mono(), /*want_value=*/true, again);
+    again = true;
+    if (!found.present && flights_.IsMissing(full_key->view())) co_return found;
+    if (!found.present) opened->Open(&flights_, full_key->view());
+  }
+  // In memory too: a flight may have landed since.
+  Found found = co_await FindAnywhere(full_key, resolved, /*want_value=*/true, again);
+  if (found.present) opened->End();
+  co_return found;
+}
+
+bool Engine::JoinsAtOnce(const KeyRequest& request) const {
+  if (flights_.flights() == 0) return false;
+  const absl::StatusOr<Resolved> resolved = ResolveForRead(request);
+  return resolved.ok() && !resolved->past && LoaderOf(*resolved->type) != nullptr &&
+         !MayWait(*resolved->type) &&
+         flights_.IsMissing(FullKey(request.name_space, request.key).view());
+}
+
 Task<absl::StatusOr<LoadResult>> Engine::LoadThrough(const FullKey* full_key, LoadRequest request,
-                                                     Resolved resolved, Found found) {
+                                                     Resolved resolved, Found found,
+                                                     OpenedFlight* opened) {
   const TypePolicy& type = *resolved.type;
   const MonoNanos until = std::min(request.wait_until, request.deadline);
   bool waited = false;
@@ -81,7 +109,13 @@ Task<absl::StatusOr<LoadResult>> Engine::LoadThrough(const FullKey* full_key, Lo
       if (instead.has_value()) co_return *std::move(instead);
     }
     const MonoNanos wake = found.present ? SoonEnough(until, now, type) : until;
-    absl::StatusOr<FlightTable::Place> joined = flights_.Join(full_key->view(), wake > now);
+    const bool missing = !found.present && (found.looked_at.has_value() || !lower_.Has(type));
+    absl::StatusOr<FlightTable::Place> joined =
+        flights_.Join(full_key->view(), wake > now, missing);
+    if (joined.ok() && opened != nullptr && opened->exists()) {
+      joined->opened = true;
+      opened->Release();
+    }
     if (!joined.ok()) {
       flights_refused_.fetch_add(1, std::memory_order_relaxed);
       std::optional<LoadResult> instead = StaleInstead(*full_key, &found, resolved);
@@ -269,7 +303,8 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
   }
   lease.since = options_.clock->Mono();
   lease.round = coherence_.round();
-  flights_.OnLook(*full_key);
+  // Who joined after that look has not looked at all.
+  if (!before.known) flights_.OnLook(*full_key);
   Found held = Find(key, lease.since, /*want_value=*/true, /*again=*/true);
   Version seen = held.present ? held.entry.version : kNoVersion;
   if (!Trusts(key, held, lease.since)) held = Found();

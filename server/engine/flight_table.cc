@@ -43,7 +43,8 @@ FlightTable::Shard& FlightTable::ShardOf(std::string_view full_key) const {
   return shards_[absl::Hash<std::string_view>{}(full_key) % kShards];
 }
 
-absl::StatusOr<FlightTable::Place> FlightTable::Join(std::string_view full_key, bool wait) {
+absl::StatusOr<FlightTable::Place> FlightTable::Join(std::string_view full_key, bool wait,
+                                                     bool missing) {
   Shard& shard = ShardOf(full_key);
   MutexLock lock(&shard.mu);
   if (shard.draining) {
@@ -64,7 +65,10 @@ absl::StatusOr<FlightTable::Place> FlightTable::Join(std::string_view full_key, 
                           StrCat(options_.flights_max, " keys are being loaded (limits.leases)"));
   }
   Flight& flight = place.opened ? shard.flights[std::string(full_key)] : it->second;
-  if (place.opened) flights_.fetch_add(1, std::memory_order_relaxed);
+  if (place.opened) {
+    flight.missing = missing;
+    flights_.fetch_add(1, std::memory_order_relaxed);
+  }
   if (wait) {
     place.waiter = std::make_shared<FlightWaiter>(options_.executor, full_key);
     Waiters& line = flight.waiters[kAfterFill];
@@ -76,11 +80,21 @@ absl::StatusOr<FlightTable::Place> FlightTable::Join(std::string_view full_key, 
   return place;
 }
 
-bool FlightTable::Open(std::string_view full_key) {
+bool FlightTable::IsMissing(std::string_view full_key) const {
+  if (flights() == 0) return false;
+  Shard& shard = ShardOf(full_key);
+  MutexLock lock(&shard.mu);
+  const auto it = shard.flights.find(ToAbsl(full_key));
+  return it != shard.flights.end() && it->second.missing;
+}
+
+bool FlightTable::Open(std::string_view full_key, bool missing) {
   Shard& shard = ShardOf(full_key);
   MutexLock lock(&shard.mu);
   if (shard.draining || flights() >= options_.flights_max) return false;
-  if (!shard.flights.try_emplace(std::string(full_key)).second) return false;
+  const auto [it, opened] = shard.flights.try_emplace(std::string(full_key));
+  if (!opened) return false;
+  it->second.missing = missing;
   flights_.fetch_add(1, std::memory_order_relaxed);
   return true;
 }
@@ -141,6 +155,14 @@ void FlightTable::OnStored(std::string_view full_key) {
     for (Waiters& waiters : it->second.waiters) told.splice(told.end(), Dismiss(&waiters));
   }
   for (const auto& waiter : told) waiter->landing.TrySet({.kind = Landing::Kind::kLookAgain});
+}
+
+void FlightTable::OnChanged(std::string_view full_key) {
+  if (flights() == 0) return;
+  Shard& shard = ShardOf(full_key);
+  MutexLock lock(&shard.mu);
+  const auto it = shard.flights.find(ToAbsl(full_key));
+  if (it != shard.flights.end()) it->second.missing = false;
 }
 
 void FlightTable::Drain() {

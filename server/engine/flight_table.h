@@ -3,8 +3,8 @@
 // shard's lock at most. Knows nothing of values in memory and starts no load: whoever opens a
 // flight does, and lands it in any case.
 //
-// A flight's life: Join or Open opens it -> OnLook, when it begins to look or to load -> OnFill,
-// before it stores what it loaded -> Land ends it and tells all who wait. A Set of the key
+// A flight's life: Join or Open opens it -> OnLook, when it begins to look -> OnFill, before it
+// stores what it loaded -> Land ends it and tells all who wait. A Set of the key
 // meanwhile (OnStored) sends those who wait to look for it; the flight goes on.
 //
 // Who is given what landed depends on when he joined. Before the look: it is newer than he. Before
@@ -22,6 +22,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
@@ -90,10 +91,18 @@ class FlightTable {
     // Null when the caller does not want to wait.
     std::shared_ptr<FlightWaiter> waiter;
   };
-  // TOO_MANY_WAITERS, OVERLOADED (flights_max) or DRAINING when there is no place.
-  absl::StatusOr<Place> Join(std::string_view full_key, bool wait);
+  // TOO_MANY_WAITERS, OVERLOADED (flights_max) or DRAINING when there is no place. `missing`: the
+  // caller has found the key nowhere.
+  absl::StatusOr<Place> Join(std::string_view full_key, bool wait, bool missing = false);
+  // Opens a flight of a key that memory does not have, for a caller who looks further before he
+  // starts it. False: there is one, or may be none.
+  bool OpenToLook(std::string_view full_key) { return Open(full_key, /*missing=*/true); }
+  // Whether a flight is open whose opener has found the key nowhere, or not yet, and nobody is
+  // known to have changed it since. Who does not find it in memory either need not look further,
+  // and joins: what landed is his if it was still true below when it was stored there.
+  bool IsMissing(std::string_view full_key) const;
   // Opens a flight that nobody waits for yet. False when there is one, or may be none.
-  bool Open(std::string_view full_key);
+  bool Open(std::string_view full_key) { return Open(full_key, /*missing=*/false); }
 
   // Gives up the place of `waiter`.
   void Leave(const std::shared_ptr<FlightWaiter>& waiter);
@@ -105,6 +114,8 @@ class FlightTable {
   void Land(std::string_view full_key, const Landing& landing);
   // A value was stored under the key.
   void OnStored(std::string_view full_key);
+  // The key was changed or loaded, here or elsewhere. There need be no flight.
+  void OnChanged(std::string_view full_key);
 
   // Ends all waits with kDraining and opens no more flights. Those that are under way land.
   void Drain();
@@ -120,6 +131,7 @@ class FlightTable {
   enum Joined : size_t { kBeforeLook, kBeforeFill, kAfterFill, kJoinedCount };
   struct Flight {
     std::array<Waiters, kJoinedCount> waiters;
+    bool missing = false;
     size_t waiting() const {
       return waiters[kBeforeLook].size() + waiters[kBeforeFill].size() + waiters[kAfterFill].size();
     }
@@ -131,6 +143,7 @@ class FlightTable {
   };
   static constexpr size_t kShards = 64;
 
+  bool Open(std::string_view full_key, bool missing);
   Shard& ShardOf(std::string_view full_key) const;
   // Those who joined later are taken for having joined then.
   void MoveTo(Joined joined, std::string_view full_key);
@@ -141,6 +154,36 @@ class FlightTable {
   mutable std::array<Shard, kShards> shards_;
   std::atomic<size_t> flights_{0};
   std::atomic<size_t> waiting_{0};
+};
+
+// The flight of somebody who looks further before he starts it. If he does not, it ends with him,
+// and those who have joined look for themselves.
+class OpenedFlight {
+ public:
+  OpenedFlight() = default;
+  OpenedFlight(OpenedFlight&& other) noexcept
+      : table_(std::exchange(other.table_, nullptr)), full_key_(std::move(other.full_key_)) {}
+  OpenedFlight& operator=(OpenedFlight&&) = delete;
+  ~OpenedFlight() { End(); }
+
+  // False: see FlightTable::OpenToLook.
+  bool Open(FlightTable* table, std::string_view full_key) {
+    if (!table->OpenToLook(full_key)) return false;
+    table_ = table;
+    full_key_ = full_key;
+    return true;
+  }
+  bool exists() const { return table_ != nullptr; }
+  // He has started it.
+  void Release() { table_ = nullptr; }
+  void End() {
+    if (exists()) table_->Land(full_key_, {.kind = Landing::Kind::kLookAgain});
+    Release();
+  }
+
+ private:
+  FlightTable* table_ = nullptr;
+  std::string full_key_;
 };
 
 }  // namespace larder

@@ -36,9 +36,12 @@ Task<absl::StatusOr<LoadResult>> Engine::GetOrLoad(LoadRequest request, bool aga
     Found past = co_await FindPast(&full_key, resolved);
     co_return co_await LoadPast(&full_key, request, resolved, std::move(past));
   }
+  if (LoaderOf(*resolved.type) != nullptr) {
+    OpenedFlight opened;
+    Found found = co_await FindBeforeFlight(&full_key, resolved, again, &opened);
+    co_return co_await LoadThrough(&full_key, request, resolved, std::move(found), &opened);
+  }
   Found found = co_await FindAnywhere(&full_key, resolved, /*want_value=*/true, again);
-  if (LoaderOf(*resolved.type) != nullptr)
-    co_return co_await LoadThrough(&full_key, request, resolved, std::move(found));
   co_return co_await LoadByLease(&full_key, request, resolved, std::move(found));
 }
 

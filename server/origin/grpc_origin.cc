@@ -218,8 +218,8 @@ Task<absl::Status> Ask(std::shared_ptr<GrpcCore> core,
   if (!call->status.ok()) co_return core->Failed(ToStatus(options, call->status));
   if (!whole) {
     // gRPC then says OK, and leaves in the message what it could read of it.
-    co_return core->Failed(absl::DataLossError(
-        StrCat("origin ", options.name, ": the answer is no valid message")));
+    co_return core->Failed(
+        absl::DataLossError(StrCat("origin ", options.name, ": the answer is no valid message")));
   }
   co_return absl::OkStatus();
 }

@@ -53,18 +53,18 @@ uint64_t Admission::PartOf(uint64_t limit, CallClass what) {
   return std::max<uint64_t>(static_cast<uint64_t>(part), 1);
 }
 
-absl::Status Admission::Enter(CallClass what, const std::string& peer) {
+absl::Status Admission::Enter(CallClass what, const std::string& peer, bool waits) {
   if (what != CallClass::kRead && tight_.load(std::memory_order_relaxed)) return Refuse(kMemory);
   const uint64_t most = PartOf(most_.load(std::memory_order_relaxed), what);
   if (under_way_.fetch_add(1, std::memory_order_relaxed) >= most) {
     under_way_.fetch_sub(1, std::memory_order_relaxed);
     return Refuse(kInFlight);
   }
-  if (waiting() >= PartOf(limit(), what)) {
+  if (waits && waiting() >= PartOf(limit(), what)) {
     under_way_.fetch_sub(1, std::memory_order_relaxed);
     return Refuse(kQueueTime);
   }
-  waiting_.fetch_add(1, std::memory_order_relaxed);
+  if (waits) waiting_.fetch_add(1, std::memory_order_relaxed);
   if (peer.empty()) return absl::OkStatus();
   Shard& shard = ShardOf(peer);
   {
@@ -75,7 +75,7 @@ absl::Status Admission::Enter(CallClass what, const std::string& peer) {
       return absl::OkStatus();
     }
   }
-  waiting_.fetch_sub(1, std::memory_order_relaxed);
+  if (waits) waiting_.fetch_sub(1, std::memory_order_relaxed);
   under_way_.fetch_sub(1, std::memory_order_relaxed);
   return Refuse(kPeer);
 }

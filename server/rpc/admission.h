@@ -55,8 +55,8 @@ class Admission {
   void SetMemoryTight(bool tight) { tight_ = tight; }
 
   // OK: the call is taken on, and Leave is called at its end with the same address. An empty
-  // address has no limit of its own.
-  absl::Status Enter(CallClass what, const std::string& peer);
+  // address has no limit of its own. Without `waits` it needs no worker, and Waited is not called.
+  absl::Status Enter(CallClass what, const std::string& peer, bool waits = true);
   void Leave(const std::string& peer);
   // A call that was taken on has waited so long for a worker, which has it now. Called once for
   // each; what it waits for from then on, an origin or another call, is not counted here.

@@ -142,6 +142,11 @@ CacheHandlers::CacheHandlers(const Options& options, Engine* engine, RequestIds*
   methods->On("/larder.v1.Cache/Touch", this, &H::Touch);
   methods->On("/larder.v1.Cache/Increment", this, &H::Increment);
   methods->On("/larder.v1.Cache/Stats", this, &H::Stats);
+  methods->AtOnce("/larder.v1.Cache/Set", this, &H::SetsAtOnce);
+  methods->AtOnce("/larder.v1.Cache/GetOrLoad", this, &H::LoadsAtOnce);
+  methods->AtOnce("/larder.v1.Cache/Delete", this, &H::ChangesAtOnce<v1::DeleteRequest>);
+  methods->AtOnce("/larder.v1.Cache/Touch", this, &H::ChangesAtOnce<v1::TouchRequest>);
+  methods->AtOnce("/larder.v1.Cache/Increment", this, &H::ChangesAtOnce<v1::IncrementRequest>);
 }
 
 absl::Status CacheHandlers::CheckType(std::string_view type) const {

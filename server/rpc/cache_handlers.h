@@ -107,6 +107,20 @@ class CacheHandlers {
   // TYPE_UNKNOWN for a name that no type has; empty is fine.
   absl::Status CheckType(std::string_view type) const;
   MonoNanos Now() const { return engine_->options().clock->Mono(); }
+  // Whether the change may be made on a lane's thread. Not so a Set by a lease's holder, who wakes
+  // all that wait for his value, nor that of a large value, which has to be compressed.
+  template <typename Request>
+  bool ChangesAtOnce(const Request& request) const {
+    return engine_->ChangesAtOnce({request.namespace_(), request.key(), request.type()});
+  }
+  bool SetsAtOnce(const v1::SetRequest& request) const {
+    return request.value().size() <= kSetAtOnceBytesMax && request.lease_token().empty() &&
+           ChangesAtOnce(request);
+  }
+  // Whether it would only join those who wait for a load.
+  bool LoadsAtOnce(const v1::GetOrLoadRequest& request) const {
+    return engine_->JoinsAtOnce({request.namespace_(), request.key(), request.type()});
+  }
   // Answers from memory; false when there is nothing to answer with.
   template <typename Response>
   bool TryHit(const FullKey& key, bool metadata_only, CallContext* context, Response* response) {
@@ -120,6 +134,7 @@ class CacheHandlers {
   }
 
   static constexpr size_t kKeptBytesMax = 64 << 10;
+  static constexpr size_t kSetAtOnceBytesMax = 4 << 10;
 
   const Options options_;
   Engine* const engine_;

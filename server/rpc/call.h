@@ -96,6 +96,7 @@ class Call : public CallContext {
 
   const Method& method() const { return *method_; }
   google::protobuf::Message* request() { return request_; }
+  const google::protobuf::Message* request() const { return request_; }
   google::protobuf::Message* response() { return response_; }
 
   // Sends response() if `status` is OK, else the error. Called once, on any thread; the call may be

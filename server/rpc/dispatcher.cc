@@ -1,6 +1,10 @@
 // The order of the checks: what is over by now is not worth any other work; then who asks; then how
 // much its namespace has had, hits included, because they cost the others too; and only what memory
 // does not answer has to be taken on.
+//
+// A call that waits for nothing runs where it came in: to give it to a worker and to take its
+// answer back costs more than a write to memory does. It stands in no queue, so how long others
+// wait for a worker is nothing to it.
 
 #include "rpc/dispatcher.h"
 
@@ -33,7 +37,10 @@ void Dispatcher::Run(Call* call) {
   }
   absl::Status status;
   if (call->method().try_now && call->method().try_now(call, &status)) return Finish(call, status);
-  if (const absl::Status entered = Enter(call); !entered.ok()) return Finish(call, entered);
+  const bool at_once = call->method().at_once && call->method().at_once(*call);
+  if (const absl::Status entered = Enter(call, !at_once); !entered.ok())
+    return Finish(call, entered);
+  if (at_once) return Start(call);
   call->notes().posted = clock_->Mono();
   if (!executor_->TryPost([this, call] { RunSlowly(call); })) {
     if (call->notes().entered) admission_->NotQueued();
@@ -58,7 +65,7 @@ absl::Status Dispatcher::TakeQuota(Call* call) {
   return absl::OkStatus();
 }
 
-absl::Status Dispatcher::Enter(Call* call) {
+absl::Status Dispatcher::Enter(Call* call, bool waits) {
   if (admission_ == nullptr || !call->method().call_class.has_value()) return absl::OkStatus();
   std::string peer;
   if (admission_->counts_peers()) {
@@ -66,7 +73,7 @@ absl::Status Dispatcher::Enter(Call* call) {
     peer = call->PeerAddress();
     peer.resize(std::min(peer.size(), peer.rfind(':')));
   }
-  RETURN_IF_ERROR(admission_->Enter(*call->method().call_class, peer));
+  RETURN_IF_ERROR(admission_->Enter(*call->method().call_class, peer, waits));
   call->notes().entered = true;
   call->notes().peer = std::move(peer);
   return absl::OkStatus();
@@ -80,6 +87,10 @@ void Dispatcher::RunSlowly(Call* call) {
   if (call->cancellation().IsCancelled()) {
     return Finish(call, Error(Reason::kCALL_CANCELLED, "the caller cancelled the call"));
   }
+  Start(call);
+}
+
+void Dispatcher::Start(Call* call) {
   Spawn(call->method().run(call),
         [this, call](const absl::Status& status) { Finish(call, status); });
 }

@@ -45,14 +45,16 @@ class Dispatcher {
   Executor* executor() const { return executor_; }
 
  private:
+  // On a worker.
   void RunSlowly(Call* call);
+  void Start(Call* call);
   bool Expired(const Call& call) const {
     return call.deadline() != INT64_MAX && call.deadline() <= clock_->Mono();
   }
   // Whether its namespace may ask for so much.
   absl::Status TakeQuota(Call* call);
-  // Whether the server can do more than it does.
-  absl::Status Enter(Call* call);
+  // Whether the server can do more than it does. `waits`: for a worker.
+  absl::Status Enter(Call* call, bool waits);
   void Finish(Call* call, const absl::Status& status);
 
   Clock* const clock_;

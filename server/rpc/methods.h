@@ -41,6 +41,9 @@ struct Method {
   // Answers from memory at once, on the lane's thread; false leaves the call to `run`, which goes
   // on with whatever was put into the response. Not set where that is never possible.
   std::function<bool(Call*, absl::Status*)> try_now;
+  // Whether `run` would neither wait nor cost much more than a hit does, so that the lane's thread
+  // may as well run it. Not set where it never is so.
+  std::function<bool(const Call&)> at_once;
   std::function<Task<absl::Status>(Call*)> run;
 
   // What calls cost and how they ended.
@@ -72,6 +75,15 @@ class MethodTable {
     method.try_now = [handler, try_now](Call* call, absl::Status* status) {
       return (handler->*try_now)(call, *static_cast<const Request*>(call->request()),
                                  static_cast<Response*>(call->response()), status);
+    };
+  }
+
+  // REQUIRES: the method exists, and the message is its own.
+  template <typename Request, typename Handler>
+  void AtOnce(std::string_view path, const Handler* handler,
+              bool (Handler::*at_once)(const Request&) const) {
+    Get(path).at_once = [handler, at_once](const Call& call) {
+      return (handler->*at_once)(*static_cast<const Request*>(call.request()));
     };
   }
 

@@ -70,7 +70,7 @@ NativeCall::~NativeCall() {
 }
 
 void NativeCall::UseKeptRequest(size_t bytes) {
-  if (bytes > kKeptRequestBytes || !method_->try_now) return;
+  if (bytes > kKeptRequestBytes || (!method_->try_now && !method_->at_once)) return;
   kept_request_ = loop_->TakeRequest(*method_);
   request_ = kept_request_.get();
 }

@@ -22,6 +22,39 @@ TEST_F(EngineTest, SetGetDelete) {
   EXPECT_FALSE(Now(engine_->Delete({"", "a", ""}))->existed);
 }
 
+TEST_F(EngineTest, AChangeThatReachesNothingButMemoryEndsWhereItIsMade) {
+  TypePolicy list = Type("list", "list:{id}", absl::Hours(1));
+  list.on_change.push_back(*NameTemplate::Parse("page:{id}"));
+  TypePolicy behind = Type("order", "order:{id}", absl::Hours(1));
+  behind.write.mode = WriteMode::kThrough;
+  Make({}, {list, behind});
+  EXPECT_FALSE(engine_->ChangesAtOnce({"", "list:1", ""})) << "pages are out of date then";
+  EXPECT_FALSE(engine_->ChangesAtOnce({"", "order:1", ""})) << "an origin is told";
+  EXPECT_FALSE(engine_->ChangesAtOnce({"", "a", "no such type"}));
+  ASSERT_TRUE(engine_->ChangesAtOnce({"", "a", ""}));
+  int ended = 0;
+  const auto note = [&ended](const auto& result) { ended += result.ok() ? 1 : 0; };
+  WriteRequest write;
+  write.key = {"", "a", ""};
+  write.value = "1";
+  Spawn(engine_->Set(write), note);
+  write.condition = {Expect::Kind::kAbsent};
+  Spawn(engine_->Set(write), note);
+  IncrementRequest increment;
+  increment.key = {"", "a", ""};
+  increment.delta = 2;
+  Spawn(engine_->Increment(increment), note);
+  TouchRequest touch;
+  touch.key = {"", "a", ""};
+  Spawn(engine_->Touch(touch), note);
+  Spawn(engine_->Delete({"", "a", ""}), note);
+  EXPECT_EQ(ended, 5);
+  EXPECT_EQ(executor_.ready(), 0u);
+  const auto watcher = engine_->Watch({WatchSelector::Kind::kAll, "", {}, false}, "");
+  ASSERT_TRUE(watcher.ok());
+  EXPECT_FALSE(engine_->ChangesAtOnce({"", "a", ""})) << "somebody is told";
+}
+
 TEST_F(EngineTest, NamespacesDoNotSeeEachOther) {
   WriteRequest write;
   write.key = {"shop", "a", ""};

@@ -157,6 +157,82 @@ TEST_F(FlightFleetTest, WhatReachesTheTierAfterAMarkIsRemovedThere) {
   }
 }
 
+// A thousand that come while one looks below, and a thousand that come while the origin is asked.
+TEST_F(FlightFleetTest, ACrowdAsksTheTierNoMoreOftenThanOneCallerDoes) {
+  const uint64_t before = tier(0).calls();
+  const Result alone = Load(0, "user:1");
+  executor_.Advance(absl::Seconds(1));
+  const uint64_t one_caller = tier(0).calls() - before;
+  origin_.values["user:2"] = {"two"};
+  tier(0).SetFaults({.delay_min = absl::Milliseconds(5), .delay_max = absl::Milliseconds(5)});
+  std::vector<Result> callers;
+  for (int i = 0; i < 1000; ++i) callers.push_back(Load(0, "user:2"));
+  executor_.Advance(absl::Milliseconds(40));
+  EXPECT_EQ(origin_.under_way, 1);
+  for (int i = 0; i < 1000; ++i) {
+    EXPECT_TRUE(engine(0).JoinsAtOnce({"", "user:2", ""}));
+    callers.push_back(Load(0, "user:2"));
+  }
+  EXPECT_FALSE(engine(0).JoinsAtOnce({"", "user:3", ""}));
+  EXPECT_FALSE(engine(1).JoinsAtOnce({"", "user:2", ""}));
+  executor_.Advance(absl::Seconds(1));
+  for (const Result& caller : callers) ASSERT_EQ(ValueOf(caller), "two");
+  EXPECT_EQ(tier(0).calls() - before, 2 * one_caller);
+  EXPECT_EQ(origin_.loads, 2);
+}
+
+TEST_F(FlightFleetTest, WhoJoinsSomebodyWhoFindsItBelowFindsItToo) {
+  Set(1, "user:1", "set");
+  tier(0).SetFaults({.delay_min = absl::Milliseconds(5), .delay_max = absl::Milliseconds(5)});
+  std::vector<Result> callers;
+  for (int i = 0; i < 10; ++i) callers.push_back(Load(0, "user:1"));
+  EXPECT_TRUE(engine(0).JoinsAtOnce({"", "user:1", ""}));
+  executor_.Advance(absl::Seconds(1));
+  for (const Result& caller : callers) EXPECT_EQ(ValueOf(caller), "set");
+  EXPECT_EQ(origin_.loads, 0);
+  EXPECT_EQ(engine(0).Stats().flights, 0u);
+}
+
+// Who joins without a look must not miss what was answered before he came, wherever the flight is.
+TEST_F(FlightFleetTest, WhoJoinsWithoutALookIsNotGivenWhatWasChangedElsewhereBefore) {
+  for (const int after_ms : {0, 1, 3, 6, 12, 20, 40, 60}) {
+    SCOPED_TRACE(after_ms);
+    const std::string key = "user:" + std::to_string(100 + after_ms);
+    origin_.values[key] = {"loaded"};
+    tier(0).SetFaults({.delay_min = absl::Milliseconds(5), .delay_max = absl::Milliseconds(5)});
+    const Result before = Load(0, key);
+    executor_.Advance(absl::Milliseconds(after_ms));
+    WriteRequest write;
+    write.key = {"", key, ""};
+    write.value = "set";
+    const auto written = std::make_shared<bool>(false);
+    Result after;
+    // In the very moment of the answer, before any message reaches the other replica.
+    Spawn(engine(1).Set(write), [&, written](const absl::StatusOr<WriteResult>& result) {
+      *written = result.ok() && result->stored;
+      after = Load(0, key);
+    });
+    executor_.Advance(absl::Seconds(2));
+    EXPECT_TRUE(*written);
+    ASSERT_NE(after, nullptr);
+    EXPECT_EQ(ValueOf(after), "set");
+    EXPECT_EQ(Get(0, key), "set");
+    EXPECT_TRUE(ValueOf(before) == "set" || ValueOf(before) == "loaded");
+  }
+}
+
+TEST_F(FlightFleetTest, WhoIsSentAwayAtTheEndOfALookLeavesNoFlightBehind) {
+  tier(0).SetFaults({.delay_min = absl::Milliseconds(5), .delay_max = absl::Milliseconds(5)});
+  const Result looking = Load(0, "user:1");
+  const Result joined = Load(0, "user:1");
+  engine(0).Drain();
+  executor_.Advance(absl::Seconds(1));
+  EXPECT_EQ(ValueOf(looking), "DRAINING");
+  EXPECT_EQ(ValueOf(joined), "DRAINING");
+  EXPECT_EQ(engine(0).Stats().flights, 0u);
+  EXPECT_EQ(origin_.loads, 0);
+}
+
 TEST_F(FlightFleetTest, TheLoadOfAReplicaThatDiedIsTakenUpByAnother) {
   origin_.takes = absl::Seconds(4);
   Load(0, "user:1");

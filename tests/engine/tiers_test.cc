@@ -55,6 +55,14 @@ TEST_F(TiersTest, WhatTheTierHasIsReadOnceAndThenLivesInMemory) {
   EXPECT_EQ(engine(1).Stats().total.counts[static_cast<size_t>(Usage::kHitsBelow)], 1u);
 }
 
+TEST_F(TiersTest, AChangeThatGoesToTheTierIsNoneThatEndsAtOnce) {
+  TypePolicy here = Type("otp");
+  here.second_tier = false;
+  Two({here});
+  EXPECT_FALSE(engine(0).ChangesAtOnce({"", "a", ""}));
+  EXPECT_TRUE(engine(0).ChangesAtOnce({"", "otp:1", ""}));
+}
+
 TEST_F(TiersTest, ACopyFromBelowLivesNoLongerThanTheOriginal) {
   Two();
   Set(0, "a", "1", absl::Seconds(60));

@@ -46,6 +46,20 @@ class AdmissionTest : public testing::Test {
   ManualClock clock_;
 };
 
+TEST_F(AdmissionTest, WhoNeedsNoWorkerIsNotRefusedForHowLongOthersWaitForOne) {
+  Admission admission({.in_flight = 1000, .queue_time = absl::Milliseconds(20)}, &clock_);
+  Queue(&admission, 200);
+  Window(&admission, absl::Seconds(1));
+  ASSERT_LT(admission.limit(), 200u);
+  EXPECT_FALSE(admission.Enter(CallClass::kWrite, "").ok());
+  EXPECT_TRUE(admission.Enter(CallClass::kWrite, "", /*waits=*/false).ok());
+  EXPECT_EQ(admission.waiting(), 200u);
+  EXPECT_EQ(admission.under_way(), 201u);
+  admission.Leave("");
+  EXPECT_EQ(admission.waiting(), 200u);
+  EXPECT_EQ(admission.under_way(), 200u);
+}
+
 TEST_F(AdmissionTest, SoManyCallsAreTakenOnAndNotOneMore) {
   Admission admission({.in_flight = 3}, &clock_);
   EXPECT_EQ(Fill(&admission, CallClass::kRead), 3);

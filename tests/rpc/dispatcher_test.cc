@@ -71,6 +71,7 @@ class Handler {
     response->mutable_stored()->set_version(1);
     co_return absl::OkStatus();
   }
+  bool SetsAtOnce(const v1::SetRequest& request) const { return request.value().size() < 10; }
   int ran = 0;
 };
 
@@ -136,6 +137,28 @@ TEST_F(DispatcherTest, TheRestGoesToTheExecutor) {
   executor_.RunReady();
   EXPECT_EQ(call->Reason(), "");
   EXPECT_EQ(handler_.ran, 1);
+}
+
+TEST_F(DispatcherTest, WhatWaitsForNothingRunsWhereItCameInAndStandsInNoQueue) {
+  Admission admission({}, &clock_);
+  const auto dispatcher = Bounded(&admission);
+  methods_.AtOnce("/larder.v1.Cache/Set", &handler_, &Handler::SetsAtOnce);
+  const auto quick = New("Set");
+  static_cast<v1::SetRequest*>(quick->request())->set_value("small");
+  dispatcher->Run(quick.get());
+  EXPECT_EQ(quick->Reason(), "");
+  EXPECT_EQ(executor_.ready(), 0u);
+  const auto other = New("Set");
+  static_cast<v1::SetRequest*>(other->request())->set_value(std::string(100, 'v'));
+  dispatcher->Run(other.get());
+  EXPECT_EQ(other->Reason(), "(unanswered)");
+  EXPECT_EQ(admission.waiting(), 1u);
+  executor_.RunReady();
+  EXPECT_EQ(other->Reason(), "");
+  admission.SetMemoryTight(true);
+  EXPECT_EQ(Answered(dispatcher.get(), New("Set").get()), "OVERLOADED");
+  EXPECT_EQ(admission.under_way(), 0u);
+  EXPECT_EQ(admission.waiting(), 0u);
 }
 
 TEST_F(DispatcherTest, ExpiredDeadlineDoesNoWorkBeforeOrAfterTheQueue) {
