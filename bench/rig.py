@@ -162,35 +162,3 @@ class Load:
         self.calls += done
         self.in_flight_max += connections * streams
         return done / seconds, data_bytes / done
-
-
-def crowd(addresses, method, request, callers, answer_bytes):
-    """How long each of so many calls waited, in seconds, all made at once: 100 on a connection, shared by the servers.
-    Each answer has to be of so many bytes at least."""
-    each, streams = callers // len(addresses), 100
-    with tempfile.TemporaryDirectory() as folder:
-        body = os.path.join(folder, "body")
-        pathlib.Path(body).write_bytes(frame(request))
-        loads = []
-        for number, address in enumerate(addresses):
-            calls = each + (callers - each * len(addresses) if number == 0 else 0)
-            loads.append(subprocess.Popen(
-                ["h2load", "-t", "1", *GRPC_HEADERS, "-d", body, "-n", str(calls), "-c", str(-(-calls // streams)),
-                 "-m", str(streams), "--log-file", os.path.join(folder, str(number)), f"http://{address}/{method}"],
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
-        waits = []
-        for number, load in enumerate(loads):
-            try:
-                out = load.communicate(timeout=60)[0].decode()
-            except subprocess.TimeoutExpired as error:
-                load.kill()
-                load.communicate()
-                raise BenchError("h2load waited in vain") from error
-            # An error would come without DATA.
-            answered = int(re.search(r"requests: .* (\d+) succeeded", out).group(1))
-            if load.returncode != 0 or int(re.search(r"\((\d+)\) data", out).group(1)) < answered * answer_bytes:
-                raise BenchError(f"h2load saw failed calls:\n{out}")
-            lines = pathlib.Path(folder, str(number)).read_text(encoding="ascii").splitlines()
-            fields = [line.split("\t") for line in lines]
-            waits += [int(wait) / 1e6 for _, status, wait in fields if status == "200"]
-        return waits

@@ -1,10 +1,10 @@
 """The parts of `./dev bench load`, each with a larderd and an origin of its own, all on both cores.
 
 cold    10,000 callers of one key that nobody has, at once: one call of the origin, all answered, and nobody waits much
-        longer than the origin takes. larderd has been in use and holds other keys. The callers are 100 connections with 100 calls each over the native lane, of
-        h2load, which costs a call little; judged is how long they waited. How long calls took in larderd is printed
-        too, and so is what 10,000 callers through grpc++ wait over the reference lane, whose sending and reading of
-        10,000 answers comes on top.
+        longer than the origin takes. larderd has been in use and holds other keys. The callers are 100 connections with
+        100 calls each over the native lane, of one thread that costs a call little; judged is how long they waited. How
+        long calls took in larderd is printed too, and so is what 10,000 callers through grpc++ wait over the reference
+        lane, whose sending and reading of 10,000 answers comes on top.
 fleet   the same over three replicas with one Redis: still one.
 hot     one key with a TTL of a second at 2,000 calls a second for a minute, refreshed ahead: after the first call
         nobody waits for the origin, which is asked about once for each TTL.
@@ -170,9 +170,12 @@ def origin_stats(server):
     return {name: int(value) for name, value in re.findall(r"^  (\w+): (\d+)$", found.group(1), re.M)}
 
 
+def reported(name, *arguments, seconds_most=120):
+    return {figure: value for figure, value, _ in program.report(name, *map(str, arguments), seconds_most=seconds_most)}
+
+
 def bench(*arguments, seconds_most=120):
-    return {name: value for name, value, _ in
-            program.report("larder_load_bench", *map(str, arguments), seconds_most=seconds_most)}
+    return reported("larder_load_bench", *arguments, seconds_most=seconds_most)
 
 
 def cold_key(table, name, redis=None, replicas=1):
@@ -184,11 +187,10 @@ def cold_key(table, name, redis=None, replicas=1):
         answered, loads, p99 = [], [], []
         for key in range(COLD_KEYS):
             before = origin.stats()["calls"]
-            request = rig.protoc("encode", "larder.v1.GetOrLoadRequest", f'key: "item:{key}"'.encode())
-            waits = rig.crowd(lanes, LOAD, request, CALLERS, VALUE_BYTES)
-            answered.append(len(waits))
+            waits = reported("larder_raw_load", ",".join(lanes), "crowd", f"item:{key}", CALLERS, VALUE_BYTES)
+            answered.append(waits["answered"])
             loads.append(origin.stats()["calls"] - before)
-            p99.append(statistics.quantiles(waits, n=100)[98] * 1e3 - LOAD_MS)
+            p99.append(waits["p99"] - LOAD_MS)
         add(table, f"{name}_calls", min(answered), "calls")
         add(table, f"{name}_failed", COLD_KEYS * CALLERS - sum(answered), "calls")
         add(table, f"{name}_origin_calls", max(loads), "calls")

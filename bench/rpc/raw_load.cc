@@ -5,13 +5,16 @@
 //   larder_raw_load HOST:PORT get KEYS CONNECTIONS STREAMS SECONDS
 //   larder_raw_load HOST:PORT set KEYS CONNECTIONS RATE SECONDS
 //   larder_raw_load HOST:PORT write KEYS CONNECTIONS SECONDS
+//   larder_raw_load HOST:PORT[,HOST:PORT...] crowd KEY CALLERS BYTES
 //
 // `fill` stores the keys 0 to KEYS - 1 with values of 100 bytes. `get` keeps CONNECTIONS x STREAMS
 // calls of 100 keys each, drawn anew, under way and reports calls and keys a second. Every answer
 // has to be OK and long enough for 100 values. `set` sends RATE Sets a second, whether or not they
 // are answered, and reports what is stored and what is refused, and how long each took from when it
 // should have been sent. `write` is CONNECTIONS callers that Set 200 bytes, wait for the answer,
-// and Set again.
+// and Set again. `crowd` makes CALLERS calls of GetOrLoad for one key as fast as they can be sent,
+// 100 on a connection, and reports how many were answered with BYTES at least and how long they
+// waited.
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -43,11 +46,31 @@ constexpr int kBatch = 100;
 constexpr int kFillBatch = 500;
 constexpr size_t kValueBytes = 100;
 constexpr size_t kWrittenBytes = 200;
+constexpr int kCallersOnOne = 100;
 constexpr uint32_t kWindow = 1 << 30;
 constexpr auto kPatience = std::chrono::seconds(10);
 
 using Seconds = std::chrono::duration<double>;
 using Clock = std::chrono::steady_clock;
+
+struct Address {
+  std::string host;
+  int port = 0;
+};
+
+// Of HOST:PORT[,HOST:PORT...]
+std::vector<Address> AddressesOf(std::string_view text) {
+  std::vector<Address> addresses;
+  while (!text.empty()) {
+    const std::string_view one = text.substr(0, text.find(','));
+    text.remove_prefix(std::min(text.size(), one.size() + 1));
+    const size_t colon = one.rfind(':');
+    if (colon == one.npos) Broken("see the head of raw_load.cc");
+    addresses.push_back(
+        {std::string(one.substr(0, colon)), std::atoi(std::string(one.substr(colon + 1)).c_str())});
+  }
+  return addresses;
+}
 
 std::string KeyOf(uint64_t id) {
   char text[32];
@@ -82,12 +105,12 @@ struct Questions {
 
 class Connection {
  public:
-  Connection(const std::string& host, int port, Questions* questions) : questions_(questions) {
+  Connection(const Address& to, Questions* questions) : questions_(questions) {
     fd_ = socket(AF_INET, SOCK_STREAM, 0);
     sockaddr_in address{};
     address.sin_family = AF_INET;
-    address.sin_port = htons(static_cast<uint16_t>(port));
-    if (inet_pton(AF_INET, host.c_str(), &address.sin_addr) != 1) Broken("no IPv4 address");
+    address.sin_port = htons(static_cast<uint16_t>(to.port));
+    if (inet_pton(AF_INET, to.host.c_str(), &address.sin_addr) != 1) Broken("no IPv4 address");
     if (connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
       Broken("the server does not listen");
     }
@@ -224,12 +247,13 @@ class Connection {
   uint8_t in_[256 << 10];
 };
 
-// All connections, on one thread.
+// All connections, on one thread, shared by the addresses.
 class Connections {
  public:
-  Connections(const std::string& host, int port, int count, Questions* questions) {
+  Connections(const std::vector<Address>& to, int count, Questions* questions) {
     for (int i = 0; i < count; ++i) {
-      all_.push_back(std::make_unique<Connection>(host, port, questions));
+      all_.push_back(
+          std::make_unique<Connection>(to[static_cast<size_t>(i) % to.size()], questions));
       waits_.push_back({all_.back()->fd(), POLLIN, 0});
     }
   }
@@ -263,14 +287,14 @@ class Connections {
 };
 
 // Asks until there are no questions left.
-void Run(const std::string& host, int port, int connections, int streams, Questions questions) {
+void Run(const std::vector<Address>& to, int connections, int streams, Questions questions) {
   bool answered = false;
   const auto tell = std::move(questions.answered);
   questions.answered = [&](const Call& call) {
     tell(call);
     answered = true;
   };
-  Connections all(host, port, connections, &questions);
+  Connections all(to, connections, &questions);
   for (int i = 0; i < connections * streams; ++i) all.Next().Ask();
   auto give_up = Clock::now() + kPatience;
   while (all.Turn(give_up) > 0) {
@@ -280,8 +304,8 @@ void Run(const std::string& host, int port, int connections, int streams, Questi
 }
 
 // The same; the calls that were answered, all of them OK and with so many bytes.
-uint64_t RunAll(const std::string& host, int port, int connections, int streams,
-                Questions questions, size_t answer_bytes_min) {
+uint64_t RunAll(const std::vector<Address>& to, int connections, int streams, Questions questions,
+                size_t answer_bytes_min) {
   uint64_t done = 0;
   questions.answered = [&](const Call& call) {
     if (call.status != 0 || call.received < answer_bytes_min) {
@@ -289,11 +313,11 @@ uint64_t RunAll(const std::string& host, int port, int connections, int streams,
     }
     ++done;
   };
-  Run(host, port, connections, streams, std::move(questions));
+  Run(to, connections, streams, std::move(questions));
   return done;
 }
 
-void Fill(const std::string& host, int port, uint64_t keys) {
+void Fill(const std::vector<Address>& to, uint64_t keys) {
   uint64_t next = 0;
   Questions questions{"/larder.v1.Cache/BatchSet", [&]() -> std::string {
                         v1::BatchSetRequest request;
@@ -305,11 +329,11 @@ void Fill(const std::string& host, int port, uint64_t keys) {
                         }
                         return request.items().empty() ? std::string() : Framed(request);
                       }};
-  const uint64_t done = RunAll(host, port, 1, 4, std::move(questions), 0);
+  const uint64_t done = RunAll(to, 1, 4, std::move(questions), 0);
   if (done != (keys + kFillBatch - 1) / kFillBatch) Broken("not all is stored");
 }
 
-void Get(const std::string& host, int port, uint64_t keys, int connections, int streams,
+void Get(const std::vector<Address>& to, uint64_t keys, int connections, int streams,
          double seconds) {
   std::mt19937_64 random(1);
   const auto begun = Clock::now();
@@ -327,7 +351,7 @@ void Get(const std::string& host, int port, uint64_t keys, int connections, int 
                         return Framed(request);
                       }};
   const uint64_t done =
-      RunAll(host, port, connections, streams, std::move(questions), kBatch * kValueBytes);
+      RunAll(to, connections, streams, std::move(questions), kBatch * kValueBytes);
   const double took = Seconds(Clock::now() - begun).count();
   Report("calls", static_cast<double>(done) / took, "calls/s");
   Report("keys", static_cast<double>(done * kBatch) / took, "keys/s");
@@ -339,7 +363,7 @@ double Percentile(std::vector<double> millis, size_t percent) {
   return millis[millis.size() * percent / 100];
 }
 
-void Write(const std::string& host, int port, uint64_t keys, int connections, double seconds) {
+void Write(const std::vector<Address>& to, uint64_t keys, int connections, double seconds) {
   std::mt19937_64 random(1);
   std::vector<double> millis;
   uint64_t failed = 0;
@@ -356,7 +380,7 @@ void Write(const std::string& host, int port, uint64_t keys, int connections, do
                         millis.push_back(1e3 * Seconds(Clock::now() - call.due).count());
                         failed += call.status == 0 ? 0 : 1;
                       }};
-  Run(host, port, connections, 1, std::move(questions));
+  Run(to, connections, 1, std::move(questions));
   const double took = Seconds(Clock::now() - begun).count();
   Report("sets", static_cast<double>(millis.size()) / took, "sets/s");
   Report("sets_failed", static_cast<double>(failed), "calls");
@@ -364,7 +388,7 @@ void Write(const std::string& host, int port, uint64_t keys, int connections, do
   Report("sets_p99", Percentile(millis, 99), "ms");
 }
 
-void Set(const std::string& host, int port, uint64_t keys, int connections, double rate,
+void Set(const std::vector<Address>& to, uint64_t keys, int connections, double rate,
          double seconds) {
   constexpr int kResourceExhausted = 8;
   std::mt19937_64 random(1);
@@ -390,7 +414,7 @@ void Set(const std::string& host, int port, uint64_t keys, int connections, doub
                         }
                       },
                       /*asks_again=*/false};
-  Connections all(host, port, connections, &questions);
+  Connections all(to, connections, &questions);
   const auto begun = Clock::now();
   const auto count = static_cast<uint64_t>(rate * seconds);
   const auto due = [&](uint64_t i) {
@@ -414,23 +438,52 @@ void Set(const std::string& host, int port, uint64_t keys, int connections, doub
   Report("refused_p99", Percentile(refused, 99), "ms");
 }
 
+void Crowd(const std::vector<Address>& to, const std::string& key, int callers, size_t bytes) {
+  std::vector<double> millis;
+  uint64_t failed = 0;
+  v1::GetOrLoadRequest request;
+  request.set_key(key);
+  const std::string body = Framed(request);
+  Questions questions{"/larder.v1.Cache/GetOrLoad", [&] { return body; },
+                      [&](const Call& call) {
+                        millis.push_back(1e3 * Seconds(Clock::now() - call.due).count());
+                        failed += call.status == 0 && call.received >= bytes ? 0 : 1;
+                      },
+                      /*asks_again=*/false};
+  Connections all(to, (callers + kCallersOnOne - 1) / kCallersOnOne, &questions);
+  for (int asked = 0; asked < callers;) {
+    Connection& one = all.Next();
+    for (int i = 0; i < kCallersOnOne && asked < callers; ++i, ++asked) one.Ask();
+    one.Write();
+  }
+  const auto give_up = Clock::now() + kPatience;
+  while (all.Turn(give_up) > 0 && Clock::now() < give_up) {
+  }
+  Report("answered", static_cast<double>(millis.size() - failed), "calls");
+  Report("p1", Percentile(millis, 1), "ms");
+  Report("p50", Percentile(millis, 50), "ms");
+  Report("p99", Percentile(millis, 99), "ms");
+}
+
 int Main(const std::vector<std::string>& args) {
-  const size_t colon = args.empty() ? std::string::npos : args[0].rfind(':');
-  if (colon == std::string::npos || args.size() < 3) Broken("see the head of raw_load.cc");
-  const std::string host = args[0].substr(0, colon);
-  const int port = std::atoi(args[0].c_str() + colon + 1);
+  if (args.size() < 3) Broken("see the head of raw_load.cc");
+  const std::vector<Address> to = AddressesOf(args[0]);
+  if (args[1] == "crowd" && args.size() == 5) {
+    Crowd(to, args[2], std::atoi(args[3].c_str()), std::strtoull(args[4].c_str(), nullptr, 10));
+    return 0;
+  }
   const uint64_t keys = std::strtoull(args[2].c_str(), nullptr, 10);
   if (keys == 0) Broken("no keys");
   if (args[1] == "fill" && args.size() == 3) {
-    Fill(host, port, keys);
+    Fill(to, keys);
   } else if (args[1] == "get" && args.size() == 6) {
-    Get(host, port, keys, std::atoi(args[3].c_str()), std::atoi(args[4].c_str()),
+    Get(to, keys, std::atoi(args[3].c_str()), std::atoi(args[4].c_str()),
         std::atof(args[5].c_str()));
   } else if (args[1] == "set" && args.size() == 6) {
-    Set(host, port, keys, std::atoi(args[3].c_str()), std::atof(args[4].c_str()),
+    Set(to, keys, std::atoi(args[3].c_str()), std::atof(args[4].c_str()),
         std::atof(args[5].c_str()));
   } else if (args[1] == "write" && args.size() == 5) {
-    Write(host, port, keys, std::atoi(args[3].c_str()), std::atof(args[4].c_str()));
+    Write(to, keys, std::atoi(args[3].c_str()), std::atof(args[4].c_str()));
   } else {
     Broken("see the head of raw_load.cc");
   }

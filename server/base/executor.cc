@@ -29,6 +29,7 @@ constexpr int kNicer = 10;
 constexpr size_t kTakenMax = 32;
 
 thread_local std::vector<Work>* at_turn_end = nullptr;
+thread_local Executor* stay_here = nullptr;
 
 void GiveWay() {
   const id_t thread = static_cast<id_t>(gettid());
@@ -241,6 +242,12 @@ void AtTurnEnd(Work work) {
   if (at_turn_end == nullptr) return work();
   at_turn_end->push_back(std::move(work));
 }
+
+StayHere::StayHere(Executor* here) : before_(std::exchange(stay_here, here)) {}
+
+StayHere::~StayHere() { stay_here = before_; }
+
+Executor* HereOr(Executor* other) { return stay_here == nullptr ? other : stay_here; }
 
 std::unique_ptr<ThreadPool> ThreadPool::New(const Options& options) {
   return std::make_unique<ThreadPoolImpl>(options);

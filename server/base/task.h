@@ -155,7 +155,7 @@ class Signal {
       }
       T await_resume() {
         MutexLock lock(&signal->mu_);
-        return *signal->value_;
+        return *std::move(signal->value_);
       }
     };
     return Awaiter{this};

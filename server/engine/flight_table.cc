@@ -5,6 +5,7 @@
 
 #include "absl/hash/hash.h"
 #include "base/strings.h"
+#include "base/turn.h"
 #include "core/error.h"
 #include "origin/origin_guard.h"
 #include "policy/freshness.h"
@@ -70,7 +71,7 @@ absl::StatusOr<FlightTable::Place> FlightTable::Join(std::string_view full_key, 
     flights_.fetch_add(1, std::memory_order_relaxed);
   }
   if (wait) {
-    place.waiter = std::make_shared<FlightWaiter>(options_.executor, full_key);
+    place.waiter = std::make_shared<FlightWaiter>(HereOr(options_.executor), full_key);
     Waiters& line = flight.waiters[kAfterFill];
     place.waiter->place = line.insert(line.end(), place.waiter);
     place.waiter->joined = kAfterFill;

@@ -103,6 +103,9 @@ class Call : public CallContext {
   // gone afterwards.
   virtual void Answer(const absl::Status& status) = 0;
 
+  // Runs work on the lane's thread that has the call; null: it has none. Outlives the call.
+  virtual Executor* home() { return nullptr; }
+
   // When the lane got the call.
   MonoNanos started() const { return started_; }
 

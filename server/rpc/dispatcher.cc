@@ -14,6 +14,7 @@
 
 #include "base/status.h"
 #include "base/strings.h"
+#include "base/turn.h"
 #include "core/error.h"
 #include "rpc/slow_call.h"
 
@@ -40,7 +41,10 @@ void Dispatcher::Run(Call* call) {
   const bool at_once = call->method().at_once && call->method().at_once(*call);
   if (const absl::Status entered = Enter(call, !at_once); !entered.ok())
     return Finish(call, entered);
-  if (at_once) return Start(call);
+  if (at_once) {
+    const StayHere here(call->home());
+    return Start(call);
+  }
   call->notes().posted = clock_->Mono();
   if (!executor_->TryPost([this, call] { RunSlowly(call); })) {
     if (call->notes().entered) admission_->NotQueued();

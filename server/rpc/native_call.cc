@@ -140,6 +140,8 @@ void NativeCall::Answer(const absl::Status& status) {
   loop_->Post(this);
 }
 
+Executor* NativeCall::home() { return loop_->here(); }
+
 Task<bool> NativeCall::Send(const google::protobuf::Message& message) {
   if (cancellation_.IsCancelled()) return NotSent();
   outgoing_.Assign(message);

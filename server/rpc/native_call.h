@@ -58,6 +58,8 @@ class NativeCall final : public Call {
   Task<bool> Send(const google::protobuf::Message& message) override;
   void Answer(const absl::Status& status) override;
 
+  Executor* home() override;
+
   // For methods that take a stream: the next message of it; nullopt after the last, or when the
   // caller has gone. One at a time.
   Task<std::optional<std::string>> Receive();

@@ -34,6 +34,7 @@ namespace {
 constexpr int kEventsMax = 256;
 constexpr size_t kFreeCallsMax = 1024;
 constexpr size_t kFreeRequestsMax = 1024;
+constexpr size_t kWorkAtOnce = 64;
 // That a loop may hold in any case: with a smaller share no call of the largest ones would ever
 // work.
 constexpr uint64_t kLargestMessages = 4;
@@ -146,7 +147,7 @@ void NativeLoop::Run() {
     {
       MutexLock lock(&mu_);
       if (stopping_) return;
-      if (!posted_.empty() || !work_.empty()) millis = 0;
+      if (!posted_.empty() || !work_.empty() || !taken_work_.empty()) millis = 0;
     }
     HandleEvents(millis);
     HandlePosted();
@@ -188,14 +189,18 @@ void NativeLoop::HandlePosted() {
   {
     MutexLock lock(&mu_);
     taken_.swap(posted_);
-    taken_work_.swap(work_);
+    if (taken_work_.empty()) taken_work_.swap(work_);
   }
   if (taken_.empty() && taken_work_.empty()) return;
   LookAtClock();
   for (NativeCall* call : taken_) TakeOver(call);
   taken_.clear();
-  for (Work& work : taken_work_) work();
-  taken_work_.clear();
+  // Ten thousand callers of one key may go on at once: hits do not wait for all of them.
+  for (size_t i = 0; i < kWorkAtOnce && !taken_work_.empty(); ++i) {
+    Work work = std::move(taken_work_.front());
+    taken_work_.pop_front();
+    work();
+  }
 }
 
 void NativeLoop::TakeOver(NativeCall* call) {

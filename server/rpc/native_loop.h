@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <set>
 #include <string>
@@ -64,6 +65,8 @@ class NativeLoop {
   // Makes the loop look at `call`, which has an answer or something to send.
   void Post(NativeCall* call);
   void PostWork(Work work);
+  // Posts work here, and is the lane's executor otherwise.
+  Executor* here() { return &here_; }
   bool IsThisThread() const { return current_ == this; }
   // Counts a connection that is on its way to Adopt.
   void Reserve() { connections_.fetch_add(1, std::memory_order_relaxed); }
@@ -139,6 +142,20 @@ class NativeLoop {
     const int fd_;
   };
 
+  class Here : public Executor {
+   public:
+    explicit Here(NativeLoop* loop) : loop_(loop) {}
+    bool TryPost(Work work) override { return loop_->executor()->TryPost(std::move(work)); }
+    void Post(Work work) override { loop_->PostWork(std::move(work)); }
+    TimerId After(absl::Duration delay, Work work) override {
+      return loop_->executor()->After(delay, std::move(work));
+    }
+    bool Cancel(TimerId timer) override { return loop_->executor()->Cancel(timer); }
+
+   private:
+    NativeLoop* const loop_;
+  };
+
   void Run();
   int WaitMillis() const;
   void HandleEvents(int millis);
@@ -151,6 +168,7 @@ class NativeLoop {
   static thread_local NativeLoop* current_;
 
   NativeShared* const shared_;
+  Here here_{this};
   const MonoNanos tick_every_;
   const size_t charged_bytes_max_;
   int epoll_ = -1;
@@ -185,11 +203,11 @@ class NativeLoop {
   std::atomic<bool> asleep_ = false;
   Mutex mu_;
   std::vector<NativeCall*> posted_ ABSL_GUARDED_BY(mu_);
-  std::vector<Work> work_ ABSL_GUARDED_BY(mu_);
+  std::deque<Work> work_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   // What was posted, being worked on: kept for their memory.
   std::vector<NativeCall*> taken_;
-  std::vector<Work> taken_work_;
+  std::deque<Work> taken_work_;
 
   std::thread thread_;
 };

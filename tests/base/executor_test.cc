@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/mutex.h"
@@ -113,6 +114,25 @@ TEST(ThreadPoolTest, ShutdownDropsTimersAndFreesTheirWork) {
   EXPECT_EQ(held.use_count(), 2);
   pool->Shutdown();
   EXPECT_EQ(held.use_count(), 1);
+}
+
+TEST(StayHereTest, TheInnermostCountsAndOnlyOnItsThread) {
+  ManualClock clock;
+  ManualExecutor other(&clock, 1), outer(&clock, 1), inner(&clock, 1);
+  EXPECT_EQ(HereOr(&other), &other);
+  {
+    const StayHere stay(&outer);
+    EXPECT_EQ(HereOr(&other), &outer);
+    {
+      const StayHere deeper(&inner);
+      EXPECT_EQ(HereOr(&other), &inner);
+      const StayHere nowhere(nullptr);
+      EXPECT_EQ(HereOr(&other), &other);
+    }
+    EXPECT_EQ(HereOr(&other), &outer);
+    std::thread([&] { EXPECT_EQ(HereOr(&other), &other); }).join();
+  }
+  EXPECT_EQ(HereOr(&other), &other);
 }
 
 TEST(ManualExecutorTest, SameSeedGivesTheSameOrder) {

@@ -3,7 +3,9 @@
 //   Get         "hit..." is answered at once with the value "now"; "large" with an attached value
 //               of 2 MiB; "metadata:NAME" with what came under that name; "peer" with who calls,
 //               "address" with from where; everything else on a worker
-//   GetOrLoad   waits until the test lets it go, or the caller has gone
+//   GetOrLoad   waits until the test lets it go, or the caller has gone; with a key that begins
+//   with
+//               "here", on the loop that the call came in on
 //   BatchGet    answers every key with a value of 1,000 bytes, on a worker
 //   Warm        streams as many messages as `limit` says, each when the last one has been taken
 
@@ -23,6 +25,7 @@
 #include <vector>
 
 #include "base/executor.h"
+#include "base/turn.h"
 #include "core/error.h"
 #include "google/protobuf/unknown_field_set.h"
 #include "larder/v1/admin.grpc.pb.h"
@@ -43,6 +46,7 @@ class NativeHandlers {
     methods->On("/larder.v1.Cache/Get", this, &H::Get, &H::TryGet);
     methods->On("/larder.v1.Cache/BatchGet", this, &H::BatchGet);
     methods->On("/larder.v1.Cache/GetOrLoad", this, &H::GetOrLoad);
+    methods->AtOnce("/larder.v1.Cache/GetOrLoad", this, &H::StaysHere);
     methods->On("/larder.v1.Admin/Warm", this, &H::Warm);
   }
 
@@ -87,13 +91,15 @@ class NativeHandlers {
   }
   Task<absl::Status> GetOrLoad(CallContext* context, const v1::GetOrLoadRequest* request,
                                v1::GetOrLoadResponse* response) {
-    const auto turn = std::make_shared<Signal<bool>>(executor_);
+    const auto turn = std::make_shared<Signal<bool>>(HereOr(executor_));
+    const std::thread::id began_on = std::this_thread::get_id();
     {
       MutexLock lock(&mu_);
       waiting_.push_back(turn);
     }
     context->cancellation().OnCancel([turn] { turn->TrySet(false); });
     const bool go_on = co_await *turn;
+    if (StaysHere(*request) && std::this_thread::get_id() == began_on) ++stayed;
     if (!go_on) {
       ++cancelled;
       co_return Error(Reason::kCALL_CANCELLED, "gone");
@@ -119,6 +125,10 @@ class NativeHandlers {
     co_return absl::OkStatus();
   }
 
+  bool StaysHere(const v1::GetOrLoadRequest& request) const {
+    return request.key().starts_with("here");
+  }
+
   size_t waiting() const {
     MutexLock lock(&mu_);
     return waiting_.size();
@@ -135,6 +145,7 @@ class NativeHandlers {
   std::atomic<int> cancelled = 0;
   std::atomic<int> undelivered = 0;
   std::atomic<int> streamed = 0;
+  std::atomic<int> stayed = 0;  // that began and ended on one thread, as they should
 
  private:
   Executor* const executor_;

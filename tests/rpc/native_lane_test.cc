@@ -319,6 +319,42 @@ TEST_F(NativeLaneTest, ReflectsItsServicesUnderBothNames) {
   }
 }
 
+// As many as a loop does not do in one turn, and some whose callers have gone meanwhile.
+TEST_F(NativeLaneTest, WhatWaitsOnItsLoopGoesOnThere) {
+  constexpr int kCalls = 500;
+  constexpr int kLeave = 100;
+  Start();
+  const auto client = NewClient();
+  struct Waiting {
+    grpc::ClientContext context;
+    v1::GetOrLoadRequest request;
+    v1::GetOrLoadResponse response;
+  };
+  std::vector<std::unique_ptr<Waiting>> calls;
+  std::atomic<int> answered = 0;
+  std::atomic<int> cancelled = 0;
+  for (int i = 0; i < kCalls; ++i) {
+    Waiting& call = *calls.emplace_back(std::make_unique<Waiting>());
+    call.request.set_key("here" + std::to_string(i));
+    client->async()->GetOrLoad(&call.context, &call.request, &call.response,
+                               [&](const grpc::Status& status) {
+                                 if (status.error_code() == grpc::StatusCode::CANCELLED)
+                                   ++cancelled;
+                                 if (status.ok()) ++answered;
+                               });
+  }
+  ASSERT_TRUE(Becomes([&] { return handlers_.waiting() == kCalls; }));
+  for (int i = 0; i < kLeave; ++i) calls[static_cast<size_t>(i)]->context.TryCancel();
+  EXPECT_TRUE(Becomes([&] { return handlers_.cancelled == kLeave && cancelled == kLeave; }));
+  handlers_.LetGo();
+  EXPECT_TRUE(Becomes([&] { return answered == kCalls - kLeave; }));
+  EXPECT_EQ(handlers_.stayed, kCalls);
+  for (int i = kLeave; i < kCalls; ++i) {
+    const Waiting& call = *calls[static_cast<size_t>(i)];
+    EXPECT_EQ(call.response.hit().value(), call.request.key());
+  }
+}
+
 TEST_F(NativeLaneTest, DrainLetsRunningCallsFinishAndTakesNoNewOnes) {
   Start();
   const auto client = NewClient();
