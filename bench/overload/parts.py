@@ -2,9 +2,10 @@
 
 cost       Gets that memory answers, over the native lane: a server with callers that are known by tokens, whose metrics
            are read every second, beside one with neither, in turns.
-goodput    a server that a cgroup holds to a part of a core is sent Sets at three times what it can do, from the times
+goodput    a server that a cgroup holds to a part of a core is sent calls at three times what it can do, from the times
            at which they should have been sent: how many it still does, how long those take that it takes on, and how
-           soon the others are refused.
+           soon the others are refused. Once with Sets into memory and RocksDB, which cost little more than to be
+           refused, and once with GetOrLoads of keys that are loaded from a gRPC origin.
 neighbour  a namespace asks for ten times its quota: what another one beside it notices.
 memory     a container of 256 MiB under more load than it can do, with values of mixed sizes: nobody is killed.
 """
@@ -23,6 +24,7 @@ import urllib.request
 
 import program
 import rig
+from bench_origin import Origin
 
 GET = "larder.v1.Cache/Get"
 ROUNDS, ROUND_SECONDS = 7, 3
@@ -31,6 +33,7 @@ TOKEN = "bench-token"
 # Of a core, by the cgroup, and how often it gets its part: it can answer nothing in between.
 SHARE_OF_CORE, PERIOD_US = 0.5, 4_000
 IN_TIME_MS = 200
+ORIGIN_MS = 1
 MEMORY_BYTES, MEMORY_SECONDS = 256 << 20, 600
 QUOTA = 1_000
 QUIET_RATE = 500
@@ -38,7 +41,8 @@ SERVER_CORE, CALLER_CORE = 0, 1
 
 BARS = {
     "cost_ratio": ">= 0.95",
-    "goodput_of_capacity": ">= 0.90", "goodput_p99_ratio": "<= 2", "goodput_refused_p99": "<= 5",
+    "goodput_sets_of_capacity": ">= 0.90", "goodput_sets_p99_ratio": "<= 2", "goodput_sets_refused_p99": "<= 5",
+    "goodput_loads_of_capacity": ">= 0.90", "goodput_loads_p99_ratio": "<= 2", "goodput_loads_refused_p99": "<= 5",
     "neighbour_ok_ratio": ">= 0.95", "neighbour_p99_ratio": "<= 1.5", "neighbour_over_quota": "<= 1.1",
     "memory_killed": "<= 0",
 }
@@ -139,42 +143,54 @@ def cost(table):
     add(table, "cost_ratio", statistics.median(ratios), "of without")
 
 
-def sets(server, rate, seconds):
-    """What became of Sets that were sent at this rate, by name."""
+def flood(server, what, rate, seconds):
+    """What became of calls that were sent at this rate, by name. `set`: Sets of few keys. `load`: GetOrLoads of keys that
+    most likely nobody has asked for."""
+    keys = KEYS if what == "set" else 1 << 40
     return {name: value for name, value, _ in program.report(
-        "larder_raw_load", server.address, "set", str(KEYS), "8", str(int(rate)), str(seconds),
-        seconds_most=seconds + 60)}
+        "larder_raw_load", server.address, what, str(keys), "8", str(int(rate)), str(seconds), seconds_most=seconds + 60)}
 
 
-def goodput(table):
-    with tempfile.TemporaryDirectory() as data, \
-            cgroup("cpu", cfs_period_us=PERIOD_US, cfs_quota_us=int(PERIOD_US * SHARE_OF_CORE)) as (_, join), \
-            larderd(f"data.path={data}") as server:
+def goodput_of(table, what, server, rate):
+    """Of a server that a cgroup holds to a part of its core, from a rate that it can do for sure."""
+    name = f"goodput_{what}s"
+    with cgroup("cpu", cfs_period_us=PERIOD_US, cfs_quota_us=int(PERIOD_US * SHARE_OF_CORE)) as (_, join):
         join(server.process.pid)
-        os.sched_setaffinity(0, {CALLER_CORE})  # and so the load's, which inherits it
-        # What it can do: the highest rate at which it stores everything, and in time.
-        capacity, rate, late = 0, 2_000, 0
+        # What it can do: the highest rate at which it does everything, and in time.
+        capacity, late = 0, 0
         while late < 2:
-            found = sets(server, rate, 4)
-            if found["stored"] >= 0.95 * rate and found["stored_p99"] < IN_TIME_MS:
+            found = flood(server, what, rate, 4)
+            if found["done"] >= 0.95 * rate and found["done_p99"] < IN_TIME_MS:
                 capacity, late = rate, 0
             else:
                 late += 1
             rate *= 1.2
         if capacity == 0:
-            raise rig.BenchError("it stores nothing in time")
-        calm = sets(server, 0.8 * capacity, 10)
-        flood = sets(server, 3 * capacity, 15)
-    if flood["failed"] or calm["failed"]:
-        raise rig.BenchError(f"calls failed that should be stored or refused: {calm}, {flood}")
-    add(table, "goodput_capacity", capacity, "Sets/s")
-    add(table, "goodput_of_capacity", flood["stored"] / capacity, "of capacity")
-    add(table, "goodput_calm_p99", calm["stored_p99"], "ms")
-    add(table, "goodput_p99", flood["stored_p99"], "ms")
-    add(table, "goodput_p99_ratio", flood["stored_p99"] / calm["stored_p99"], "of calm")
-    add(table, "goodput_refused", flood["refused"], "Sets/s")
-    add(table, "goodput_refused_p99", flood["refused_p99"], "ms")
-    add(table, "goodput_unanswered", flood["unanswered"], "calls")
+            raise rig.BenchError("it does nothing in time")
+        calm = flood(server, what, 0.8 * capacity, 10)
+        found = flood(server, what, 3 * capacity, 15)
+        server.process.terminate()  # what is in the group keeps it
+        server.process.wait(timeout=60)
+    if found["failed"] or calm["failed"]:
+        raise rig.BenchError(f"calls failed that should be done or refused: {calm}, {found}")
+    add(table, f"{name}_capacity", capacity, "calls/s")
+    add(table, f"{name}_of_capacity", found["done"] / capacity, "of capacity")
+    add(table, f"{name}_calm_p99", calm["done_p99"], "ms")
+    add(table, f"{name}_p99", found["done_p99"], "ms")
+    add(table, f"{name}_p99_ratio", found["done_p99"] / calm["done_p99"], "of calm")
+    add(table, f"{name}_refused", found["refused"], "calls/s")
+    add(table, f"{name}_refused_p99", found["refused_p99"], "ms")
+    add(table, f"{name}_unanswered", found["unanswered"], "calls")
+
+
+def goodput(table):
+    os.sched_setaffinity(0, {CALLER_CORE})  # and so the loads' and the origin's, which inherit it
+    with tempfile.TemporaryDirectory() as data, larderd(f"data.path={data}") as server:
+        goodput_of(table, "set", server, 8_000)
+    with Origin(ORIGIN_MS) as origin, larderd(
+            f"origins={{ shop: {{ grpc: {{ target: '{origin.target}', timeout: 10s }} }} }}",
+            "types={ item: { match: ['item:{id}'], ttl: { base: 10m }, origin: shop } }") as server:
+        goodput_of(table, "load", server, 1_000)
 
 
 def neighbour(table):

@@ -4,17 +4,18 @@
 //   larder_raw_load HOST:PORT fill KEYS
 //   larder_raw_load HOST:PORT get KEYS CONNECTIONS STREAMS SECONDS
 //   larder_raw_load HOST:PORT set KEYS CONNECTIONS RATE SECONDS
+//   larder_raw_load HOST:PORT load KEYS CONNECTIONS RATE SECONDS
 //   larder_raw_load HOST:PORT write KEYS CONNECTIONS SECONDS
 //   larder_raw_load HOST:PORT[,HOST:PORT...] crowd KEY CALLERS BYTES
 //
 // `fill` stores the keys 0 to KEYS - 1 with values of 100 bytes. `get` keeps CONNECTIONS x STREAMS
 // calls of 100 keys each, drawn anew, under way and reports calls and keys a second. Every answer
 // has to be OK and long enough for 100 values. `set` sends RATE Sets a second, whether or not they
-// are answered, and reports what is stored and what is refused, and how long each took from when it
-// should have been sent. `write` is CONNECTIONS callers that Set 200 bytes, wait for the answer,
-// and Set again. `crowd` makes CALLERS calls of GetOrLoad for one key as fast as they can be sent,
-// 100 on a connection, and reports how many were answered with BYTES at least and how long they
-// waited.
+// are answered, and reports what is done and what is refused, and how long each took from when it
+// should have been sent; `load` does the same with GetOrLoad. `write` is CONNECTIONS callers that
+// Set 200 bytes, wait for the answer, and Set again. `crowd` makes CALLERS calls of GetOrLoad for
+// one key as fast as they can be sent, 100 on a connection, and reports how many were answered with
+// BYTES at least and how long they waited.
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -388,25 +389,18 @@ void Write(const std::vector<Address>& to, uint64_t keys, int connections, doubl
   Report("sets_p99", Percentile(millis, 99), "ms");
 }
 
-void Set(const std::vector<Address>& to, uint64_t keys, int connections, double rate,
-         double seconds) {
+// Asks at that rate, whatever becomes of the calls.
+void Flood(const std::vector<Address>& to, const std::string& path,
+           const std::function<std::string()>& next, int connections, double rate, double seconds) {
   constexpr int kResourceExhausted = 8;
-  std::mt19937_64 random(1);
-  std::vector<double> stored;
+  std::vector<double> done;
   std::vector<double> refused;
   uint64_t failed = 0;
-  v1::SetRequest request;
-  request.set_value(std::string(kValueBytes, 'v'));
-  request.mutable_ttl()->set_seconds(3600);
-  Questions questions{"/larder.v1.Cache/Set",
-                      [&] {
-                        request.set_key(KeyOf(random() % keys));
-                        return Framed(request);
-                      },
+  Questions questions{path, next,
                       [&](const Call& call) {
                         const double millis = 1e3 * Seconds(Clock::now() - call.due).count();
                         if (call.status == 0) {
-                          stored.push_back(millis);
+                          done.push_back(millis);
                         } else if (call.status == kResourceExhausted) {
                           refused.push_back(millis);
                         } else {
@@ -429,13 +423,37 @@ void Set(const std::vector<Address>& to, uint64_t keys, int connections, double 
   const auto give_up = Clock::now() + kPatience;
   while (all.Turn(give_up) > 0 && Clock::now() < give_up) {
   }
-  const size_t answered = stored.size() + refused.size() + failed;
-  Report("stored", static_cast<double>(stored.size()) / took, "calls/s");
+  const size_t answered = done.size() + refused.size() + failed;
+  Report("done", static_cast<double>(done.size()) / took, "calls/s");
   Report("refused", static_cast<double>(refused.size()) / took, "calls/s");
   Report("failed", static_cast<double>(failed), "calls");
   Report("unanswered", static_cast<double>(count - answered), "calls");
-  Report("stored_p99", Percentile(stored, 99), "ms");
+  Report("done_p99", Percentile(done, 99), "ms");
   Report("refused_p99", Percentile(refused, 99), "ms");
+}
+
+void Set(const std::vector<Address>& to, uint64_t keys, int connections, double rate,
+         double seconds) {
+  std::mt19937_64 random(1);
+  v1::SetRequest request;
+  request.set_value(std::string(kValueBytes, 'v'));
+  request.mutable_ttl()->set_seconds(3600);
+  const auto next = [&] {
+    request.set_key(KeyOf(random() % keys));
+    return Framed(request);
+  };
+  Flood(to, "/larder.v1.Cache/Set", next, connections, rate, seconds);
+}
+
+void Load(const std::vector<Address>& to, uint64_t keys, int connections, double rate,
+          double seconds) {
+  std::mt19937_64 random(std::random_device{}());
+  v1::GetOrLoadRequest request;
+  const auto next = [&] {
+    request.set_key("item:" + std::to_string(random() % keys));
+    return Framed(request);
+  };
+  Flood(to, "/larder.v1.Cache/GetOrLoad", next, connections, rate, seconds);
 }
 
 void Crowd(const std::vector<Address>& to, const std::string& key, int callers, size_t bytes) {
@@ -482,6 +500,9 @@ int Main(const std::vector<std::string>& args) {
   } else if (args[1] == "set" && args.size() == 6) {
     Set(to, keys, std::atoi(args[3].c_str()), std::atof(args[4].c_str()),
         std::atof(args[5].c_str()));
+  } else if (args[1] == "load" && args.size() == 6) {
+    Load(to, keys, std::atoi(args[3].c_str()), std::atof(args[4].c_str()),
+         std::atof(args[5].c_str()));
   } else if (args[1] == "write" && args.size() == 5) {
     Write(to, keys, std::atoi(args[3].c_str()), std::atof(args[4].c_str()));
   } else {

@@ -70,7 +70,7 @@ Rules::Rules(const Options& options)
   store.clock = options.clock;
   store.executor = options.executor;
   store.life = options.life;
-  store.on_found = [this](const std::vector<Rule>& rules) { Learn(rules); };
+  store.on_found = [this](const std::vector<Rule>& rules) { LearnFound(rules); };
   store_ = std::make_unique<RuleStore>(store);
 }
 
@@ -172,16 +172,40 @@ void Rules::Learn(const std::vector<Rule>& rules) {
   }
 }
 
+// A rule that was found in the tier before the others told of it has been in force since: what was
+// made in between comes after it.
 std::vector<Rule> Rules::Extensions(const std::vector<Rule>& rules) const {
   std::vector<Rule> more;
   const Version last = options_.versions->Last();
   for (const Rule& rule : rules) {
-    if (rule.node != Rule::kEveryNode || rule.version >= last) continue;
+    if (rule.node != Rule::kEveryNode) continue;
+    const Version upto = options_.table->Covers(rule) ? std::min(last, found_upto_.load()) : last;
+    if (rule.version >= upto) continue;
     more.push_back(rule);
     more.back().node = options_.node_id;
-    more.back().version = last;
+    more.back().version = upto;
   }
   return more;
+}
+
+// At the start and after a gap there may be many, and the others are about to tell of those that
+// are new. Later on, a rule that is found was told a moment ago, or never will be.
+void Rules::LearnFound(const std::vector<Rule>& rules) {
+  std::vector<Rule> more;
+  if (!Known()) {
+    Raise(&found_upto_, options_.versions->Last());
+  } else {
+    std::vector<Rule> unheard;
+    for (const Rule& rule : rules) {
+      if (rule.node == Rule::kEveryNode && !options_.table->Covers(rule)) unheard.push_back(rule);
+    }
+    more = Extensions(unheard);
+  }
+  Learn(rules);
+  if (more.empty()) return;
+  Learn(more);
+  extended_.fetch_add(more.size(), std::memory_order_relaxed);
+  KeepBehind(std::move(more));
 }
 
 void Rules::OnMessage(const BusMessage& message) {

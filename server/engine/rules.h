@@ -121,7 +121,9 @@ class Rules {
   Task<absl::StatusOr<Applied>> ApplyAgain(std::vector<Rule> rules, MonoNanos fleet_until);
   // Adds rules of others, or of the tier, to the table.
   void Learn(const std::vector<Rule>& rules);
-  // What this node has made above the version of the rules.
+  // Adds what was read from the tier.
+  void LearnFound(const std::vector<Rule>& rules);
+  // What this node has made above the version of the rules before they were in force here.
   std::vector<Rule> Extensions(const std::vector<Rule>& rules) const;
   void KeepBehind(std::vector<Rule> rules);
   Task<bool> KeepAndTell(std::vector<Rule> rules);
@@ -148,6 +150,8 @@ class Rules {
   std::atomic<MonoNanos> heard_all_at_;
   std::atomic<Version> heard_newest_{kNoVersion};  // of others, over the bus
   std::atomic<MonoNanos> studied_{0};
+  // The newest version of here when rules were last found of which nobody here had heard.
+  std::atomic<Version> found_upto_{kNoVersion};
   std::atomic<Version> newest_{kNoVersion};         // of all rules in the table
   std::atomic<Version> newest_marked_{kNoVersion};  // of those that make stale
 

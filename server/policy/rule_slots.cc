@@ -185,6 +185,14 @@ bool RuleSlots::Add(Id id, const Rule& rule, MonoNanos now) {
   return true;
 }
 
+bool RuleSlots::Covers(Id id, const Rule& rule) const {
+  const Slot* const slot = Find(*table(), id);
+  if (slot == nullptr) return false;
+  if (rule.version <= slot->cover.gone.load(std::memory_order_relaxed)) return true;
+  const StaleList* const stale = slot->cover.stale.load(std::memory_order_relaxed);
+  return rule.stale && stale != nullptr && rule.version <= stale->front().version;
+}
+
 bool RuleSlots::RaiseSlot(Slot* slot, const Rule& rule, MonoNanos now) {
   const bool counted = Counts(*slot);
   const bool changed = Raise(&slot->cover, rule.version, rule.stale, now);

@@ -90,7 +90,9 @@ class RuleSlots {
   // False when nothing has changed, because it was covered before. Of the rule it looks at what is
   // covered, not at the match.
   bool Add(Id id, const Rule& rule, MonoNanos now);
-  // The same for a cover that is not in a slot.
+  // Whether Add would change nothing.
+  bool Covers(Id id, const Rule& rule) const;
+  // The same as Add for a cover that is not in a slot.
   bool Raise(RuleCover* cover, Version version, bool stale, MonoNanos now);
 
   using Kinds = std::function<bool(Rule::Kind)>;

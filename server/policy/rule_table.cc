@@ -76,6 +76,7 @@ class RuleTable::Core {
   }
 
   absl::Status Add(const Rule& rule, MonoNanos now) ABSL_LOCKS_EXCLUDED(mu_);
+  bool Covers(const Rule& rule) const ABSL_LOCKS_EXCLUDED(mu_);
   void Changed(std::string_view name_space, std::string_view key, Version version);
   void ForgetChanges(Version version);
   void CoverUpTo(Version version);
@@ -184,6 +185,13 @@ absl::Status RuleTable::Core::Add(const Rule& rule, MonoNanos now) {
   slots_.Reclaim();
   patterns_.Reclaim();
   return absl::OkStatus();
+}
+
+bool RuleTable::Core::Covers(const Rule& rule) const {
+  const RuleSlots::Id id = IdOf(ScopeOf(rule.name_space), rule.kind, rule.match);
+  MutexLock lock(&mu_);
+  const RuleCover& merged = IsTag(rule.kind) ? tagged_ : all_;
+  return rule.version <= merged.gone.load(std::memory_order_relaxed) || slots_.Covers(id, rule);
 }
 
 absl::Status RuleTable::Core::AddPattern(const Scope& scope, const Rule& rule, RuleSlots::Id id) {
@@ -350,6 +358,8 @@ RuleTable::RuleTable(const Options& options)
 RuleTable::~RuleTable() = default;
 
 absl::Status RuleTable::Add(const Rule& rule, MonoNanos now) { return core_->Add(rule, now); }
+
+bool RuleTable::Covers(const Rule& rule) const { return core_->Covers(rule); }
 
 void RuleTable::Changed(std::string_view name_space, std::string_view key, Version version) {
   core_->Changed(name_space, key, version);

@@ -99,6 +99,8 @@ class RuleTable {
   // glob or a prefix beyond its limit, SELECTOR_INVALID for a glob that cannot be read; then
   // nothing has changed.
   absl::Status Add(const Rule& rule, MonoNanos now);
+  // Whether all that the rule covers is covered. REQUIRES: it is of every node.
+  bool Covers(const Rule& rule) const;
   // A key was changed: whatever depends on it and is not newer is gone.
   void Changed(std::string_view name_space, std::string_view key, Version version);
   // Changes up to `version` may not have been heard of: whatever depends on anything and is not

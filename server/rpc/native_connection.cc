@@ -129,11 +129,17 @@ void NativeConnection::ReadProxyHeader() {
   host_ = header->host;
   if (socket_.tls() != nullptr) {
     state_ = State::kHandshake;
-    return ShakeHands();
+    return ShakeHandsLater();
   }
   state_ = State::kOpen;
   if (!BeginSession()) return Close();
   Flush();
+}
+
+void NativeConnection::ShakeHandsLater() {
+  // It need not be told again meanwhile.
+  if (events_ != 0) loop_->Watch(this, events_ = 0, /*is_new=*/false);
+  loop_->ShakeHandsLater(this);
 }
 
 void NativeConnection::ShakeHands() {
@@ -156,7 +162,7 @@ void NativeConnection::ShakeHands() {
 
 void NativeConnection::HandleEvents(uint32_t events) {
   if (state_ == State::kProxied) return ReadProxyHeader();
-  if (state_ == State::kHandshake) return ShakeHands();
+  if (state_ == State::kHandshake) return ShakeHandsLater();
   // Until the end of this function the connection is flushed by it alone.
   const bool was_to_flush = std::exchange(to_flush_, true);
   if ((events & ~static_cast<uint32_t>(EPOLLOUT)) != 0) ReadSome();

@@ -67,6 +67,12 @@ class NativeConnection {
   void set_host(std::string host) { host_ = std::move(host); }
   size_t place() const { return place_; }
   void set_place(size_t place) { place_ = place; }
+  // Goes on with the handshake, as far as it goes.
+  void ShakeHands();
+  // Its turn among the loop's handshakes; 0: it waits for none.
+  uint64_t handshake_turn() const { return handshake_turn_; }
+  void set_handshake_turn(uint64_t turn) { handshake_turn_ = turn; }
+
   bool to_flush() const { return to_flush_; }
   void set_to_flush(bool to_flush) { to_flush_ = to_flush; }
 
@@ -84,7 +90,7 @@ class NativeConnection {
 
   // native_connection.cc
   void ReadProxyHeader();
-  void ShakeHands();
+  void ShakeHandsLater();
   bool BeginSession();
   void ReadSome();
   void Feed(std::string_view bytes);
@@ -164,6 +170,7 @@ class NativeConnection {
   size_t place_ = 0;          // among the loop's
   uint32_t events_ = 0;       // that epoll reports
   bool wants_write_ = false;  // in the handshake
+  uint64_t handshake_turn_ = 0;
   bool to_flush_ = false;
   bool is_old_ = false;
   bool punished_ = false;

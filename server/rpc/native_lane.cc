@@ -23,7 +23,8 @@
 namespace larder {
 namespace {
 
-constexpr int kAcceptsInOneTurn = 64;
+// What a hit waits for at most.
+constexpr int kAcceptsInOneTurn = 16;
 constexpr absl::Duration kLookAgain = absl::Milliseconds(2);
 // Clients that were told to go get so long to close before they are closed, calls or not.
 constexpr absl::Duration kCloseMost = absl::Seconds(3);

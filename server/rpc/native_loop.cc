@@ -143,7 +143,7 @@ void NativeLoop::Run() {
   LookAtClock();
   while (true) {
     asleep_.store(true);
-    int millis = WaitMillis();
+    int millis = handshakes_.empty() ? WaitMillis() : 0;
     {
       MutexLock lock(&mu_);
       if (stopping_) return;
@@ -153,6 +153,7 @@ void NativeLoop::Run() {
     HandlePosted();
     FlushAll();
     HandleDeadlines();
+    HandleHandshakes();
     if (now_ >= next_tick_) Tick();
     FlushAll();
     removed_.clear();
@@ -217,6 +218,20 @@ void NativeLoop::TakeOver(NativeCall* call) {
   Work undelivered = call->TakeUndelivered();
   FreeCall(call);
   if (undelivered) undelivered();
+}
+
+void NativeLoop::ShakeHandsLater(NativeConnection* connection) {
+  if (connection->handshake_turn() != 0) return;
+  connection->set_handshake_turn(next_handshake_turn_++);
+  handshakes_.emplace(connection->handshake_turn(), connection);
+}
+
+void NativeLoop::HandleHandshakes() {
+  if (handshakes_.empty()) return;
+  NativeConnection* const connection = handshakes_.begin()->second;
+  handshakes_.erase(handshakes_.begin());
+  connection->set_handshake_turn(0);
+  connection->ShakeHands();
 }
 
 void NativeLoop::HandleDeadlines() {
@@ -324,6 +339,7 @@ void NativeLoop::Remove(NativeConnection* connection) {
   all_[connection->place()] = all_.back();
   all_[connection->place()]->set_place(connection->place());
   all_.pop_back();
+  if (connection->handshake_turn() != 0) handshakes_.erase(connection->handshake_turn());
   Count(NativeCounter::kClosed);
   connections_.fetch_sub(1, std::memory_order_relaxed);
   shared_->connections.fetch_sub(1);

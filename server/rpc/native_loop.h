@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -124,6 +125,9 @@ class NativeLoop {
   // Half of it is: time to send before more is begun.
   bool is_pressed() const { return charged_bytes_ > charged_bytes_max_ / 2; }
 
+  // Has `connection` go on with its handshake when it is its turn: one costs as much as a hundred
+  // hits, and hits do not wait for all of them.
+  void ShakeHandsLater(NativeConnection* connection);
   // Has `connection` flushed before the loop sleeps.
   void FlushLater(NativeConnection* connection);
   void Watch(NativeConnection* connection, uint32_t events, bool is_new);
@@ -160,6 +164,7 @@ class NativeLoop {
   int WaitMillis() const;
   void HandleEvents(int millis);
   void HandlePosted();
+  void HandleHandshakes();
   void HandleDeadlines();
   void Tick();
   void FlushAll();
@@ -188,6 +193,8 @@ class NativeLoop {
   MonoNanos next_tick_ = 0;
   std::vector<NativeConnection*> all_;
   std::vector<NativeConnection*> to_flush_;
+  std::map<uint64_t, NativeConnection*> handshakes_;  // by turn
+  uint64_t next_handshake_turn_ = 1;
   std::vector<std::unique_ptr<NativeConnection>> removed_;
   std::set<std::pair<MonoNanos, NativeCall*>> deadlines_;
   std::vector<void*> free_calls_;  // memory for calls

@@ -450,6 +450,7 @@ TEST_F(NearClientTest, ReadersNeverGoBackUnderFaults) {
         EXPECT_GE(value, seen[static_cast<size_t>(k)]) << k;
         seen[static_cast<size_t>(k)] = value;
         ++reads;
+        std::this_thread::yield();  // the writer and the streams need a turn, too
       }
     });
   }

@@ -170,7 +170,10 @@ TEST_F(InvalidateFleetRedisTest, ATagIsGoneOnEveryReplicaAndForThoseThatWereDown
   ASSERT_TRUE(two.Start());
   EXPECT_FALSE(Hits(two, "a"));
   ASSERT_TRUE(SetTagged(two, "a", "red").ok());
-  EXPECT_TRUE(Eventually([&] { return Hits(one, "a") && Hits(three, "a"); }));
+  EXPECT_TRUE(Eventually([&] { return Hits(one, "a") && Hits(three, "a"); }))
+      << Get(one, "a").DebugString() << one.Stats().DebugString() << "\nthree:\n"
+      << Get(three, "a").DebugString() << three.Stats().DebugString() << "\ntwo:\n"
+      << Get(two, "a").DebugString() << two.Stats().DebugString();
 }
 
 TEST_F(InvalidateFleetRedisTest, RulesAreThereAgainWhenRedisComesBackEmpty) {
