@@ -5,7 +5,7 @@ cost       Gets that memory answers, over the native lane: a server with callers
 goodput    a server that a cgroup holds to a part of a core is sent calls at three times what it can do, from the times
            at which they should have been sent: how many it still does, how long those take that it takes on, and how
            soon the others are refused. Once with Sets into memory and RocksDB, which cost little more than to be
-           refused, and once with GetOrLoads of keys that are loaded from a gRPC origin.
+           refused, and once with GetOrLoads that memory cannot keep and that an SQLite database answers.
 neighbour  a namespace asks for ten times its quota: what another one beside it notices.
 memory     a container of 256 MiB under more load than it can do, with values of mixed sizes: nobody is killed.
 """
@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import pathlib
+import sqlite3
 import statistics
 import subprocess
 import tempfile
@@ -24,7 +25,6 @@ import urllib.request
 
 import program
 import rig
-from bench_origin import Origin
 
 GET = "larder.v1.Cache/Get"
 ROUNDS, ROUND_SECONDS = 7, 3
@@ -33,7 +33,7 @@ TOKEN = "bench-token"
 # Of a core, by the cgroup, and how often it gets its part: it can answer nothing in between.
 SHARE_OF_CORE, PERIOD_US = 0.5, 4_000
 IN_TIME_MS = 200
-ORIGIN_MS = 1
+ITEMS = 100_000  # in the database; GetOrLoads ask for them and for as many that are not
 MEMORY_BYTES, MEMORY_SECONDS = 256 << 20, 600
 QUOTA = 1_000
 QUIET_RATE = 500
@@ -144,9 +144,9 @@ def cost(table):
 
 
 def flood(server, what, rate, seconds):
-    """What became of calls that were sent at this rate, by name. `set`: Sets of few keys. `load`: GetOrLoads of keys that
-    most likely nobody has asked for."""
-    keys = KEYS if what == "set" else 1 << 40
+    """What became of calls that were sent at this rate, by name. `set`: Sets of few keys. `load`: GetOrLoads of items, half of
+    which do not exist."""
+    keys = KEYS if what == "set" else 2 * ITEMS
     return {name: value for name, value, _ in program.report(
         "larder_raw_load", server.address, what, str(keys), "8", str(int(rate)), str(seconds), seconds_most=seconds + 60)}
 
@@ -187,10 +187,16 @@ def goodput(table):
     os.sched_setaffinity(0, {CALLER_CORE})  # and so the loads' and the origin's, which inherit it
     with tempfile.TemporaryDirectory() as data, larderd(f"data.path={data}") as server:
         goodput_of(table, "set", server, 8_000)
-    with Origin(ORIGIN_MS) as origin, larderd(
-            f"origins={{ shop: {{ grpc: {{ target: '{origin.target}', timeout: 10s }} }} }}",
-            "types={ item: { match: ['item:{id}'], ttl: { base: 10m }, origin: shop } }") as server:
-        goodput_of(table, "load", server, 1_000)
+    with tempfile.TemporaryDirectory() as data:
+        database = pathlib.Path(data) / "shop.db"
+        with contextlib.closing(sqlite3.connect(database)) as shop:
+            shop.execute("CREATE TABLE items (id TEXT PRIMARY KEY, body TEXT)")
+            shop.executemany("INSERT INTO items VALUES (?, ?)", ((f"item:{i}", "v" * 100) for i in range(ITEMS)))
+            shop.commit()
+        with larderd(f"origins={{ shop: {{ sqlite: {{ path: {database} }} }} }}",
+                     "types={ item: { match: ['item:{id}'], ttl: { base: 1ms, absent: 1ms, jitter: 0% }, origin: shop, sql: {"
+                     "load: 'SELECT body FROM items WHERE id = $key' } } }") as server:
+            goodput_of(table, "load", server, 1_000)
 
 
 def neighbour(table):

@@ -42,7 +42,7 @@ constexpr uint64_t kTalliesShare = 16;
 // From this size of a shard on, its segments are in huge pages: a hit in a large cache waits for
 // address translation as long as for the data.
 constexpr uint64_t kHugeShardBytes = 16 << 20;
-constexpr uint64_t kHugePageBytes = 2 << 20;
+constexpr uint64_t kHugePageBytes = SegmentPool::kPageBytes;
 // An index is made for so many times the budget at the start.
 constexpr uint64_t kGrowthForeseen = 16;
 // How far a budget may grow; beyond it the index would not fit any more.
@@ -233,6 +233,8 @@ class ShardedL1 : public L1 {
   }
   // What L1 takes beside its shards.
   uint64_t FixedBytes() const;
+  // Has the system find memory that is going to be written soon. True: there may be more.
+  bool FindPage();
 
   char* addresses_ = nullptr;
   uint64_t address_bytes_ = 0;
@@ -244,6 +246,7 @@ class ShardedL1 : public L1 {
   uint64_t shard_mask_ = 0;
   std::atomic<uint64_t> budget_bytes_;
   uint64_t budget_bytes_most_ = 0;
+  bool huge_pages_ = false;
   std::atomic<size_t> take_next_{0};  // the shard that TakeEnded begins with
 };
 
@@ -259,6 +262,13 @@ class ShardedL1WithAes : public ShardedL1 {
   }
 };
 #endif
+
+// All but the first of them: to find one takes the system up to milliseconds, and whoever writes
+// the first entry of a shard waits for it. The others are found ahead.
+void AdviseHuge(char* addresses, uint64_t bytes) {
+  madvise(addresses, kHugePageBytes, MADV_NOHUGEPAGE);
+  madvise(addresses + kHugePageBytes, bytes - kHugePageBytes, MADV_HUGEPAGE);
+}
 
 ShardedL1::ShardedL1(const Options& options)
     : common_(options), budget_bytes_(std::max(options.budget_bytes, kBudgetBytesMin)) {
@@ -290,8 +300,9 @@ ShardedL1::ShardedL1(const Options& options)
   addresses_ = static_cast<char*>(addresses);
   auto* const aligned =
       reinterpret_cast<char*>(RoundUp(reinterpret_cast<uint64_t>(addresses_), kHugePageBytes));
-  if (shard_bytes >= kHugeShardBytes) madvise(aligned, shard_addresses * count, MADV_HUGEPAGE);
+  huge_pages_ = shard_bytes >= kHugeShardBytes;
   for (uint64_t i = 0; i < count; ++i) {
+    if (huge_pages_) AdviseHuge(aligned + i * shard_addresses, shard_addresses);
     shards_.push_back(std::make_unique<Shard>(
         &common_, aligned + i * shard_addresses,
         static_cast<uint32_t>(shard_addresses / segment_bytes),
@@ -324,7 +335,19 @@ bool ShardedL1::Sweep(MonoNanos now) {
   for (const std::unique_ptr<Shard>& shard : shards_) {
     if (shard->SweepStep(now)) more = true;
   }
-  return more;
+  return FindPage() || more;
+}
+
+// One at a time: it may take as long as all of the sweep.
+bool ShardedL1::FindPage() {
+  for (size_t i = 0; huge_pages_ && i < shards_.size(); ++i) {
+    char* const page = shards_[i]->TakeNextPage();
+    if (page == nullptr) continue;
+    // Where the kernel does not know it, whoever writes first waits.
+    madvise(page, SegmentPool::kPageBytes, MADV_POPULATE_WRITE);
+    return true;
+  }
+  return false;
 }
 
 void ShardedL1::KeepEnded(bool keep) {

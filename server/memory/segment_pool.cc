@@ -7,6 +7,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstdlib>
 #include <new>
@@ -52,6 +53,15 @@ bool SegmentPool::Back() {
   ready_.push_back(number);
   ++backed_;
   return true;
+}
+
+char* SegmentPool::TakeNextPage() {
+  const uint64_t used = static_cast<uint64_t>(end_) * segment_bytes_;
+  const uint64_t all = static_cast<uint64_t>(capacity_) * segment_bytes_;
+  found_bytes_ = std::max(found_bytes_, used / kPageBytes * kPageBytes);
+  if (has_holes_ || used + kPageBytes / 2 < found_bytes_ || found_bytes_ + kPageBytes > all)
+    return nullptr;
+  return memory_ + std::exchange(found_bytes_, found_bytes_ + kPageBytes);
 }
 
 bool SegmentPool::Unback() {

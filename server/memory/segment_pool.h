@@ -50,6 +50,8 @@ struct Segment {
 class SegmentPool {
  public:
   static constexpr uint32_t kNone = UINT32_MAX;
+  // Of a huge page.
+  static constexpr uint64_t kPageBytes = 2 << 20;
 
   // `memory` is address space for `capacity` segments. REQUIRES: segment_bytes is a power of two.
   SegmentPool(char* memory, uint32_t capacity, uint32_t segment_bytes);
@@ -71,6 +73,10 @@ class SegmentPool {
   uint32_t Take();
   // Backs a further segment with memory and makes it ready. False at the end of the addresses.
   bool Back();
+  // The start of kPageBytes of the addresses that are going to be written soon and never were, each
+  // of them once; null: none is. To touch memory for the first time may take the system
+  // milliseconds, and whoever does it here holds up nobody.
+  char* TakeNextPage();
   // Takes the memory of a ready segment away. False when none is ready.
   bool Unback();
   // Keeps the segment from being given again while readers may look into it.
@@ -99,6 +105,9 @@ class SegmentPool {
   uint32_t end_ = 0;
   uint32_t backed_ = 0;
   bool has_holes_ = false;
+  // From the start: what is in use, or was given by TakeNextPage. The first page is found piece by
+  // piece, so that a shard that holds little takes little.
+  uint64_t found_bytes_ = kPageBytes;
   std::vector<uint32_t> ready_;
   std::vector<uint32_t> unbacked_;
   std::vector<uint32_t> waiting_;  // oldest first

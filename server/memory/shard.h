@@ -176,6 +176,8 @@ class Shard {
 
   // Frees expired entries, for at most some hundred microseconds. True when there is more to do.
   bool SweepStep(MonoNanos now);
+  // See SegmentPool; nothing beyond the budget.
+  char* TakeNextPage();
   // Goes towards `budget_bytes`, for about a millisecond. True when it is reached.
   bool BudgetStep(uint64_t budget_bytes, MonoNanos now);
 

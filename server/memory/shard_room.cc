@@ -121,6 +121,11 @@ void Shard::PrepareFor(uint64_t bytes, MonoNanos now) {
   }
 }
 
+char* Shard::TakeNextPage() {
+  MutexLock lock(&mu_);
+  return Used() + SegmentPool::kPageBytes <= budget_ ? pool_.TakeNextPage() : nullptr;
+}
+
 bool Shard::Overdraw(uint64_t bytes) {
   if (Used() + bytes > budget_ + budget_ / kOverdraftShare) return false;
   return pool_.ready() > kReserve || pool_.Back();

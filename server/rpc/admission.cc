@@ -1,10 +1,13 @@
 // How many calls the server can do is not known beforehand: it depends on what they ask for, and on
 // what is slow just now. What tells is how long they wait for a worker. A burst makes some of them
-// wait; when even the one that waits least in half a second has to wait, there is a queue that does
-// not go away, and each further call only makes it longer. So many calls as wait now took so long
-// to come to their turn: as many as the allowed time is of that are let wait from then on, and more
-// and more again when workers wait for calls. Calls that a worker has begun and that wait for an
-// origin, or for each other, are not in that queue.
+// wait; when even the one that waits least in a tenth of a second has to wait, there is a queue
+// that does not go away, and each further call only makes it longer. So many calls as wait now took
+// so long to come to their turn: as many as the allowed time is of that are let wait from then on,
+// and more and more again when workers wait for calls. Calls that a worker has begun and that wait
+// for an origin, or for each other, are not in that queue.
+//
+// What has come before the limit falls is a queue of its own: to do all of it keeps those behind it
+// waiting as long, and its callers have most likely given it up.
 
 #include "rpc/admission.h"
 
@@ -89,8 +92,17 @@ void Admission::Leave(const std::string& peer) {
   if (--it->second == 0) shard.calls.erase(it);
 }
 
-void Admission::Waited(MonoNanos nanos) {
+absl::Status Admission::Waited(MonoNanos nanos) {
   waiting_.fetch_sub(1, std::memory_order_relaxed);
+  NoteWait(nanos);
+  const bool refusing =
+      adaptive_.load(std::memory_order_relaxed) && limit() < most_.load(std::memory_order_relaxed);
+  if (refusing && nanos / kPatience > queue_time_.load(std::memory_order_relaxed))
+    return Refuse(kQueueTime);
+  return absl::OkStatus();
+}
+
+void Admission::NoteWait(MonoNanos nanos) {
   MonoNanos least = least_wait_.load(std::memory_order_relaxed);
   while (nanos < least &&
          !least_wait_.compare_exchange_weak(least, nanos, std::memory_order_relaxed)) {

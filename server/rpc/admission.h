@@ -42,9 +42,11 @@ class Admission {
 
   // While fewer calls than this wait, none is refused for how long others wait.
   static constexpr uint64_t kLeast = 32;
-  // How long waits are watched before the limit of those that may wait moves: longer than a burst
-  // of ten thousand calls lasts.
-  static constexpr absl::Duration kWindow = absl::Milliseconds(500);
+  // How long waits are watched before the limit of those that may wait moves. A thousand calls that
+  // come at once are done by then.
+  static constexpr absl::Duration kWindow = absl::Milliseconds(100);
+  // While others are refused, calls that have waited so many times the allowed time are, too.
+  static constexpr int kPatience = 2;
 
   Admission(const Limits& limits, Clock* clock);
 
@@ -59,8 +61,9 @@ class Admission {
   absl::Status Enter(CallClass what, const std::string& peer, bool waits = true);
   void Leave(const std::string& peer);
   // A call that was taken on has waited so long for a worker, which has it now. Called once for
-  // each; what it waits for from then on, an origin or another call, is not counted here.
-  void Waited(MonoNanos nanos);
+  // each; what it waits for from then on, an origin or another call, is not counted here. Not OK:
+  // it has waited for too long, and is not to be done; Leave is called all the same.
+  absl::Status Waited(MonoNanos nanos);
   // A call that was taken on found no place in the queue for workers.
   void NotQueued() { waiting_.fetch_sub(1, std::memory_order_relaxed); }
 
@@ -92,6 +95,7 @@ class Admission {
   // What a class may fill of a limit.
   static uint64_t PartOf(uint64_t limit, CallClass what);
   absl::Status Refuse(Why why);
+  void NoteWait(MonoNanos nanos);
   // At the end of a window: moves the limit by how long the call that waited least had to wait.
   void MoveLimit(MonoNanos least);
 

@@ -86,11 +86,12 @@ absl::Status Dispatcher::Enter(Call* call, bool waits) {
 void Dispatcher::RunSlowly(Call* call) {
   Call::Notes& notes = call->notes();
   notes.waited = clock_->Mono() - notes.posted;
-  if (notes.entered) admission_->Waited(notes.waited);
+  const absl::Status in_time = notes.entered ? admission_->Waited(notes.waited) : absl::OkStatus();
   if (Expired(*call)) return Finish(call, DeadlinePassed());
   if (call->cancellation().IsCancelled()) {
     return Finish(call, Error(Reason::kCALL_CANCELLED, "the caller cancelled the call"));
   }
+  if (!in_time.ok()) return Finish(call, in_time);
   Start(call);
 }
 

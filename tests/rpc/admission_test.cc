@@ -26,19 +26,23 @@ class AdmissionTest : public testing::Test {
     while (admission->Enter(what, "").ok()) ++taken;
     return taken;
   }
+  // A worker has a call that waited so long. Whether it is to be done.
+  static bool Waited(Admission* admission, absl::Duration wait) {
+    return admission->Waited(absl::ToInt64Nanoseconds(wait)).ok();
+  }
   static void Queue(Admission* admission, int calls) {
     for (int i = 0; i < calls; ++i) ASSERT_TRUE(admission->Enter(CallClass::kRead, "").ok());
   }
   // Workers take so many from the queue, which had not to wait longer than others.
   static void Serve(Admission* admission, int calls) {
-    for (int i = 0; i < calls; ++i) admission->Waited(absl::ToInt64Nanoseconds(absl::Hours(1)));
+    for (int i = 0; i < calls; ++i) Waited(admission, absl::Hours(1));
   }
   // A window in which the call that waited least waited so long. Two calls come and are served.
   void Window(Admission* admission, absl::Duration least) {
     Queue(admission, 2);
-    admission->Waited(absl::ToInt64Nanoseconds(least) * 3);
+    Waited(admission, least * 3);
     clock_.Advance(Admission::kWindow);
-    admission->Waited(absl::ToInt64Nanoseconds(least));
+    Waited(admission, least);
     admission->Leave("");
     admission->Leave("");
   }
@@ -126,22 +130,37 @@ TEST_F(AdmissionTest, CallsThatWaitForAnOriginAreNotInTheQueue) {
   EXPECT_EQ(admission.waiting(), 0u);
 }
 
+TEST_F(AdmissionTest, WhatCameBeforeTheLimitFellIsNotDoneTooLate) {
+  Admission admission({.in_flight = 10'000, .queue_time = absl::Milliseconds(20)}, &clock_);
+  Queue(&admission, 1'000);
+  EXPECT_TRUE(Waited(&admission, absl::Seconds(1))) << "a burst";
+  Window(&admission, absl::Milliseconds(100));
+  ASSERT_LT(admission.limit(), 10'000u);
+  EXPECT_FALSE(Waited(&admission, absl::Milliseconds(42)));
+  EXPECT_TRUE(Waited(&admission, absl::Milliseconds(40)));
+  EXPECT_THAT(admission.Refused(), testing::Contains(testing::Pair("queue_time", 2u)))
+      << "the last of the window, too";
+  EXPECT_EQ(admission.waiting(), 997u);
+  admission.Replace({.in_flight = 10'000, .adaptive = false});
+  EXPECT_TRUE(Waited(&admission, absl::Seconds(1)));
+}
+
 TEST_F(AdmissionTest, ComesBackWhenNobodyWaits) {
   Admission admission({.in_flight = 10'000, .queue_time = absl::Milliseconds(20)}, &clock_);
   Window(&admission, absl::Seconds(10));
   EXPECT_EQ(admission.limit(), Admission::kLeast);
   int windows = 0;
   for (; admission.limit() < 10'000; ++windows) Window(&admission, absl::Milliseconds(1));
-  EXPECT_LE(windows, 16) << "eight seconds";
+  EXPECT_LE(windows, 16) << "two seconds";
 }
 
 TEST_F(AdmissionTest, BurstThatGoesAwayMovesNothing) {
   Admission admission({.in_flight = 1000, .queue_time = absl::Milliseconds(20)}, &clock_);
   Queue(&admission, 3);
-  admission.Waited(absl::ToInt64Nanoseconds(absl::Seconds(1)));
-  admission.Waited(absl::ToInt64Nanoseconds(absl::Milliseconds(2)));
+  Waited(&admission, absl::Seconds(1));
+  Waited(&admission, absl::Milliseconds(2));
   clock_.Advance(Admission::kWindow);
-  admission.Waited(absl::ToInt64Nanoseconds(absl::Seconds(1)));
+  Waited(&admission, absl::Seconds(1));
   EXPECT_EQ(admission.limit(), 1000u);
 }
 
@@ -180,7 +199,7 @@ TEST_F(AdmissionTest, ManyThreadsNeverTakeOnMore) {
         EXPECT_LE(++inside, 8);
         ++entered;
         --inside;
-        admission.Waited(0);
+        Waited(&admission, absl::ZeroDuration());
         admission.Leave(peer);
       }
     });
