@@ -53,7 +53,7 @@ struct NativeShared {
 
 class NativeLoop {
  public:
-  static constexpr size_t kReadBytes = 64 << 10;
+  static constexpr size_t kReadBytes = 16 << 10;
 
   explicit NativeLoop(NativeShared* shared);
   // REQUIRES: Stop, or never started.

@@ -12,7 +12,7 @@ namespace {
 
 class FlightFleetTest : public ReplicasFixture {
  protected:
-  FlightFleetTest() {
+  explicit FlightFleetTest(bool fleet_leases = true) {
     TypePolicy type = Type("user");
     type.origin = "shop";
     type.ttl.base = absl::Seconds(100);
@@ -25,6 +25,7 @@ class FlightFleetTest : public ReplicasFixture {
     for (int i = 0; i < 3; ++i) {
       Replica::Options options;
       options.engine.origins = {link};
+      options.fleet_leases = fleet_leases;
       Add(options).engine->Start();
     }
     executor_.Advance(absl::Seconds(1));
@@ -47,6 +48,35 @@ class FlightFleetTest : public ReplicasFixture {
     if (!result->has_value()) return "(waits)";
     if (!(*result)->ok()) return DetailsOf((*result)->status()).reason;
     return Text((**result)->read);
+  }
+
+  // Who joins without a look must not miss what was answered before he came, wherever the flight
+  // is.
+  void JoinWhileAnotherReplicaSets() {
+    for (const int after_ms : {0, 1, 3, 6, 12, 20, 40}) {
+      SCOPED_TRACE(after_ms);
+      const std::string key = "user:" + std::to_string(100 + after_ms);
+      origin_.values[key] = {"loaded"};
+      tier(0).SetFaults({.delay_min = absl::Milliseconds(5), .delay_max = absl::Milliseconds(5)});
+      const Result before = Load(0, key);
+      executor_.Advance(absl::Milliseconds(after_ms));
+      WriteRequest write;
+      write.key = {"", key, ""};
+      write.value = "set";
+      const auto written = std::make_shared<bool>(false);
+      Result after;
+      // In the very moment of the answer, before any message reaches the other replica.
+      Spawn(engine(1).Set(write), [&, written](const absl::StatusOr<WriteResult>& result) {
+        *written = result.ok() && result->stored;
+        after = Load(0, key);
+      });
+      executor_.Advance(absl::Seconds(2));
+      EXPECT_TRUE(*written);
+      ASSERT_NE(after, nullptr);
+      EXPECT_EQ(ValueOf(after), "set");
+      EXPECT_EQ(Get(0, key), "set");
+      EXPECT_TRUE(ValueOf(before) == "set" || ValueOf(before) == "loaded");
+    }
   }
 
   FakeOrigin origin_{&executor_};
@@ -193,32 +223,18 @@ TEST_F(FlightFleetTest, WhoJoinsSomebodyWhoFindsItBelowFindsItToo) {
   EXPECT_EQ(engine(0).Stats().flights, 0u);
 }
 
-// Who joins without a look must not miss what was answered before he came, wherever the flight is.
 TEST_F(FlightFleetTest, WhoJoinsWithoutALookIsNotGivenWhatWasChangedElsewhereBefore) {
-  for (const int after_ms : {0, 1, 3, 6, 12, 20, 40, 60}) {
-    SCOPED_TRACE(after_ms);
-    const std::string key = "user:" + std::to_string(100 + after_ms);
-    origin_.values[key] = {"loaded"};
-    tier(0).SetFaults({.delay_min = absl::Milliseconds(5), .delay_max = absl::Milliseconds(5)});
-    const Result before = Load(0, key);
-    executor_.Advance(absl::Milliseconds(after_ms));
-    WriteRequest write;
-    write.key = {"", key, ""};
-    write.value = "set";
-    const auto written = std::make_shared<bool>(false);
-    Result after;
-    // In the very moment of the answer, before any message reaches the other replica.
-    Spawn(engine(1).Set(write), [&, written](const absl::StatusOr<WriteResult>& result) {
-      *written = result.ok() && result->stored;
-      after = Load(0, key);
-    });
-    executor_.Advance(absl::Seconds(2));
-    EXPECT_TRUE(*written);
-    ASSERT_NE(after, nullptr);
-    EXPECT_EQ(ValueOf(after), "set");
-    EXPECT_EQ(Get(0, key), "set");
-    EXPECT_TRUE(ValueOf(before) == "set" || ValueOf(before) == "loaded");
-  }
+  JoinWhileAnotherReplicaSets();
+}
+
+// A flight then goes by its opener's look.
+class FlightWithoutLeasesTest : public FlightFleetTest {
+ protected:
+  FlightWithoutLeasesTest() : FlightFleetTest(/*fleet_leases=*/false) {}
+};
+
+TEST_F(FlightWithoutLeasesTest, WhoJoinsWithoutALookIsNotGivenWhatWasChangedElsewhereBefore) {
+  JoinWhileAnotherReplicaSets();
 }
 
 TEST_F(FlightFleetTest, WhoIsSentAwayAtTheEndOfALookLeavesNoFlightBehind) {
