@@ -132,6 +132,8 @@ class Rules {
   Task<bool> Study();
   void MaintainAndReschedule();
   Task<bool> Mend();
+  // rules_sweep.cc
+  void StartSweeps();
   void SweepAndReschedule();
   // Without a tier: says when rules may be dropped that are in force now.
   void PlanDrop(MonoNanos now);

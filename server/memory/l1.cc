@@ -263,13 +263,6 @@ class ShardedL1WithAes : public ShardedL1 {
 };
 #endif
 
-// All but the first of them: to find one takes the system up to milliseconds, and whoever writes
-// the first entry of a shard waits for it. The others are found ahead.
-void AdviseHuge(char* addresses, uint64_t bytes) {
-  madvise(addresses, kHugePageBytes, MADV_NOHUGEPAGE);
-  madvise(addresses + kHugePageBytes, bytes - kHugePageBytes, MADV_HUGEPAGE);
-}
-
 ShardedL1::ShardedL1(const Options& options)
     : common_(options), budget_bytes_(std::max(options.budget_bytes, kBudgetBytesMin)) {
   const uint64_t tallies = (options.types_max + options.namespaces_max) * sizeof(L1Tally);
@@ -302,7 +295,7 @@ ShardedL1::ShardedL1(const Options& options)
       reinterpret_cast<char*>(RoundUp(reinterpret_cast<uint64_t>(addresses_), kHugePageBytes));
   huge_pages_ = shard_bytes >= kHugeShardBytes;
   for (uint64_t i = 0; i < count; ++i) {
-    if (huge_pages_) AdviseHuge(aligned + i * shard_addresses, shard_addresses);
+    if (huge_pages_) SegmentPool::WantHugePages(aligned + i * shard_addresses, shard_addresses);
     shards_.push_back(std::make_unique<Shard>(
         &common_, aligned + i * shard_addresses,
         static_cast<uint32_t>(shard_addresses / segment_bytes),
@@ -343,8 +336,7 @@ bool ShardedL1::FindPage() {
   for (size_t i = 0; huge_pages_ && i < shards_.size(); ++i) {
     char* const page = shards_[i]->TakeNextPage();
     if (page == nullptr) continue;
-    // Where the kernel does not know it, whoever writes first waits.
-    madvise(page, SegmentPool::kPageBytes, MADV_POPULATE_WRITE);
+    SegmentPool::FindPage(page);
     return true;
   }
   return false;

@@ -19,6 +19,16 @@ namespace larder {
 
 void SegmentPool::Free::operator()(Segment* segments) const { std::free(segments); }
 
+// All but the first: to find one takes the system up to milliseconds, and whoever writes the first
+// entry of a shard waits for it. The others are found ahead.
+void SegmentPool::WantHugePages(char* memory, uint64_t bytes) {
+  madvise(memory, kPageBytes, MADV_NOHUGEPAGE);
+  madvise(memory + kPageBytes, bytes - kPageBytes, MADV_HUGEPAGE);
+}
+
+// Where the kernel does not know it, whoever writes first waits.
+void SegmentPool::FindPage(char* page) { madvise(page, kPageBytes, MADV_POPULATE_WRITE); }
+
 SegmentPool::SegmentPool(char* memory, uint32_t capacity, uint32_t segment_bytes)
     : memory_(memory),
       capacity_(capacity),

@@ -53,6 +53,11 @@ class SegmentPool {
   // Of a huge page.
   static constexpr uint64_t kPageBytes = 2 << 20;
 
+  // For addresses that begin where a huge page may.
+  static void WantHugePages(char* memory, uint64_t bytes);
+  // Has the system find memory for what TakeNextPage gave. Any thread; may take long.
+  static void FindPage(char* page);
+
   // `memory` is address space for `capacity` segments. REQUIRES: segment_bytes is a power of two.
   SegmentPool(char* memory, uint32_t capacity, uint32_t segment_bytes);
 

@@ -88,9 +88,11 @@ class NativeConnection {
   };
   enum class Going { kNo, kNoticed, kSaid };
 
-  // native_connection.cc
+  // native_greeting.cc
   void ReadProxyHeader();
   void ShakeHandsLater();
+
+  // native_connection.cc
   bool BeginSession();
   void ReadSome();
   void Feed(std::string_view bytes);
