@@ -1,6 +1,6 @@
 // How many calls the server can do is not known beforehand: it depends on what they ask for, and on
 // what is slow just now. What tells is how long they wait for a worker. A burst makes some of them
-// wait; when even the one that waits least in a tenth of a second has to wait, there is a queue
+// wait; when even the one that waits least in half a second has to wait, there is a queue
 // that does not go away, and each further call only makes it longer. So many calls as wait now took
 // so long to come to their turn: as many as the allowed time is of that are let wait from then on,
 // and more and more again when workers wait for calls. Calls that a worker has begun and that wait
@@ -95,8 +95,8 @@ void Admission::Leave(const std::string& peer) {
 absl::Status Admission::Waited(MonoNanos nanos) {
   waiting_.fetch_sub(1, std::memory_order_relaxed);
   NoteWait(nanos);
-  const bool refusing =
-      adaptive_.load(std::memory_order_relaxed) && limit() < most_.load(std::memory_order_relaxed);
+  const bool refusing = adaptive_.load(std::memory_order_relaxed) &&
+                        limit() < most_.load(std::memory_order_relaxed) && waiting() >= kLeast;
   if (refusing && nanos / kPatience > queue_time_.load(std::memory_order_relaxed))
     return Refuse(kQueueTime);
   return absl::OkStatus();

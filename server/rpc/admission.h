@@ -42,10 +42,11 @@ class Admission {
 
   // While fewer calls than this wait, none is refused for how long others wait.
   static constexpr uint64_t kLeast = 32;
-  // How long waits are watched before the limit of those that may wait moves. A thousand calls that
-  // come at once are done by then.
-  static constexpr absl::Duration kWindow = absl::Milliseconds(100);
-  // While others are refused, calls that have waited so many times the allowed time are, too.
+  // How long waits are watched before the limit of those that may wait moves: longer than a burst
+  // of ten thousand calls lasts, and than a busy machine keeps a process from its processor.
+  static constexpr absl::Duration kWindow = absl::Milliseconds(500);
+  // While others are refused and as many as that wait, calls that have waited so many times the
+  // allowed time are refused, too.
   static constexpr int kPatience = 2;
 
   Admission(const Limits& limits, Clock* clock);
