@@ -34,7 +34,6 @@ import rig
 from bench_origin import Origin
 from redis_gets import RedisServer
 
-LOAD = "larder.v1.Cache/GetOrLoad"
 CALLERS = 10_000
 COLD_KEYS = 9          # one after the other; latencies are medians over them
 WARM_KEYS = 1_000      # of another type, in memory before
