@@ -4,8 +4,8 @@
 // flight does, and lands it in any case.
 //
 // A flight's life: Join or Open opens it -> OnLook, when it begins to look -> OnFill, before it
-// stores what it loaded -> Land ends it and tells all who wait. A Set of the key
-// meanwhile (OnStored) sends those who wait to look for it; the flight goes on.
+// stores what it loaded -> Land ends it and tells all who wait. A Set of the key meanwhile
+// (OnStored) sends those who wait to look for it; the flight goes on.
 //
 // Who is given what landed depends on when he joined. Before the look: it is newer than he. Before
 // the fill: whatever had changed the key before he came would have ended the fill, provided that it
@@ -22,7 +22,6 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
@@ -161,9 +160,8 @@ class FlightTable {
 class OpenedFlight {
  public:
   OpenedFlight() = default;
-  OpenedFlight(OpenedFlight&& other) noexcept
-      : table_(std::exchange(other.table_, nullptr)), full_key_(std::move(other.full_key_)) {}
-  OpenedFlight& operator=(OpenedFlight&&) = delete;
+  OpenedFlight(const OpenedFlight&) = delete;
+  OpenedFlight& operator=(const OpenedFlight&) = delete;
   ~OpenedFlight() { End(); }
 
   // False: see FlightTable::OpenToLook.
