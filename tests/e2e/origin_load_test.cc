@@ -1,6 +1,8 @@
 // Loads from a gRPC origin through real servers: one call for all who want a key, and what the
 // origin is told with it.
 
+#include <gmock/gmock.h>
+
 #include <map>
 
 #include "tests/e2e/origin_fixture.h"
@@ -149,8 +151,10 @@ TEST_F(OriginLoadTest, CallerWhoLeavesStopsNeitherTheLoadNorTheOthers) {
   EXPECT_TRUE(Eventually([&] { return gate_.waiting() == 1; }));
   Crowd patient(&replica, "item:1", 10);
   const Answers left = gone.Answers();
-  ASSERT_EQ(left.size(), 1u);
-  EXPECT_NE(left.begin()->first, "one");
+  // The server and the client look at the same clock: either may be the first to say so.
+  for (const auto& [answer, count] : left) {
+    EXPECT_THAT(answer, testing::AnyOf("DEADLINE_EXCEEDED", "code 4: Deadline Exceeded"));
+  }
   EXPECT_TRUE(Eventually([&] { return replica.Stats().flights().waiting() == 10; }));
   gate_.Open();
   EXPECT_EQ(patient.Answers(), (Answers{{"one", 10}}));
