@@ -34,6 +34,9 @@ SCAN = """
     SELECT key, value, version FROM items
     WHERE namespace = ? AND type = ? AND key > ? AND value IS NOT NULL ORDER BY key LIMIT ?
 """
+COUNT = """
+    SELECT count(*) FROM (SELECT 1 FROM items WHERE namespace = ? AND type = ? AND value IS NOT NULL LIMIT ?)
+"""
 
 
 class SqliteOrigin(origin_pb2_grpc.OriginServicer):
@@ -88,7 +91,12 @@ class SqliteOrigin(origin_pb2_grpc.OriginServicer):
         after = request.cursor.decode()
         with self._lock:
             rows = self._db.execute(SCAN, (request.namespace, request.type, after, request.limit)).fetchall()
+            if request.count_to > 0:  # asked for once, with the first page of a warming
+                most = min(request.count_to, 1 << 62)
+                total = self._db.execute(COUNT, (request.namespace, request.type, most)).fetchone()[0]
         response = origin_pb2.ScanResponse()
+        if request.count_to > 0:
+            response.total = total
         for key, value, version in rows:
             item = response.items.add(key=key)
             if not request.keys_only:

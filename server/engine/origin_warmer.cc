@@ -172,6 +172,7 @@ Task<absl::Status> OriginWarmer::RunScan(const WarmJob* job, const TypePolicy* t
     scan.limit = static_cast<uint32_t>(std::min<uint64_t>(options_.batch, limit - listed));
     scan.cursor = cursor;
     scan.keys_only = true;
+    if (cursor.empty()) scan.count_to = limit - listed;
     absl::StatusOr<OriginPage> page =
         co_await origin->Scan(std::move(scan), MonoAfter(clock()->Mono(), kPageMost));
     if (!page.ok()) {
@@ -181,6 +182,7 @@ Task<absl::Status> OriginWarmer::RunScan(const WarmJob* job, const TypePolicy* t
       continue;
     }
     failures = 0;
+    if (page->total.has_value()) count->total = listed + std::min(*page->total, limit - listed);
     cursor = page->cursor;
     empty = page->items.empty() ? empty + 1 : 0;
     if (empty >= options_.empty_pages_max)
@@ -224,6 +226,8 @@ Task<bool> OriginWarmer::LoadBatch(const WarmJob* job, std::vector<std::string> 
     }
     co_await Pause(executor, std::min(options_.pause_first * (1 << failures), options_.pause_most));
   }
+  // More than had been counted: they came meanwhile.
+  if (count->total > 0) count->total = std::max(count->total, count->loaded + count->failed);
   count->elapsed = absl::Nanoseconds(clock()->Mono() - count->began);
   if (observer != nullptr) {
     const bool wanted = co_await observer->OnProgress(*count);

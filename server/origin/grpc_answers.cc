@@ -164,6 +164,7 @@ void FillScan(const OriginScan& scan, v1::ScanRequest* request) {
   request->set_limit(scan.limit);
   request->set_cursor(scan.cursor);
   request->set_keys_only(scan.keys_only);
+  request->set_count_to(scan.count_to);
 }
 
 std::vector<OriginLoaded> ReadLoad(const v1::LoadRequest& request, v1::LoadResponse* response,
@@ -254,6 +255,7 @@ absl::StatusOr<OriginPage> ReadScan(const v1::ScanRequest& request, v1::ScanResp
   }
   OriginPage page;
   page.cursor = std::move(*response->mutable_cursor());
+  if (response->has_total()) page.total = response->total();
   page.items.reserve(response->items_size());
   for (v1::ScanItem& item : *response->mutable_items()) {
     OriginPage::Item out;

@@ -109,6 +109,8 @@ struct OriginScan {
   // From the page before; empty: from the start.
   std::string cursor = {};
   bool keys_only = false;
+  // How many keys there are in all is wanted too, counted no further than this; 0: it is not.
+  uint64_t count_to = 0;
 };
 
 struct OriginPage {
@@ -120,28 +122,31 @@ struct OriginPage {
   std::vector<Item> items;
   // Empty: there is no more.
   std::string cursor;
+  // How many keys there are in all, if that was asked for and can be told; may be beyond
+  // `count_to`.
+  std::optional<uint64_t> total = std::nullopt;
 };
 
 // Monotonic counts since the start, and what is there now.
 struct OriginStats {
-  std::string name;            // as the configuration calls it
-  std::string kind;            // `grpc`, `postgres`, `sqlite`
-  std::string state;           // `ok`, or why not, in a few words
-  uint64_t load_calls = 0;     // attempts, retries included
-  uint64_t load_items = 0;     // keys asked for
+  std::string name;         // as the configuration calls it
+  std::string kind;         // `grpc`, `postgres`, `sqlite`
+  std::string state;        // `ok`, or why not, in a few words
+  uint64_t load_calls = 0;  // attempts, retries included
+  uint64_t load_items = 0;  // keys asked for
   uint64_t store_calls = 0;
   uint64_t store_items = 0;
   uint64_t scan_calls = 0;
-  uint64_t errors = 0;         // attempts that failed as a whole
-  uint64_t item_errors = 0;    // items that failed in attempts that did not
-  uint64_t bad_answers = 0;    // items left out, answered twice, not asked for, or out of limits
-  uint64_t connections = 0;    // open now, where they are counted
+  uint64_t errors = 0;       // attempts that failed as a whole
+  uint64_t item_errors = 0;  // items that failed in attempts that did not
+  uint64_t bad_answers = 0;  // items left out, answered twice, not asked for, or out of limits
+  uint64_t connections = 0;  // open now, where they are counted
   // The guard's.
-  uint64_t under_way = 0;      // calls, now
-  uint64_t queued = 0;         // calls that wait for their turn, now
+  uint64_t under_way = 0;  // calls, now
+  uint64_t queued = 0;     // calls that wait for their turn, now
   uint64_t timeouts = 0;
   uint64_t retries = 0;
-  uint64_t refused = 0;        // calls: the breaker was open, or the queue was full
+  uint64_t refused = 0;  // calls: the breaker was open, or the queue was full
   uint64_t breaker_opened = 0;
   std::string breaker;         // `closed`, `open`, `half-open`; empty without a guard
   std::string breaker_reason;  // what opened it last

@@ -1,5 +1,6 @@
 #include "origin/postgres_origin.h"
 
+#include <optional>
 #include <utility>
 
 #include "base/status.h"
@@ -83,6 +84,23 @@ Task<Stores> Store(std::shared_ptr<Core> core, OriginStore store, MonoNanos dead
   co_return results;
 }
 
+// How many rows the scan has in all; nothing when that cannot be told, or not soon.
+Task<std::optional<uint64_t>> Count(std::shared_ptr<Core> core, const OriginScan* scan,
+                                    const SqlPlans::Plan* plan, MonoNanos deadline) {
+  const auto number = static_cast<size_t>(plan->count);
+  auto arguments = SqlPlans::Bind(*plan, core->plans->statements()[number].statement,
+                                  SqlScanInput(*scan, true));
+  if (!arguments.ok()) co_return std::nullopt;
+  PostgresBatch batch;
+  batch.executions.push_back({number, *std::move(arguments)});
+  batch.deadline = SqlCountDeadline(deadline, *core->options.clock);
+  const PostgresPool::Outcome outcome = co_await core->pool.Run(std::move(batch));
+  if (!outcome->status.ok()) co_return std::nullopt;
+  const PostgresAnswer& answer = outcome->answers.front();
+  if (answer.kind != PostgresAnswer::Kind::kOk) co_return std::nullopt;
+  co_return ReadPostgresCount(answer.result.get());
+}
+
 Task<Page> Scan(std::shared_ptr<Core> core, OriginScan scan, MonoNanos deadline) {
   SqlCounts& counts = core->counts;
   ++counts.scan_calls;
@@ -93,11 +111,9 @@ Task<Page> Scan(std::shared_ptr<Core> core, OriginScan scan, MonoNanos deadline)
   if (!plan.ok()) co_return counts.Failed(plan.status());
   const auto number = static_cast<size_t>((*plan)->statement[static_cast<size_t>(SqlUse::kScan)]);
   const SqlStatement& statement = core->plans->statements()[number].statement;
-  SqlInput input{.call = &scan.call};
-  input.limit = scan.limit;
-  input.cursor = scan.cursor;
-  input.keys_only = scan.keys_only;
-  auto arguments = SqlPlans::Bind(**plan, statement, input);
+  std::optional<uint64_t> total;
+  if (scan.count_to > 0) total = co_await Count(core, &scan, *plan, deadline);
+  auto arguments = SqlPlans::Bind(**plan, statement, SqlScanInput(scan, false));
   if (!arguments.ok()) co_return counts.Failed(arguments.status());
   PostgresBatch batch;
   batch.executions.push_back({number, *std::move(arguments)});
@@ -110,7 +126,11 @@ Task<Page> Scan(std::shared_ptr<Core> core, OriginScan scan, MonoNanos deadline)
   auto page =
       ReadPostgresPage(scan, statement, answer.result.get(), core->options.answer_bytes_max, &bad);
   counts.bad_answers += bad;
-  if (!page.ok()) ++counts.errors;
+  if (page.ok()) {
+    page->total = total;
+  } else {
+    ++counts.errors;
+  }
   co_return page;
 }
 
@@ -186,6 +206,7 @@ absl::StatusOr<std::vector<SqlProblem>> CheckPostgresStatements(const PostgresOp
   std::vector<SqlProblem> problems;
   for (size_t i = 0; i < plans.statements().size(); ++i) {
     const SqlPlans::Planned& planned = plans.statements()[i];
+    if (planned.counts) continue;
     absl::Status status = session.prepared[i].status;
     if (status.ok() && (planned.use == SqlUse::kLoad || planned.use == SqlUse::kScan)) {
       status =

@@ -344,4 +344,10 @@ absl::StatusOr<OriginPage> ReadPostgresPage(const OriginScan& scan, const SqlSta
   return page;
 }
 
+std::optional<uint64_t> ReadPostgresCount(const pg_result* result) {
+  uint64_t count = 0;
+  if (PQntuples(result) != 1 || !absl::SimpleAtoi(PQgetvalue(result, 0, 0), &count)) return {};
+  return count;
+}
+
 }  // namespace larder

@@ -93,6 +93,9 @@ absl::StatusOr<OriginPage> ReadPostgresPage(const OriginScan& scan, const SqlSta
                                             const pg_result* result, size_t answer_bytes_max,
                                             uint64_t* bad);
 
+// What a statement that counts answered.
+std::optional<uint64_t> ReadPostgresCount(const pg_result* result);
+
 }  // namespace larder
 
 #endif  // LARDER_ORIGIN_POSTGRES_ROUNDS_H_

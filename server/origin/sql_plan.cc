@@ -1,6 +1,7 @@
 #include "origin/sql_plan.h"
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 
 #include "base/status.h"
@@ -42,6 +43,14 @@ std::string_view Capture(const KeyCaptures& captures, std::string_view name) {
 SqlArgument Text(std::string_view text) { return {SqlArgument::Form::kText, std::string(text)}; }
 SqlArgument Integer(uint64_t number) {
   return {SqlArgument::Form::kInteger, StrCat(number), static_cast<int64_t>(number)};
+}
+
+// Counts the rows of a scan. They end with $limit, which bounds the count, and begin at no cursor.
+SqlStatement CountOf(const SqlStatement& scan) {
+  SqlStatement count = scan;
+  // The line ends what may be a comment.
+  count.text = StrCat("SELECT count(*) FROM (", scan.text, "\n) AS listed");
+  return count;
 }
 
 SqlArgument Bound(const SqlParameter& parameter, const SqlInput& input,
@@ -114,6 +123,21 @@ absl::Status CheckSqlCall(size_t items, size_t most, MonoNanos deadline, const C
   return absl::OkStatus();
 }
 
+SqlInput SqlScanInput(const OriginScan& scan, bool counts) {
+  SqlInput input{.call = &scan.call};
+  input.limit = counts ? std::min<uint64_t>(scan.count_to, std::numeric_limits<int64_t>::max())
+                       : scan.limit;
+  if (!counts) input.cursor = scan.cursor;
+  input.keys_only = counts || scan.keys_only;
+  return input;
+}
+
+MonoNanos SqlCountDeadline(MonoNanos deadline, const Clock& clock) {
+  constexpr absl::Duration kMost = absl::Seconds(5);
+  const MonoNanos now = clock.Mono();
+  return MonoAfter(now, std::min(kMost, absl::Nanoseconds(deadline - now) / 2));
+}
+
 absl::StatusOr<SqlPlans> SqlPlans::Make(const std::vector<SqlType>& types, SqlDialect dialect) {
   SqlPlans plans;
   for (const SqlType& type : types) {
@@ -129,6 +153,11 @@ absl::StatusOr<SqlPlans> SqlPlans::Make(const std::vector<SqlType>& types, SqlDi
       }
       number = static_cast<int>(plans.statements_.size());
       plans.statements_.push_back({type.name, use, *std::move(statement)});
+    }
+    if (const int scan = plan.statement[static_cast<size_t>(SqlUse::kScan)]; scan >= 0) {
+      plan.count = static_cast<int>(plans.statements_.size());
+      const SqlStatement& listing = plans.statements_[static_cast<size_t>(scan)].statement;
+      plans.statements_.push_back({type.name, SqlUse::kScan, CountOf(listing), true});
     }
     plans.plans_.emplace(type.name, std::move(plan));
   }

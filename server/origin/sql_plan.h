@@ -41,7 +41,7 @@ struct SqlInput {
   std::string_view value = {};
   Version version = kNoVersion;
   std::string_view validator = {};
-  uint32_t limit = 0;
+  uint64_t limit = 0;
   std::string_view cursor = {};
   bool keys_only = false;
 };
@@ -52,12 +52,16 @@ class SqlPlans {
     std::string type;
     SqlUse use;
     SqlStatement statement;
+    // Made of the user's scan: how many rows it has. Nothing is wrong if a database refuses it.
+    bool counts = false;
   };
   struct Plan {
     std::string type;
     std::vector<Pattern> match;
     // Of `statements`; -1: the type cannot do that.
     std::array<int, kSqlUses> statement;
+    // Of `statements`: counts what the scan lists; -1 without a scan.
+    int count = -1;
   };
 
   // InvalidArgument: the first problem that CheckSqlTypes finds.
@@ -87,6 +91,12 @@ class SqlPlans {
 
 // What is wrong with a call before any database is asked: InvalidArgument, DeadlineExceeded.
 absl::Status CheckSqlCall(size_t items, size_t most, MonoNanos deadline, const Clock& clock);
+
+// What a scan binds; to count what it lists, `counts`.
+SqlInput SqlScanInput(const OriginScan& scan, bool counts);
+
+// Until when the rows of a scan may be counted that ends at `deadline`: the page matters more.
+MonoNanos SqlCountDeadline(MonoNanos deadline, const Clock& clock);
 
 // The statement of a type for a use, with all that CheckSqlTypes looks at.
 absl::StatusOr<SqlStatement> PlanSqlStatement(const SqlType& type, SqlUse use, SqlDialect dialect);

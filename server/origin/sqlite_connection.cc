@@ -351,15 +351,26 @@ absl::StatusOr<OriginStored> SqliteConnection::StoreItem(const OriginStore& stor
   }
 }
 
+std::optional<uint64_t> SqliteConnection::Count(const OriginScan& scan, const SqlPlans::Plan& plan,
+                                                MonoNanos deadline) {
+  const auto number = static_cast<size_t>(plan.count);
+  const auto arguments =
+      SqlPlans::Bind(plan, plans_.statements()[number].statement, SqlScanInput(scan, true));
+  if (!arguments.ok() || !Open(SqlCountDeadline(deadline, *options_.clock)).ok()) return {};
+  const absl::StatusOr<sqlite3_stmt*> statement = Prepared(number);
+  if (!statement.ok()) return {};
+  const Resetter resetter(*statement);
+  if (!Bind(*statement, *arguments).ok() || Next(*statement).code != SQLITE_ROW) return {};
+  return static_cast<uint64_t>(sqlite3_column_int64(*statement, 0));
+}
+
 absl::StatusOr<OriginPage> SqliteConnection::Scan(const OriginScan& scan,
                                                   const SqlPlans::Plan& plan, MonoNanos deadline) {
   const auto number = static_cast<size_t>(plan.statement[static_cast<size_t>(SqlUse::kScan)]);
   const SqlStatement& planned = plans_.statements()[number].statement;
-  SqlInput input{.call = &scan.call};
-  input.limit = scan.limit;
-  input.cursor = scan.cursor;
-  input.keys_only = scan.keys_only;
-  ASSIGN_OR_RETURN(const auto arguments, SqlPlans::Bind(plan, planned, input));
+  ASSIGN_OR_RETURN(const auto arguments, SqlPlans::Bind(plan, planned, SqlScanInput(scan, false)));
+  std::optional<uint64_t> total;
+  if (scan.count_to > 0) total = Count(scan, plan, deadline);
   RETURN_IF_ERROR(Open(deadline));
   ASSIGN_OR_RETURN(sqlite3_stmt* const statement, Prepared(number));
   const Resetter resetter(statement);
@@ -381,6 +392,7 @@ absl::StatusOr<OriginPage> SqliteConnection::Scan(const OriginScan& scan,
   uint64_t bad = 0;
   auto page = ReadSqlPage(columns, pointers, scan, &bad);
   counts_.bad_answers += bad;
+  if (page.ok()) page->total = total;
   return page;
 }
 

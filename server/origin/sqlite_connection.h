@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -79,6 +80,9 @@ class SqliteConnection {
   absl::StatusOr<std::vector<OriginStored>> StoreTogether(const OriginStore& store,
                                                           const std::vector<size_t>& which,
                                                           MonoNanos deadline);
+  // How many rows the scan has in all; nothing when that cannot be told, or not soon.
+  std::optional<uint64_t> Count(const OriginScan& scan, const SqlPlans::Plan& plan,
+                                MonoNanos deadline);
   absl::StatusOr<OriginStored> StoreItem(const OriginStore& store, const OriginStore::Write& write);
 
   const SqliteOptions& options_;

@@ -85,6 +85,8 @@ struct OriginMaker {
   std::string kind;
   // Faults that the backend cannot be made to have.
   std::vector<OriginFault> impossible = {};
+// For the lists of tests.
+inline void PrintTo(const OriginMaker& maker, std::ostream* out) { *out << maker.name; }
 };
 
 class OriginSuite : public testing::TestWithParam<OriginMaker> {

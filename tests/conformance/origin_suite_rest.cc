@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "base/strings.h"
@@ -131,6 +132,22 @@ TEST_P(OriginSuite, ScansTheKeysAlone) {
   ASSERT_EQ(items.size(), 2u);
   for (const OriginPage::Item& item : items) EXPECT_EQ(item.loaded.value, "");
   EXPECT_NE(items[0].key, items[1].key);
+}
+
+TEST_P(OriginSuite, CountsWhatThereIsToScanWhenAskedTo) {
+  for (int i = 0; i < 25; ++i) rig_->Put(StrCat("doc:", i), {.value = "v"});
+  const auto total = [this](OriginScan scan) -> std::optional<uint64_t> {
+    const auto page = AwaitTask(origin().Scan(std::move(scan), Soon()));
+    EXPECT_TRUE(page.ok()) << page.status();
+    if (!page.ok()) return std::nullopt;
+    EXPECT_EQ(page->items.size(), 10u);
+    return page->total;
+  };
+  EXPECT_EQ(total({.call = Call(), .limit = 10}), std::nullopt);
+  EXPECT_EQ(total({.call = Call(), .limit = 10, .keys_only = true, .count_to = 1'000}), 25u);
+  EXPECT_EQ(total({.call = Call(), .limit = 10, .count_to = uint64_t{1} << 40}), 25u);
+  // Whether it counts on is the origin's own affair.
+  EXPECT_GE(total({.call = Call(), .limit = 10, .count_to = 20}), 20u);
 }
 
 TEST_P(OriginSuite, ScansWithAllThatIsSaidOfAnEntry) {

@@ -57,6 +57,8 @@ struct TierMaker {
   // Whether calls may come from several threads.
   bool threads = true;
 };
+// For the lists of tests.
+inline void PrintTo(const TierMaker& maker, std::ostream* out) { *out << maker.name; }
 
 class TierSuite : public testing::TestWithParam<TierMaker> {
  public:

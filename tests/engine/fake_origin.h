@@ -107,9 +107,11 @@ class FakeOrigin : public Origin {
       page.items.push_back(std::move(item));
     }
     if (it != values.end()) page.cursor = page.items.back().key;
+    if (scan.count_to > 0 && counts) page.total = values.size();
     co_return page;
   }
   int scans = 0;
+  bool counts = true;
 
   OriginStats Stats() const override {
     OriginStats stats;

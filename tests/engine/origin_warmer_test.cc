@@ -70,6 +70,25 @@ TEST_F(OriginWarmerTest, LoadsWhatTheOriginListsUpToTheLimit) {
   EXPECT_LE(origin_.under_way_most, 16);
 }
 
+TEST_F(OriginWarmerTest, TellsHowManyThereAreFromTheFirstPageOn) {
+  Fill(2500);
+  ASSERT_TRUE(Run(OfType()).ok());
+  ASSERT_EQ(progress_.size(), 3u);
+  for (const WarmCount& count : progress_) EXPECT_EQ(count.total, 2500u);
+  EXPECT_EQ(progress_.back().loaded, 2500u);
+
+  progress_.clear();
+  WarmJob job = OfType();
+  job.limit = 1200;
+  ASSERT_TRUE(Run(job).ok());
+  for (const WarmCount& count : progress_) EXPECT_EQ(count.total, 1200u) << "no more are wanted";
+
+  progress_.clear();
+  origin_.counts = false;
+  ASSERT_TRUE(Run(OfType()).ok());
+  for (const WarmCount& count : progress_) EXPECT_EQ(count.total, 0u) << "nobody knows";
+}
+
 TEST_F(OriginWarmerTest, KeepsToItsRate) {
   Fill(1000);
   WarmJob job = OfType();

@@ -1,5 +1,7 @@
 #include "tests/origin/origin_service.h"
 
+#include <algorithm>
+
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -213,6 +215,10 @@ grpc::ServerUnaryReactor* OriginService::Scan(grpc::CallbackServerContext* conte
       if (!request->keys_only()) SetFound(row->second.held, item->mutable_found());
     }
     if (row != rows_.end()) response->set_cursor(std::prev(row)->first);
+    if (request->count_to() > 0) {
+      response->set_total(static_cast<uint64_t>(std::count_if(
+          rows_.begin(), rows_.end(), [](const auto& each) { return !each.second.removed; })));
+    }
   }
   if (on_scan) on_scan(response);
   return End(context, status);

@@ -90,6 +90,18 @@ TEST_F(PostgresTest, ReadsTtlTagsAndValidatorsOfSeveralTypes) {
   EXPECT_THAT(LoadOne(*bad, "t", "t:1"), HasSubstr("the column tags is not a JSON array"));
 }
 
+TEST_F(PostgresTest, ListsWhatCannotBeCountedInTime) {
+  SqlType type = SqlTypeOf("t", {"t:{id}"});
+  type.scan =
+      "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
+      "SELECT 't:' || i AS key, 'v' AS value FROM n WHERE i > coalesce($cursor::int, 0) "
+      "LIMIT $limit;  -- all";
+  const auto page = ScanEndless(Of(std::move(type)).get(), "t");
+  ASSERT_TRUE(page.ok()) << page.status();
+  EXPECT_EQ(page->items.size(), 10u);
+  EXPECT_EQ(page->total, std::nullopt);
+}
+
 TEST_F(PostgresTest, FindsNumbersByTextThatIsOne) {
   Run("DROP TABLE IF EXISTS users; CREATE TABLE users (id int PRIMARY KEY, body text);"
       "INSERT INTO users VALUES (7, 'seven'), (8, 'eight')");

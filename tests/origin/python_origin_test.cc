@@ -174,6 +174,17 @@ TEST_F(PythonOriginTest, AnswersUnchangedForTheValidatorThatIsHeld) {
   EXPECT_EQ(Load({{"a", validator}})[0].value, "two");
 }
 
+TEST_F(PythonOriginTest, CountsWhatItListsWhenAskedTo) {
+  std::vector<OriginStore::Write> writes;
+  for (int i = 0; i < 25; ++i) writes.push_back(Write("item:" + std::to_string(i), "v", 1));
+  Store(std::move(writes));
+  const OriginScan scan{.call = Call(), .limit = 10, .count_to = 1'000};
+  const auto page = AwaitTask(origin_->Scan(scan, Soon()));
+  ASSERT_TRUE(page.ok()) << page.status();
+  EXPECT_EQ(page->items.size(), 10u);
+  EXPECT_EQ(page->total, 25u);
+}
+
 TEST_F(PythonOriginTest, ScansPageByPage) {
   std::vector<OriginStore::Write> writes;
   for (int i = 0; i < 250; ++i) writes.push_back(Write("item:" + std::to_string(i), "v", 1));

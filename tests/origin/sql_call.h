@@ -66,6 +66,14 @@ inline std::vector<std::string> StoreShown(
   return shown;
 }
 
+// A page of a scan that goes on for ever, with time for a count that has to be given up.
+inline absl::StatusOr<OriginPage> ScanEndless(Origin* origin, const std::string& type) {
+  OriginScan scan{.call = {.name_space = "shop", .type = type}, .limit = 10};
+  scan.count_to = uint64_t{1} << 40;
+  return AwaitTask(
+      origin->Scan(std::move(scan), MonoAfter(Clock::System()->Mono(), absl::Seconds(1))));
+}
+
 }  // namespace larder
 
 #endif  // LARDER_TESTS_ORIGIN_SQL_CALL_H_

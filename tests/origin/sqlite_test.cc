@@ -63,6 +63,17 @@ TEST_F(SqliteTest, ReadsAValueOfAnyType) {
   }
 }
 
+TEST_F(SqliteTest, ListsWhatCannotBeCountedInTime) {
+  SqliteOptions options = Options("SELECT 'v'");
+  options.types[0].scan =
+      "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
+      "SELECT 't:' || i AS key, 'v' AS value FROM n WHERE i > 0 + $cursor LIMIT $limit;  -- all";
+  const auto page = ScanEndless(Of(options).get(), "t");
+  ASSERT_TRUE(page.ok()) << page.status();
+  EXPECT_EQ(page->items.size(), 10u);
+  EXPECT_EQ(page->total, std::nullopt);
+}
+
 TEST_F(SqliteTest, ComparesCapturesWithNumbersAsSqliteDoes) {
   file_.Run(
       "CREATE TABLE users (id INTEGER PRIMARY KEY, body); INSERT INTO users VALUES (7, 'seven')");

@@ -142,7 +142,7 @@ struct WarmProgress {
   // Keys that are in the cache now, those included that were before.
   uint64_t loaded = 0;
   uint64_t failed = 0;
-  // Keys in all; 0 = not known, because an origin does not say how many it will list.
+  // Keys in all; 0 = not known, because the origin does not say how many it will list.
   uint64_t total = 0;
   // The server's time for it so far.
   absl::Duration elapsed = absl::ZeroDuration();
