@@ -39,7 +39,7 @@ fuzz() {
   local name seconds=60 failed=0 names=()
   mapfile -t names < <(fuzz_names)
   if [[ $# -gt 0 && ! $1 =~ ^[0-9]+$ ]]; then
-    printf '%s\n' "${names[@]}" | grep -qxF -e "$1" || usage_error fuzz "no fuzzer $1; there are: ${names[*]}"
+    printf '%s\n' "${names[@]}" | grep -xF -e "$1" >/dev/null || usage_error fuzz "no fuzzer $1; there are: ${names[*]}"
     names=("$1")
     shift
   fi

@@ -120,7 +120,7 @@ apt_get() {
 apt_knows() {
   local name
   for name in "$@"; do
-    LC_ALL=C apt-cache policy "$name" 2>/dev/null | grep -q '^  Candidate: [^(]' || return 1
+    LC_ALL=C apt-cache policy "$name" 2>/dev/null | grep '^  Candidate: [^(]' >/dev/null || return 1
   done
 }
 
