@@ -191,6 +191,7 @@ class NativeLoop {
 
   MonoNanos now_ = 0;
   MonoNanos next_tick_ = 0;
+  size_t to_tick_ = 0;  // of all_, so many from the front have yet to be looked at in this round
   std::vector<NativeConnection*> all_;
   std::vector<NativeConnection*> to_flush_;
   std::map<uint64_t, NativeConnection*> handshakes_;  // by turn
