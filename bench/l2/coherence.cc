@@ -1,14 +1,14 @@
-// Replicas of one fleet, from outside, by the C++ client: how long the others go on serving an old
-// value, and whether anybody ever does after an Invalidate that waited for the fleet.
+// Replicas of one fleet, from outside: how long the others go on serving an old value, and whether
+// anybody ever does after an Invalidate that waited for the fleet.
 //
 //   larder_coherence_bench lag SECONDS ADDRESS ADDRESS...
 //   larder_coherence_bench fleet TRIES ADDRESS ADDRESS...
 //
 // lag: a thousand keys, each in the memory of every replica. Every millisecond one of them gets a
-// larger number on the first replica; of every tenth a thread for each other replica reads it there
-// until the old number is gone. The time runs from the answer of the Set to the first arrival of an
-// answer that is not old: never less than the replica took, and more by the reader's own lateness.
-// Changes that a reader is too far behind to look at are missed, and counted.
+// larger number on the first replica, which the other replicas are then asked for until the old
+// number is gone. The time runs from the answer of the Set to the first arrival of an answer that
+// is not old: never less than the replica took, and more by how late the bench looks. All of it is
+// one thread (bench/raw_client.h): what it does not need the replicas have.
 //
 // fleet: Set on one replica, read on the others, Invalidate on one with `wait: FLEET`; if all have
 // acknowledged, the one that was asked included, reads on all of them that begin after the answer
@@ -17,16 +17,19 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstdio>
 #include <deque>
-#include <mutex>
+#include <map>
+#include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "bench/raw_client.h"
 #include "bench/report.h"
 #include "larder/client.h"
+#include "larder/v1/cache.pb.h"
 
 namespace larder::bench {
 namespace {
@@ -36,13 +39,10 @@ Time Now() { return std::chrono::steady_clock::now(); }
 
 constexpr int kKeys = 1'000;
 constexpr auto kChangeEvery = std::chrono::milliseconds(1);
-constexpr int kWriters = 4;
-// Readers look at every tenth change: all of them, each until it is seen, would be more work than
-// that of the servers, on the same two cores, and measure how readers queue.
-constexpr int64_t kLookedAt = 10;
+// A reader that has seen an old value looks again after that.
+constexpr auto kLookEvery = std::chrono::microseconds(500);
 constexpr auto kGiveUp = std::chrono::seconds(10);
-// Changes that wait for one reader. A key changes again after kKeys changes.
-constexpr size_t kBacklogMax = kKeys / kLookedAt / 2;
+constexpr auto kPatience = std::chrono::milliseconds(100);
 
 std::unique_ptr<Client> ClientOf(const std::string& address) {
   absl::StatusOr<std::unique_ptr<Client>> client =
@@ -63,150 +63,140 @@ int64_t Read(Client* client, const std::string& key) {
   return got->entry.has_value() ? std::stoll(got->entry->value) : kMiss;
 }
 
-void Write(Client* client, const std::string& key, int64_t number) {
-  const absl::StatusOr<SetResult> set = client->Set(key, std::to_string(number));
-  if (!set.ok()) Broken(set.status().ToString().c_str());
-}
-
-struct Change {
-  int key;
-  int64_t number;
-  Time done;
-};
-
-// Reads on one replica until the value before each change is gone.
-class Reader {
- public:
-  explicit Reader(const std::string& address) : client_(ClientOf(address)) {}
-
-  void Warm() {
-    const Time began = Now();
-    for (int key = 0; key < kKeys; ++key) {
-      while (Read(client_.get(), Key(key)) < 0) {
-        if (Now() - began > kGiveUp) Broken("a replica does not get what it is to forget");
-      }
-    }
-  }
-  void Begin() {
-    thread_ = std::thread([this] { Run(); });
-  }
-  void Add(const Change& change) {
-    {
-      std::lock_guard lock(mu_);
-      if (queue_.size() >= kBacklogMax) {
-        ++missed_;
-        return;
-      }
-      queue_.push_back(change);
-      backlog_ = std::max(backlog_, queue_.size());
-    }
-    more_.notify_one();
-  }
-  // Looks at what still waits.
-  void End() {
-    {
-      std::lock_guard lock(mu_);
-      ended_ = true;
-    }
-    more_.notify_one();
-    thread_.join();
-  }
-
-  // After End: a time for each change that was looked at; how many were not; the most that waited.
-  const std::vector<double>& millis() const { return millis_; }
-  int64_t missed() const { return missed_; }
-  size_t backlog() const { return backlog_; }
-
- private:
-  void Run() {
-    for (;;) {
-      Change change;
-      {
-        std::unique_lock lock(mu_);
-        more_.wait(lock, [this] { return ended_ || !queue_.empty(); });
-        if (queue_.empty()) return;
-        change = queue_.front();
-        queue_.pop_front();
-      }
-      // Until it has a copy again, for the key's next change.
-      for (bool gone = false;;) {
-        const int64_t seen = Read(client_.get(), Key(change.key));
-        const auto since = Now() - change.done;
-        // A miss is no old value either; a failure tells nothing.
-        if (!gone && (seen == kMiss || seen >= change.number)) {
-          gone = true;
-          millis_.push_back(std::chrono::duration<double, std::milli>(since).count());
-        }
-        if (seen >= change.number) break;
-        if (since > kGiveUp) Broken("a replica never shows a change");
-      }
-    }
-  }
-
-  std::unique_ptr<Client> client_;
-  std::mutex mu_;
-  std::condition_variable more_;
-  std::deque<Change> queue_;
-  size_t backlog_ = 0;
-  int64_t missed_ = 0;
-  bool ended_ = false;
-  std::vector<double> millis_;
-  std::thread thread_;
-};
-
 double Percentile(std::vector<double>& sorted, double part) {
   return sorted[std::min(sorted.size() - 1,
                          static_cast<size_t>(part * static_cast<double>(sorted.size())))];
 }
 
-void MeasureLag(double seconds, const std::vector<std::string>& addresses) {
-  const std::unique_ptr<Client> writer = ClientOf(addresses[0]);
-  std::vector<std::unique_ptr<Reader>> readers;
-  for (int key = 0; key < kKeys; ++key) Write(writer.get(), Key(key), 0);
-  for (size_t i = 1; i < addresses.size(); ++i) {
-    readers.push_back(std::make_unique<Reader>(addresses[i]));
-    readers.back()->Warm();
+// What is under way of `lag`: Sets on the first replica, Gets on the others, all on one thread.
+class Lag {
+ public:
+  Lag(double seconds, const std::vector<std::string>& addresses)
+      : seconds_(seconds), writer_(AddressesOf(addresses[0])[0], &sets_) {
+    sets_.answered = [this](const Call& call) { OnSet(call); };
+    poller_.Add(&writer_);
+    for (size_t i = 1; i < addresses.size(); ++i) {
+      readers_.push_back(std::make_unique<Reader>(AddressesOf(addresses[i])[0], this));
+      poller_.Add(&readers_.back()->connection);
+    }
   }
-  for (auto& reader : readers) reader->Begin();
-  const Time began = Now();
-  // Each writes its share of the numbers, at their times; a call that takes long delays no other.
-  std::vector<std::thread> writers;
-  std::atomic<int64_t> number{0};
-  for (int writer_number = 0; writer_number < kWriters; ++writer_number) {
-    writers.emplace_back([&, writer_number] {
-      const std::unique_ptr<Client> own = ClientOf(addresses[0]);
-      for (int64_t at = writer_number + 1;; at += kWriters) {
-        const Time due = began + at * kChangeEvery;
-        if (due - began >= std::chrono::duration<double>(seconds)) return;
-        std::this_thread::sleep_until(due);
-        const int key = static_cast<int>(at % kKeys);
-        Write(own.get(), Key(key), at);
-        ++number;
-        const Change change{key, at, Now()};
-        if (at % kLookedAt != 0) continue;
-        for (auto& reader : readers) reader->Add(change);
+
+  void Run();
+
+ private:
+  // A change that one replica is asked for until it shows.
+  struct Look {
+    int64_t number;
+    Time done;
+    bool gone = false;
+  };
+  struct Reader {
+    Reader(const Address& to, Lag* lag) : connection(to, &gets) {
+      gets.answered = [this, lag](const Call& call) { lag->OnGet(this, call); };
+    }
+    Questions gets{.path = "/larder.v1.Cache/Get", .asks_again = false, .keeps_answers = true};
+    Connection connection;
+    std::map<uint64_t, Look> looks;               // by their tags
+    std::deque<std::pair<Time, uint64_t>> later;  // tags that are asked for again then
+  };
+
+  static std::string KeyOf(int64_t number) { return Key(static_cast<int>(number % kKeys)); }
+
+  void Write(int64_t number) {
+    v1::SetRequest request;
+    request.set_key(KeyOf(number));
+    request.set_value(std::to_string(number));
+    writer_.AskFor(Framed(request), static_cast<uint64_t>(number));
+  }
+  void OnSet(const Call& call) {
+    if (call.status != 0) Broken("a Set failed");
+    ++changes_;
+    for (auto& reader : readers_) {
+      reader->looks[call.tag] = {static_cast<int64_t>(call.tag), Now()};
+      Ask(reader.get(), call.tag);
+    }
+  }
+
+  void Ask(Reader* reader, uint64_t tag) {
+    v1::GetRequest request;
+    request.set_key(KeyOf(static_cast<int64_t>(tag)));
+    reader->connection.AskFor(Framed(request), tag);
+  }
+  void OnGet(Reader* reader, const Call& call) {
+    const auto it = reader->looks.find(call.tag);
+    Look& look = it->second;
+    const int64_t seen = ValueOf(call);
+    const auto since = Now() - look.done;
+    // A miss is no old value either; a failure tells nothing.
+    if (!look.gone && (seen == kMiss || seen >= look.number)) {
+      look.gone = true;
+      millis_.push_back(std::chrono::duration<double, std::milli>(since).count());
+    }
+    if (since > kGiveUp) Broken("a replica never shows a change");
+    // Until it has a copy again, for the key's next change.
+    if (seen >= look.number) {
+      reader->looks.erase(it);
+    } else {
+      reader->later.emplace_back(Now() + kLookEvery, call.tag);
+    }
+  }
+  static int64_t ValueOf(const Call& call) {
+    v1::GetResponse response;
+    if (call.status != 0 || call.answer.size() < 5 ||
+        !response.ParseFromArray(call.answer.data() + 5,
+                                 static_cast<int>(call.answer.size()) - 5)) {
+      return kFailed;
+    }
+    return response.has_hit() ? std::stoll(response.hit().value()) : kMiss;
+  }
+
+  // Asks again for what is due, and waits until something comes, or `until`. Looks under way.
+  size_t Turn(Time until) {
+    size_t looks = 0;
+    for (auto& reader : readers_) {
+      while (!reader->later.empty() && reader->later.front().first <= Now()) {
+        Ask(reader.get(), reader->later.front().second);
+        reader->later.pop_front();
       }
-    });
+      if (!reader->later.empty()) until = std::min(until, reader->later.front().first);
+      looks += reader->looks.size();
+    }
+    poller_.Turn(until);
+    return looks;
   }
-  for (std::thread& thread : writers) thread.join();
-  const double took = std::chrono::duration<double>(Now() - began).count();
-  std::vector<double> millis;
-  int64_t missed = 0;
-  size_t backlog = 0;
-  for (auto& reader : readers) {
-    reader->End();
-    millis.insert(millis.end(), reader->millis().begin(), reader->millis().end());
-    missed += reader->missed();
-    backlog = std::max(backlog, reader->backlog());
+
+  const double seconds_;
+  Questions sets_{.path = "/larder.v1.Cache/Set", .asks_again = false};
+  Connection writer_;
+  std::vector<std::unique_ptr<Reader>> readers_;
+  Poller poller_;
+  int64_t changes_ = 0;
+  std::vector<double> millis_;
+};
+
+void Lag::Run() {
+  // So that all keys are in every memory.
+  for (int key = 0; key < kKeys; ++key) Write(key);
+  while (Turn(Now() + kPatience) > 0 || changes_ < kKeys) {
   }
-  std::sort(millis.begin(), millis.end());
-  Report("coherence_changes_per_second", static_cast<double>(number.load()) / took, "changes/s");
-  Report("coherence_median", Percentile(millis, 0.5), "ms");
-  Report("coherence_p99", Percentile(millis, 0.99), "ms");
-  Report("coherence_max", millis.back(), "ms");
-  Report("coherence_missed", static_cast<double>(missed),
-         "changes that a reader came too late for");
-  Report("coherence_backlog", static_cast<double>(backlog), "changes that waited for one reader");
+  changes_ = 0;
+  millis_.clear();
+  const Time began = Now();
+  int64_t sent = 0;
+  while (Now() - began < Seconds(seconds_)) {
+    for (; began + sent * kChangeEvery <= Now(); ++sent) Write(kKeys + sent);
+    Turn(began + sent * kChangeEvery);
+  }
+  const double took = Seconds(Now() - began).count();
+  const auto made = static_cast<double>(changes_);
+  while (Turn(Now() + kPatience) > 0 || changes_ < sent) {
+  }
+  std::sort(millis_.begin(), millis_.end());
+  Report("coherence_changes_per_second", made / took, "changes/s");
+  Report("coherence_looked_at", static_cast<double>(millis_.size()), "changes on a replica");
+  Report("coherence_median", Percentile(millis_, 0.5), "ms");
+  Report("coherence_p99", Percentile(millis_, 0.99), "ms");
+  Report("coherence_max", millis_.back(), "ms");
 }
 
 void MeasureFleet(int64_t tries, const std::vector<std::string>& addresses) {
@@ -264,7 +254,7 @@ int main(int argc, char** argv) {
   const std::vector<std::string> addresses(argv + 3, argv + argc);
   const std::string mode = argv[1];
   if (mode == "lag") {
-    larder::bench::MeasureLag(std::stod(argv[2]), addresses);
+    larder::bench::Lag(std::stod(argv[2]), addresses).Run();
   } else if (mode == "fleet") {
     larder::bench::MeasureFleet(std::stoll(argv[2]), addresses);
   } else {

@@ -20,7 +20,7 @@ CUT_EVERY = (0.2, 1.0)  # seconds
 
 # What was not changed, not acknowledged, not read or not cut proves nothing: those have bars too. A cut may cost the
 # acknowledgements that were on their way, one of twenty at most.
-BARS = {"coherence_changes_per_second": ">= 990", "coherence_p99": "< 10", "coherence_missed": "<= 0",
+BARS = {"coherence_changes_per_second": ">= 990", "coherence_p99": "< 10",
         "fleet_invalidations": f">= {FLEET_TRIES * 95 // 100}", "fleet_stale_reads": "<= 0",
         "fleet_failed_reads": "<= 0", "fleet_cuts": "> 100"}
 
