@@ -233,6 +233,11 @@ void FleetWorld::Watch() {
   for (size_t key = 0; key < kKeys; ++key) WatchChanges(key);
 }
 
+bool FleetWorld::AnyTierIsUnwell() const {
+  return std::any_of(nodes_.begin(), nodes_.end(),
+                     [this](const NodePtr& node) { return node->tier_unwell_until >= now(); });
+}
+
 void FleetWorld::WatchChanges(size_t key) {
   const bool local = KindOf(key) == Kind::kLocal;
   for (SentChange& change : history_.changes(key)) {
@@ -244,9 +249,12 @@ void FleetWorld::WatchChanges(size_t key) {
         change.over = history_.Next();
       } else if (change.answered == kNotYet) {
         continue;
+      } else if ((local || AnyTierIsUnwell()) &&
+                 now() < MonoAfter(change.answered_at, absl::Milliseconds(2))) {
+        // Where replicas do not meet in the tier, clocks order their changes, and those that are
+        // right do so only to the millisecond.
+        continue;
       } else if (local) {
-        // Clocks that are right order versions only to the millisecond.
-        if (now() < MonoAfter(change.answered_at, absl::Milliseconds(2))) continue;
         change.over = history_.Next();
       } else if (node->owed == 0 && node->replica->tier->oldest_call() > change.calls) {
         change.over = history_.Next();

@@ -144,6 +144,7 @@ class FleetWorld {
   void RunFor(absl::Duration span, absl::Duration step);
   void RunSome(int pieces);
   void Watch();
+  bool AnyTierIsUnwell() const;
   void WatchChanges(size_t key);
   void TierFault(const NodePtr& node);
   void BusFault(const NodePtr& node);
