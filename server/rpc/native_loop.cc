@@ -248,8 +248,10 @@ void NativeLoop::HandleDeadlines() {
 }
 
 void NativeLoop::Tick() {
+  if (std::exchange(listening_paused_, false) && listener_ >= 0) WatchListener(EPOLLIN);
+  // Those that have gone need no looking at.
+  to_tick_ = std::min(to_tick_, all_.size());
   if (to_tick_ == 0) {
-    if (std::exchange(listening_paused_, false) && listener_ >= 0) WatchListener(EPOLLIN);
     to_tick_ = all_.size();
     next_tick_ = now_;
   }
