@@ -409,9 +409,9 @@ class Engine {
   // Whether it is what a flight is to bring, without asking the origin.
   bool IsCurrent(const Found& found, MonoNanos now) const;
   static Landing LandFound(Found found);
-  // The answer to a read that waited for it. `found`: it came from the tiers.
-  ReadResult CountedLanding(const FullKey& full_key, Found landed, const Resolved& resolved,
-                            bool found);
+  // The answer to a read that waited for it. REQUIRES: kLanded.
+  ReadResult CountedLanding(const FullKey& full_key, const Landing& landing,
+                            const Resolved& resolved);
   Task<Landing> LandLoaded(const std::string* full_key, const TypePolicy* type, OriginLoaded loaded,
                            ArmedLease lease);
   // What the load that replaced `held` says of how often the key changes.

@@ -140,10 +140,7 @@ Task<absl::StatusOr<LoadResult>> Engine::LoadThrough(const FullKey* full_key, Lo
       landing = co_await WaitForLanding(std::move(place.waiter), wake, request.cancellation);
     switch (landing.kind) {
       case Landing::Kind::kLanded: {
-        Found landed;
-        landed.present = true;
-        landed.entry = *landing.entry;
-        ReadResult read = CountedLanding(*full_key, std::move(landed), resolved, landing.found);
+        ReadResult read = CountedLanding(*full_key, landing, resolved);
         co_return LoadResult{std::move(read), std::nullopt};
       }
       case Landing::Kind::kFailed: {

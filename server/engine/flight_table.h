@@ -46,8 +46,9 @@ struct Landing {
   Kind kind = Kind::kFailed;
   // Shared by all who wait. Its value is plain.
   std::shared_ptr<const Entry> entry = nullptr;
-  // It came from the tiers: somebody else had loaded it.
+  // It was there: somebody else had loaded it, or a write of it waits; and it was below memory.
   bool found = false;
+  bool below = false;
   // A change of the key during the load would have been heard of.
   bool heard = true;
   absl::Status error = absl::OkStatus();

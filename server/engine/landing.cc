@@ -14,21 +14,23 @@ constexpr size_t kSharedBytesMin = 4 << 10;
 
 }  // namespace
 
-ReadResult Engine::CountedLanding(const FullKey& full_key, Found landed, const Resolved& resolved,
-                                  bool found) {
+ReadResult Engine::CountedLanding(const FullKey& full_key, const Landing& landing,
+                                  const Resolved& resolved) {
   ReadResult result;
+  Entry entry = *landing.entry;
   const MonoNanos now = options_.clock->Mono();
   // Asked for and not there: whoever loaded it, it was no hit.
   CountMiss(full_key, resolved);
-  if (landed.entry.negative) {
+  if (entry.negative) {
     result.miss = MissReason::kNegative;
-    result.miss_remaining =
-        absl::Nanoseconds(std::max<MonoNanos>(landed.entry.fresh_until - now, 0));
+    result.miss_remaining = absl::Nanoseconds(std::max<MonoNanos>(entry.fresh_until - now, 0));
     return result;
   }
-  result.from = found ? ReadResult::From::kBelow : ReadResult::From::kOrigin;
-  result.stale = now >= landed.entry.fresh_until;
-  result.entry = std::move(landed.entry);
+  result.from = !landing.found  ? ReadResult::From::kOrigin
+                : landing.below ? ReadResult::From::kBelow
+                                : ReadResult::From::kMemory;
+  result.stale = now >= entry.fresh_until;
+  result.entry = std::move(entry);
   return result;
 }
 
@@ -56,6 +58,7 @@ Landing Engine::LandFound(Found found) {
   Landing landing{.kind = Landing::Kind::kLanded};
   landing.entry = std::make_shared<const Entry>(std::move(found.entry));
   landing.found = true;
+  landing.below = found.below;
   return landing;
 }
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <random>
 #include <thread>
 
@@ -11,6 +12,16 @@
 
 namespace larder {
 namespace {
+
+int64_t Millis(const google::protobuf::Duration& duration) {
+  return duration.seconds() * 1000 + duration.nanos() / 1'000'000;
+}
+
+int64_t MillisSince(std::chrono::steady_clock::time_point then) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() -
+                                                               then)
+      .count();
+}
 
 class CacheTest : public LaneFixture {
  protected:
@@ -38,6 +49,7 @@ TEST_F(CacheTest, SetThenGetTellsEverythingAboutTheEntry) {
   request.set_value(std::string("\0binary\xff", 8));
   request.add_tags("red");
   v1::SetResponse set;
+  const auto began = std::chrono::steady_clock::now();
   ASSERT_TRUE(cache_->Set(Within(5).get(), request, &set).ok());
   EXPECT_GT(set.stored().version(), 0u);
   EXPECT_GE(set.stored().ttl().seconds(), 161);
@@ -49,6 +61,14 @@ TEST_F(CacheTest, SetThenGetTellsEverythingAboutTheEntry) {
   EXPECT_FALSE(got.hit().stale());
   EXPECT_EQ(got.hit().tags(0), "red");
   EXPECT_LE(got.hit().remaining_ttl().seconds(), set.stored().ttl().seconds());
+  // Its age grows, and takes from what remains.
+  v1::GetResponse older = got;
+  while (Millis(older.hit().age()) < Millis(got.hit().age()) + 20) older = Get("user:1");
+  EXPECT_LE(Millis(older.hit().age()), MillisSince(began));
+  for (const v1::GetResponse& each : {got, older}) {
+    EXPECT_NEAR(Millis(each.hit().age()) + Millis(each.hit().remaining_ttl()),
+                Millis(set.stored().ttl()), 3);
+  }
   v1::GetRequest exists;
   exists.set_key("user:1");
   exists.set_metadata_only(true);

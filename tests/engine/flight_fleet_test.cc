@@ -91,6 +91,30 @@ TEST_F(FlightFleetTest, AKeyIsLoadedOnceForAllReplicas) {
   EXPECT_EQ(origin_.loads, 1);
 }
 
+TEST_F(FlightFleetTest, EachSaysWhereItsValueCameFrom) {
+  const auto from = [](const Result& result) { return (**result)->read.from; };
+  const Result loads = Load(0, "user:1");
+  const Result waits = Load(1, "user:1");
+  executor_.Advance(absl::Seconds(2));
+  ASSERT_EQ(ValueOf(waits), "one");
+  EXPECT_EQ(from(loads), ReadResult::From::kOrigin);
+  EXPECT_EQ(from(waits), ReadResult::From::kBelow);
+
+  // A Get has brought it into memory before the one who waits hears that it is there.
+  origin_.values["user:2"] = {"two"};
+  fleet_.log.Disconnect(1);
+  const Result other = Load(0, "user:2");
+  const Result late = Load(1, "user:2");
+  while (ValueOf(other) == "(waits)") executor_.Advance(absl::Milliseconds(1));
+  ASSERT_EQ(ValueOf(late), "(waits)");
+  EXPECT_EQ(Read(1, "user:2").from, ReadResult::From::kBelow);
+  fleet_.log.Connect(1);
+  executor_.Advance(absl::Seconds(2));
+  ASSERT_EQ(ValueOf(late), "two");
+  EXPECT_EQ(from(late), ReadResult::From::kMemory);
+  EXPECT_EQ(origin_.loads, 2);
+}
+
 TEST_F(FlightFleetTest, AStaleValueIsLoadedOnceAndReachesAllReplicas) {
   for (size_t i = 0; i < 3; ++i) {
     const Result first = Load(i, "user:1");
