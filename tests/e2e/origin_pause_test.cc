@@ -144,5 +144,30 @@ TEST_F(OriginPauseTest, InvalidatedElsewhereMeanwhile) {
   }
 }
 
+// A type without an origin: the one who loads is a caller of the replica that stands still.
+TEST_F(OriginPauseTest, TheHolderOfALeaseMeanwhile) {
+  for (int round = 0; round < kRounds; ++round) {
+    const std::string key = "plain:" + std::to_string(round);
+    v1::GetOrLoadResponse first;
+    ASSERT_TRUE(a_->GetOrLoad(key, &first).ok());
+    ASSERT_TRUE(first.has_lease());
+    a_->Freeze();
+    // The lease of the fleet ends with its time, and not before: nobody else loads till then.
+    v1::GetOrLoadResponse second;
+    ASSERT_TRUE(b_->GetOrLoad(key, &second, /*seconds=*/20).ok());
+    ASSERT_TRUE(second.has_lease());
+    bool stored = false;
+    ASSERT_TRUE(b_->Fulfil(key, "new", second.lease().token(), &stored).ok());
+    EXPECT_TRUE(stored);
+    a_->Thaw();
+    // What the first one brings began before the second one's load, and is not kept.
+    a_->Fulfil(key, "old", first.lease().token(), &stored);
+    EXPECT_FALSE(stored);
+    EXPECT_TRUE(AllWell());
+    EXPECT_EQ(b_->Value(key), "new");
+    EXPECT_EQ(a_->Value(key), "new");
+  }
+}
+
 }  // namespace
 }  // namespace larder

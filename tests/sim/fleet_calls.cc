@@ -38,6 +38,7 @@ void FleetWorld::Call(const NodePtr& node, Task<T> task, Done done) {
 void FleetWorld::Step() {
   const NodePtr node = AnyNode();
   const size_t key = Below(kKeys);
+  if (IsStill(*node)) return RunFor(weather_.pace, absl::Milliseconds(5));
   switch (Below(20)) {
     case 0:
     case 1:
@@ -90,6 +91,7 @@ void FleetWorld::Misfortune(const NodePtr& node) {
   if (Below(8) < weather_.bus_faults) BusFault(node);
   if (Below(8) < weather_.lease_faults) LeaseFault(node);
   if (Below(8) < weather_.origin_faults) OriginFault(node);
+  if (Below(8) < weather_.pauses) Pause(node);
   if (Below(60) < weather_.deaths) {
     Note(node->id.replica, -1, "dies and starts again");
     ++tally_.restarts;
@@ -412,7 +414,7 @@ SimOrigin::Hooks FleetWorld::OriginOf(Instance id) {
     const size_t key = index(name);
     ++tally_.flights;
     Note(id.replica, static_cast<int>(key), "loads from the origin", history_.newest(key));
-    bool exact = weather_.fleet_leases && weather_.lease_faults == 0 && weather_.deaths == 0;
+    bool exact = LeasesHold();
     for (const NodePtr& node : nodes_) {
       if (!weather_.fleet_leases) break;
       // Those included who did not want to wait any longer.
@@ -455,8 +457,8 @@ void FleetWorld::Granted(const NodePtr& node, size_t key, const GrantedLease& le
   Note(node->id.replica, static_cast<int>(key), "begins to load", loaded);
   FleetLeaseStats theirs;
   if (weather_.fleet_leases) theirs = node->replica->leases->Stats();
-  const bool exact = weather_.fleet_leases && weather_.lease_faults == 0 && weather_.deaths == 0 &&
-                     theirs.errors == 0 && theirs.waited_out == 0 && KindOf(key) != Kind::kLocal;
+  const bool exact =
+      LeasesHold() && theirs.errors == 0 && theirs.waited_out == 0 && KindOf(key) != Kind::kLocal;
   for (Held& held : held_) {
     if (held.key != key || !held.valid || held.until <= now()) continue;
     if (held.gaps != held.node->replica->bus->Stats().gaps) continue;
@@ -477,6 +479,7 @@ void FleetWorld::EndLoad() {
   if (held_.empty()) return;
   const size_t chosen = Below(held_.size());
   const Held held = held_[chosen];
+  if (IsStill(*held.node)) return;
   held_.erase(held_.begin() + static_cast<ptrdiff_t>(chosen));
   switch (Below(8)) {
     case 0:

@@ -79,9 +79,10 @@ FleetWorld::FleetWorld(uint64_t seed)
   weather_.fleet_leases = !OneIn(4);
   weather_.filter = OneIn(2);
   if (OneIn(3)) weather_.l1_ttl_max = absl::Milliseconds(Below(300));
+  weather_.pauses = share();
   if (weather_.calm) {
     weather_.tier_faults = weather_.bus_faults = weather_.lease_faults = weather_.deaths = 0;
-    weather_.origin_faults = 0;
+    weather_.origin_faults = weather_.pauses = 0;
   }
   for (int i = 0; i < kReplicas; ++i) nodes_.push_back(Start(i));
 }
@@ -174,7 +175,11 @@ void FleetWorld::Die(NodePtr node) {
 void FleetWorld::RunSome(int pieces) {
   for (; pieces > 0; --pieces) {
     const uint64_t which = Below(kReplicas + 1);
-    which == kReplicas ? log_executor_.RunOne() : nodes_[which]->executor->RunOne();
+    if (which == kReplicas) {
+      log_executor_.RunOne();
+    } else if (!IsStill(*nodes_[which])) {
+      nodes_[which]->executor->RunOne();
+    }
   }
 }
 
@@ -183,7 +188,8 @@ void FleetWorld::RunFor(absl::Duration span, absl::Duration step) {
   for (;;) {
     for (bool ran = true; ran;) {
       ran = log_executor_.RunOne();
-      for (const NodePtr& node : nodes_) ran |= node != nullptr && node->executor->RunOne();
+      for (const NodePtr& node : nodes_)
+        ran |= node != nullptr && !IsStill(*node) && node->executor->RunOne();
       for (const NodePtr& node : dead_) ran |= node->executor->RunOne();
     }
     Bury();
@@ -210,7 +216,7 @@ void FleetWorld::Watch() {
   bool bus_well = !log_faults_ && !log_frozen_;
   bool owes = false;
   for (const NodePtr& node : nodes_) {
-    bus_well &= !node->cut_off;
+    bus_well &= !node->cut_off && !IsStill(*node);
     if (node->replica->bus->ReliableUntil() < now()) {
       node->reliable_since = 0;
     } else if (node->reliable_since == 0) {
@@ -223,7 +229,9 @@ void FleetWorld::Watch() {
       OneIn(2) ? node->replica->tier->Release() : node->replica->tier->Drop();
       Note(node->id.replica, -1, "tier well again");
     }
-    if (node->faults_until != 0) node->tier_unwell_until = MonoAfter(now(), kTierRecovers);
+    // To whoever has stood still, the tier was slow.
+    if (node->faults_until != 0 || IsStill(*node))
+      node->tier_unwell_until = MonoAfter(now(), kTierRecovers);
     node->owed = node->replica->engine->lower().Stats().owed;
     owes |= node->owed > 0;
   }
@@ -356,6 +364,11 @@ void FleetWorld::LeaseFault(const NodePtr& node) {
   }
 }
 
+void FleetWorld::Pause(const NodePtr& node) {
+  node->still_until = MonoAfter(now(), absl::Milliseconds(1 + Below(OneIn(4) ? 8000 : 300)));
+  Note(node->id.replica, -1, "stands still");
+}
+
 void FleetWorld::OriginFault(const NodePtr& node) {
   SimOrigin::Faults faults;
   faults.fails = OneIn(2);
@@ -371,6 +384,7 @@ void FleetWorld::Heal() {
   for (const NodePtr& node : nodes_) {
     if (std::exchange(node->cut_off, false)) fleet_.log.Connect(node->id.number);
     if (node->faults_until != 0) node->faults_until = now();
+    node->still_until = 0;
     // Time goes on in larger steps now: what takes a while would look slow to the breakers.
     node->replica->tier->SetFaults({});
     if (node->replica->leases != nullptr) node->replica->leases->SetFaults({});

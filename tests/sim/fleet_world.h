@@ -80,7 +80,7 @@ class FleetWorld {
     bool guarded = true;
     bool serve_suspect = true;
     uint64_t tier_faults = 0, bus_faults = 0, lease_faults = 0, deaths = 0;  // weights
-    uint64_t origin_faults = 0;
+    uint64_t origin_faults = 0, pauses = 0;
     absl::Duration pace;       // between two steps, at most
     bool short_lives = false;  // values expire during the run
     bool fleet_leases = true;
@@ -95,9 +95,10 @@ class FleetWorld {
     std::unique_ptr<SeededRandom> random;
     std::unique_ptr<SimOrigin> origin;
     std::unique_ptr<Replica> replica;
-    MonoNanos gone_at = 0;  // of a dead one: nothing of it is in the log any more
-    int running = 0;        // calls
-    bool cut_off = false;   // from the log
+    MonoNanos gone_at = 0;      // of a dead one: nothing of it is in the log any more
+    int running = 0;            // calls
+    bool cut_off = false;       // from the log
+    MonoNanos still_until = 0;  // does nothing until then, as if its process were stopped
     FakeTierFaults faults;
     MonoNanos faults_until = 0;
     MonoNanos tier_unwell_until = 0;
@@ -149,6 +150,13 @@ class FleetWorld {
   void TierFault(const NodePtr& node);
   void BusFault(const NodePtr& node);
   void LeaseFault(const NodePtr& node);
+  // No lease of the fleet ends before its time.
+  bool LeasesHold() const {
+    return weather_.fleet_leases && weather_.lease_faults == 0 && weather_.deaths == 0 &&
+           weather_.pauses == 0;
+  }
+  bool IsStill(const Node& node) const { return now() < node.still_until; }
+  void Pause(const NodePtr& node);
   void Heal();
   void CheckAtTheEnd();
 
