@@ -12,6 +12,7 @@ outage  the origin is killed for 20 seconds under load, where stale values may b
         hardly asked, and everything is fresh soon after its return. The origin is asked through gRPC, so that what it
         would have been asked is what larderd's Stats count.
 refuse  the same with an origin that refuses each call in the moment it comes.
+stopped the same with an origin that is stopped in its tracks, and answers nothing.
 frozen  the origin is stopped in its tracks, and nothing stale may be served: errors come within the hard time-out, and
         what is under way stays bounded.
 many    1,000 keys that nobody has, at once: the origin gets them in few calls.
@@ -57,6 +58,7 @@ BARS = {
     "hot_failed": "<= 0", "hot_waited": "<= 0", "hot_stale": "<= 0", "hot_loads_per_ttl": "<= 1.2",
     "outage_failed": "<= 0", "outage_attempts": "<= 1.2", "outage_fresh_after": "<= 2",
     "refuse_failed": "<= 0", "refuse_attempts": "<= 1.2", "refuse_fresh_after": "<= 2",
+    "stopped_failed": "<= 0", "stopped_attempts": "<= 1.2", "stopped_fresh_after": "<= 2",
     "frozen_slowest_over_timeout": "<= 100", "frozen_under_way": f"<= {CONCURRENCY}",
     "many_failed": "<= 0", "many_origin_calls": "<= 12", "batch_failed": "<= 0", "batch_origin_calls": "<= 12",
     "stall_back_after": "<= 10",
@@ -229,6 +231,12 @@ def refuse(table):
               lambda server, origin: origin.stats()["calls"])
 
 
+def stopped(table):
+    outage_of(table, "stopped", lambda origin: origin.process.send_signal(signal.SIGSTOP),
+              lambda origin: origin.process.send_signal(signal.SIGCONT),
+              lambda server, origin: origin_stats(server)["load_calls"])
+
+
 def frozen(table):
     seconds = 10
     with Origin(5) as origin, larderds(origin, {"hard_timeout": f"{HARD_TIMEOUT_MS}ms"}) as (addresses, servers):
@@ -299,5 +307,5 @@ def start(table):
         add(table, "start_origin_calls", asked["calls"], "calls")
 
 
-PARTS = {"cold": cold, "fleet": fleet, "hot": hot, "outage": outage, "refuse": refuse, "frozen": frozen, "many": many,
-         "stall": stall, "start": start}
+PARTS = {"cold": cold, "fleet": fleet, "hot": hot, "outage": outage, "refuse": refuse, "stopped": stopped,
+         "frozen": frozen, "many": many, "stall": stall, "start": start}

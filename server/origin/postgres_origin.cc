@@ -89,7 +89,7 @@ Task<std::optional<uint64_t>> Count(std::shared_ptr<Core> core, const OriginScan
                                     const SqlPlans::Plan* plan, MonoNanos deadline) {
   const auto number = static_cast<size_t>(plan->count);
   auto arguments = SqlPlans::Bind(*plan, core->plans->statements()[number].statement,
-                                  SqlScanInput(*scan, true));
+                                  SqlScanInput(*scan, /*counts=*/true));
   if (!arguments.ok()) co_return std::nullopt;
   PostgresBatch batch;
   batch.executions.push_back({number, *std::move(arguments)});
@@ -113,7 +113,7 @@ Task<Page> Scan(std::shared_ptr<Core> core, OriginScan scan, MonoNanos deadline)
   const SqlStatement& statement = core->plans->statements()[number].statement;
   std::optional<uint64_t> total;
   if (scan.count_to > 0) total = co_await Count(core, &scan, *plan, deadline);
-  auto arguments = SqlPlans::Bind(**plan, statement, SqlScanInput(scan, false));
+  auto arguments = SqlPlans::Bind(**plan, statement, SqlScanInput(scan, /*counts=*/false));
   if (!arguments.ok()) co_return counts.Failed(arguments.status());
   PostgresBatch batch;
   batch.executions.push_back({number, *std::move(arguments)});

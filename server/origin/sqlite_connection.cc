@@ -354,8 +354,8 @@ absl::StatusOr<OriginStored> SqliteConnection::StoreItem(const OriginStore& stor
 std::optional<uint64_t> SqliteConnection::Count(const OriginScan& scan, const SqlPlans::Plan& plan,
                                                 MonoNanos deadline) {
   const auto number = static_cast<size_t>(plan.count);
-  const auto arguments =
-      SqlPlans::Bind(plan, plans_.statements()[number].statement, SqlScanInput(scan, true));
+  const auto arguments = SqlPlans::Bind(plan, plans_.statements()[number].statement,
+                                        SqlScanInput(scan, /*counts=*/true));
   if (!arguments.ok() || !Open(SqlCountDeadline(deadline, *options_.clock)).ok()) return {};
   const absl::StatusOr<sqlite3_stmt*> statement = Prepared(number);
   if (!statement.ok()) return {};
@@ -368,7 +368,8 @@ absl::StatusOr<OriginPage> SqliteConnection::Scan(const OriginScan& scan,
                                                   const SqlPlans::Plan& plan, MonoNanos deadline) {
   const auto number = static_cast<size_t>(plan.statement[static_cast<size_t>(SqlUse::kScan)]);
   const SqlStatement& planned = plans_.statements()[number].statement;
-  ASSIGN_OR_RETURN(const auto arguments, SqlPlans::Bind(plan, planned, SqlScanInput(scan, false)));
+  ASSIGN_OR_RETURN(const auto arguments,
+                   SqlPlans::Bind(plan, planned, SqlScanInput(scan, /*counts=*/false)));
   std::optional<uint64_t> total;
   if (scan.count_to > 0) total = Count(scan, plan, deadline);
   RETURN_IF_ERROR(Open(deadline));
