@@ -63,7 +63,7 @@ Engine::Engine(const Options& options)
       flights_(
           {options.leases_max, options.waiters_max, options.waiters_per_key_max, options.executor}),
       failures_(kFailuresMax),
-      learner_hash_(options.random->Next(), options.random->Next()),
+      key_hash_(options.random->Next(), options.random->Next()),
       turns_({options.waiters_max, options.clock, options.executor}),
       copies_under_way_(options.executor),
       journal_sink_(this),
@@ -301,7 +301,7 @@ absl::Duration Engine::SetExpiry(EntryFields* fields, const TypePolicy& type, Tt
     if (memory_->Peek(fields->full_key, now, &present, &why)) input.hits = present.hits;
   }
   if (const ChangeLearner* const learner = learner_of_[type.id].get(); learner != nullptr)
-    input.learned = learner->Factor(learner_hash_(fields->full_key));
+    input.learned = learner->Factor(key_hash_(fields->full_key));
   input.jitter_draw = options_.random->NextSigned();
   const absl::Duration ttl = ComputeTtl(type.ttl, input);
   fields->fresh_until = MonoAfter(now, ttl);
@@ -333,7 +333,7 @@ Task<absl::StatusOr<Explanation>> Engine::Explain(KeyRequest request, uint64_t v
   }
   if (value_bytes > 0) input.value_bytes = value_bytes;
   if (const ChangeLearner* const learner = learner_of_[match.type->id].get(); learner != nullptr) {
-    const std::optional<double> own = learner->OwnFactor(learner_hash_(full_key.view()));
+    const std::optional<double> own = learner->OwnFactor(key_hash_(full_key.view()));
     input.learned_of_key = own.has_value();
     input.learned = own.value_or(learner->MeanFactor());
   }

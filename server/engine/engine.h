@@ -392,7 +392,7 @@ class Engine {
   // Starts the load behind a value that was served stale or is near its end, unless it is under
   // way.
   void RefreshBehind(std::string_view full_key, const Entry& entry, MonoNanos now);
-  bool RefreshIsDue(const Entry& entry, bool below, MonoNanos now) const;
+  bool RefreshIsDue(std::string_view full_key, const Entry& entry, bool below, MonoNanos now) const;
   // What the opener of a flight has seen below just before; see flight.cc.
   struct SeenBelow {
     bool known = false;
@@ -407,7 +407,7 @@ class Engine {
   Task<Landing> FlyOnce(const std::string* full_key, const TypePolicy* type, const OriginCall* call,
                         MonoNanos deadline, SeenBelow before);
   // Whether it is what a flight is to bring, without asking the origin.
-  bool IsCurrent(const Found& found, MonoNanos now) const;
+  bool IsCurrent(std::string_view full_key, const Found& found, MonoNanos now) const;
   static Landing LandFound(Found found);
   // The answer to a read that waited for it. REQUIRES: kLanded.
   ReadResult CountedLanding(const FullKey& full_key, const Landing& landing,
@@ -638,7 +638,7 @@ class Engine {
   std::vector<std::unique_ptr<OriginWriter>> writers_;
   std::vector<OriginWriter*> writer_of_;
   std::atomic<uint64_t> writes_doubtful_{0};
-  const KeyedHash learner_hash_;
+  const KeyedHash key_hash_;  // for what need not be the same on all replicas
   KeyTurns turns_;
   CopiesUnderWay copies_under_way_;
   JournalSinkOfEngine journal_sink_;

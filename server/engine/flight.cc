@@ -44,9 +44,10 @@ namespace {
 // Each further attempt means that somebody changed the key during the load before.
 constexpr int kAttemptsMax = 5;
 
-// A number in [0, 1) that is an entry's own, for as long as it is there.
-double DrawOf(Version version) {
-  const uint64_t mixed = version * 0x9e3779b97f4a7c15u;
+// A number in [0, 1) that is an entry's own, for as long as it is there: `own` is of its key and
+// its version, for what is loaded in one batch may have one version.
+double DrawOf(uint64_t own) {
+  const uint64_t mixed = own * 0x9e3779b97f4a7c15u;
   return static_cast<double>(mixed >> 11) / static_cast<double>(uint64_t{1} << 53);
 }
 
@@ -203,13 +204,18 @@ Task<Landing> Engine::WaitForLanding(std::shared_ptr<FlightWaiter> waiter, MonoN
   co_return landing;
 }
 
-bool Engine::RefreshIsDue(const Entry& entry, bool below, MonoNanos now) const {
+bool Engine::RefreshIsDue(std::string_view full_key, const Entry& entry, bool below,
+                          MonoNanos now) const {
   if (loader_of_[entry.type_id] == nullptr || entry.negative) return false;
   if (now >= entry.fresh_until) return true;
   const TypePolicy& type = options_.types->Get(entry.type_id);
   // A copy that memory keeps for a part of its time says nothing of the whole.
   if (!below && type.l1_ttl_max != absl::InfiniteDuration() && lower_.Has(type)) return false;
-  return RefreshDue(type.freshness, entry.written, entry.fresh_until, now, DrawOf(entry.version));
+  const auto due = [&](double draw) {
+    return RefreshDue(type.freshness, entry.written, entry.fresh_until, now, draw);
+  };
+  // Most reads come before the earliest moment, and need no draw.
+  return due(1) && due(DrawOf(key_hash_(full_key) ^ entry.version));
 }
 
 void Engine::RefreshBehind(std::string_view full_key, const Entry& entry, MonoNanos now) {
@@ -280,7 +286,8 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
         flights_.OnLook(*full_key);
         const Resolved resolved{type, namespaces_.Find(key.name_space())};
         Found found = co_await FindAnywhere(&key, resolved, /*want_value=*/true, /*again=*/true);
-        if (IsCurrent(found, options_.clock->Mono())) co_return LandFound(std::move(found));
+        if (IsCurrent(*full_key, found, options_.clock->Mono()))
+          co_return LandFound(std::move(found));
       } else if (turn.kind == LeaseTurn::Kind::kDraining) {
         co_return Landing{.kind = Landing::Kind::kDraining};
       } else {
@@ -318,7 +325,7 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
       before.round == lease.round) {
     lease.since = before.since;
     lease.seen_below = before.version;
-  } else if (below && (capped || !IsCurrent(held, lease.since))) {
+  } else if (below && (capped || !IsCurrent(*full_key, held, lease.since))) {
     std::vector<std::string> keys(1, *full_key);
     std::vector<LowerTier::Read> reads = co_await lower_.Get(std::move(keys), INT64_MAX);
     // The same with another replica for B. It is kept under our ticket, if it is what was waited
@@ -335,7 +342,7 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
                            there.entry.fresh_until > held.entry.fresh_until)))
       held = std::move(there);
   }
-  if (IsCurrent(held, options_.clock->Mono())) {
+  if (IsCurrent(*full_key, held, options_.clock->Mono())) {
     memory_->EndFill(*full_key, lease.ticket);
     co_return LandFound(std::move(held));
   }

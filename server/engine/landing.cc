@@ -46,12 +46,12 @@ void Engine::Learn(std::string_view full_key, const TypePolicy& type, const Foun
   const bool changed =
       loaded.kind == OriginLoaded::Kind::kAbsent ||
       (loaded.kind == OriginLoaded::Kind::kFound && loaded.value != held.entry.stored());
-  learner->Note(learner_hash_(full_key), changed);
+  learner->Note(key_hash_(full_key), changed);
 }
 
-bool Engine::IsCurrent(const Found& found, MonoNanos now) const {
+bool Engine::IsCurrent(std::string_view full_key, const Found& found, MonoNanos now) const {
   return found.present && now < found.entry.fresh_until &&
-         !RefreshIsDue(found.entry, found.below, now);
+         !RefreshIsDue(full_key, found.entry, found.below, now);
 }
 
 Landing Engine::LandFound(Found found) {

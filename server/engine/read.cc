@@ -93,7 +93,7 @@ bool Engine::FindHit(const FullKey& key, MonoNanos now, bool want_value, Entry* 
   }
   if (want_value && !Decode(key.view(), entry)) return false;
   SlideBelow(key, *entry, now);
-  if (ABSL_PREDICT_FALSE(RefreshIsDue(*entry, /*below=*/false, now)))
+  if (ABSL_PREDICT_FALSE(RefreshIsDue(key.view(), *entry, /*below=*/false, now)))
     RefreshBehind(key.view(), *entry, now);
   CountHit(key, *entry);
   return true;
@@ -162,7 +162,7 @@ ReadResult Engine::Counted(const FullKey& full_key, Found found, const Resolved&
                            MonoNanos now) {
   ReadResult result;
   if (found.live() && resolved.ahead) {
-    if (RefreshIsDue(found.entry, found.below, now))
+    if (RefreshIsDue(full_key.view(), found.entry, found.below, now))
       RefreshBehind(full_key.view(), found.entry, now);
     result.stale = now >= found.entry.fresh_until;
     result.entry = std::move(found.entry);
@@ -179,7 +179,7 @@ ReadResult Engine::Counted(const FullKey& full_key, Found found, const Resolved&
     } else {
       SlideBelow(full_key, found.entry, now);
     }
-    if (RefreshIsDue(found.entry, found.below, now))
+    if (RefreshIsDue(full_key.view(), found.entry, found.below, now))
       RefreshBehind(full_key.view(), found.entry, now);
     result.entry = std::move(found.entry);
     return result;

@@ -115,6 +115,22 @@ TEST_F(FlightFleetTest, EachSaysWhereItsValueCameFrom) {
   EXPECT_EQ(origin_.loads, 2);
 }
 
+TEST_F(FlightFleetTest, AnErrorIsAnsweredWithTheStaleValueThatOnlyTheTierHas) {
+  const Result first = Load(0, "user:1");
+  executor_.Advance(absl::Seconds(1));
+  ASSERT_EQ(ValueOf(first), "one");
+  executor_.Advance(absl::Seconds(135));
+  origin_.failure = absl::UnavailableError("down");
+  ASSERT_FALSE(InMemory(1, "user:1"));
+  std::vector<Result> callers;
+  for (int i = 0; i < 10; ++i) callers.push_back(Load(1, "user:1"));
+  executor_.Advance(absl::Seconds(2));
+  for (const Result& caller : callers) {
+    ASSERT_EQ(ValueOf(caller), "one");
+    EXPECT_TRUE((**caller)->read.stale);
+  }
+}
+
 TEST_F(FlightFleetTest, AStaleValueIsLoadedOnceAndReachesAllReplicas) {
   for (size_t i = 0; i < 3; ++i) {
     const Result first = Load(i, "user:1");

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "tests/engine/engine_fixture.h"
@@ -316,6 +317,29 @@ TEST_F(FlightTest, AReadNearTheEndStartsOneLoadBehindIt) {
   EXPECT_TRUE(FindHit("user:1", &entry));
   EXPECT_EQ(entry.stored(), "two");
   EXPECT_EQ(origin_.loads, 2);
+}
+
+TEST_F(FlightTest, WhatWasLoadedTogetherIsNotRefreshedTogether) {
+  FreshnessPolicy freshness;
+  freshness.refresh_ahead = 0.8;
+  Begin(freshness);
+  constexpr int kKeys = 100;
+  const auto key = [](int i) { return "user:" + std::to_string(i); };
+  for (int i = 0; i < kKeys; ++i) origin_.values[key(i)] = {"v"};
+  for (int i = 0; i < kKeys; ++i) Loaded(key(i));
+  ASSERT_EQ(origin_.keys, kKeys);
+  int seconds = 0, most = 0;
+  for (int second = 0; second < 85; ++second) {
+    executor_.Advance(absl::Seconds(1));
+    const int keys = origin_.keys;
+    for (int i = 0; i < kKeys; ++i) EXPECT_TRUE(FindHit(key(i)));
+    executor_.RunReady();
+    seconds += origin_.keys > keys ? 1 : 0;
+    most = std::max(most, origin_.keys - keys);
+  }
+  EXPECT_EQ(origin_.keys, 2 * kKeys) << "each once more";
+  EXPECT_GE(seconds, 7);
+  EXPECT_LE(most, kKeys / 3);
 }
 
 TEST_F(FlightTest, ALoadBehindThatFailsLeavesTheValueAndRests) {
