@@ -125,8 +125,8 @@ absl::Status CheckSqlCall(size_t items, size_t most, MonoNanos deadline, const C
 
 SqlInput SqlScanInput(const OriginScan& scan, bool counts) {
   SqlInput input{.call = &scan.call};
-  input.limit = counts ? std::min<uint64_t>(scan.count_to, std::numeric_limits<int64_t>::max())
-                       : scan.limit;
+  input.limit =
+      counts ? std::min<uint64_t>(scan.count_to, std::numeric_limits<int64_t>::max()) : scan.limit;
   if (!counts) input.cursor = scan.cursor;
   input.keys_only = counts || scan.keys_only;
   return input;
