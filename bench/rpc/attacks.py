@@ -207,7 +207,7 @@ def half_requests(attacker):
 def gzip_bomb(attacker):
     packed = zlib.compress(b"\0" * (10 << 20), 9)
     message = b"\1" + len(packed).to_bytes(4, "big") + packed
-    for s in streams(500):
+    for s in streams(5_000):
         data = b"".join(frame(DATA, 0, s, message[i:i + 16_000]) for i in range(0, len(message), 16_000))
         if not attacker.send(headers(s, fields(GET, literal("grpc-encoding", "gzip"))) + data +
                              frame(DATA, END_STREAM, s)):
@@ -233,9 +233,9 @@ def nothing(_attacker):
 
 
 class Attack:
-    def __init__(self, name, say, memory=64, greeting=GREETING, read=True, ends=True, crowd=1):
+    def __init__(self, name, say, memory=64, greeting=GREETING, read=True, crowd=1):
         self.name, self.say, self.memory, self.greeting = name, say, memory, greeting
-        self.read, self.ends, self.crowd = read, ends, crowd
+        self.read, self.crowd = read, crowd
 
 
 ATTACKS = [
@@ -244,20 +244,18 @@ ATTACKS = [
     Attack("header_bomb", header_bomb, memory=8),
     Attack("giant_string", giant_string, memory=8),
     Attack("no_settings_ack", no_settings_ack, greeting=PREFACE + settings()),
-    # What nobody takes is given up, and the connection may stay.
-    Attack("no_window", no_window, ends=False, greeting=PREFACE + settings((4, 0)) + frame(SETTINGS, ACK, 0)),
+    Attack("no_window", no_window, greeting=PREFACE + settings((4, 0)) + frame(SETTINGS, ACK, 0)),
     Attack("slow_read", slow_read, read=False, greeting=PREFACE + settings((4, (1 << 31) - 1)) + frame(
         SETTINGS, ACK, 0) + frame(WINDOW_UPDATE, 0, 0, ((1 << 31) - 65_536).to_bytes(4, "big"))),
     Attack("slow_headers", slow_headers, memory=8, crowd=50),
     Attack("ping_flood", ping_flood),
     Attack("settings_flood", settings_flood),
     Attack("window_overflow", window_overflow),
-    # Its calls end, and the connection with its limit of unused time.
-    Attack("half_requests", half_requests, ends=False),
-    Attack("gzip_bomb", gzip_bomb, ends=False),
+    Attack("half_requests", half_requests),
+    Attack("gzip_bomb", gzip_bomb),
     Attack("wrong_lengths", wrong_lengths),
-    Attack("huge_headers", huge_headers, memory=8, ends=False),
-    Attack("odd_values", odd_values, memory=8, ends=False),
+    Attack("huge_headers", huge_headers, memory=8),
+    Attack("odd_values", odd_values, memory=8),
     Attack("silence", nothing, greeting=b"", crowd=100),
 ]
 
@@ -326,11 +324,7 @@ def strike(attack, address, good):
                 except OSError:
                     continue
                 attack.say(attackers[-1])
-            if attack.ends:
-                left_open += sum(not each.wait_for_end(read=attack.read) for each in attackers)
-            else:
-                for each in attackers:
-                    each.wait_for_end(seconds=1)
+            left_open += sum(not each.wait_for_end(read=attack.read) for each in attackers)
         time.sleep(max(0, begun + attack.crowd / CONNECTIONS_PER_SECOND - time.monotonic()))
     return left_open
 

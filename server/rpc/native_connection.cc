@@ -60,7 +60,9 @@ NativeConnection::NativeConnection(NativeLoop* loop, int fd, std::unique_ptr<Tls
       read_at_(born_),
       written_at_(born_),
       last_call_at_(born_),
+      message_sent_at_(born_),
       resets_(loop->options().resets_burst, loop->options().resets_per_second, born_),
+      faults_(loop->options().faults_burst, loop->options().faults_per_second, born_),
       idle_frames_(loop->options().idle_frames_burst, loop->options().idle_frames_per_second,
                    born_),
       window_updates_left_(kWindowUpdates) {
@@ -331,19 +333,26 @@ bool NativeConnection::TickKeepalive() {
 
 void NativeConnection::TickCalls() {
   const MonoNanos now = loop_->now();
-  for (NativeCall* call = calls_; call != nullptr; call = call->next_) {
+  for (NativeCall* call = calls_; call != nullptr && !punished_; call = call->next_) {
     if (call->given_up_) continue;
-    if (!call->request_done_ && !call->takes_stream_ && !call->ended_ &&
-        now - call->started() >= Nanos(loop_->options().request_timeout)) {
-      loop_->Count(NativeCounter::kRequestTimeouts);
-      call->given_up_ = true;
-      ResetStream(call, NGHTTP2_CANCEL);
+    const bool half_said = !call->request_done_ && !call->takes_stream_ && !call->ended_;
+    if (now >= call->deadline()) {
+      // Of calls whose handlers run a timer tells.
+      if (half_said || (call->ended_ && call->queued_bytes_ > 0)) HandleDeadline(call);
+    } else if (half_said && now - call->started() >= Nanos(loop_->options().request_timeout)) {
+      GiveUp(call, NativeCounter::kRequestTimeouts, call->started());
     } else if (call->queued_bytes_ > 0 && IsStalled(*call)) {
-      loop_->Count(NativeCounter::kStalledStreams);
-      call->given_up_ = true;
-      ResetStream(call, NGHTTP2_CANCEL);
+      GiveUp(call, NativeCounter::kStalledStreams, call->queued_at_);
     }
   }
+}
+
+void NativeConnection::GiveUp(NativeCall* call, NativeCounter counter, MonoNanos since) {
+  // A client that does nothing but wait is to go; one whose other calls go well may have lost one.
+  if (message_sent_at_ <= since) return Punish(counter);
+  loop_->Count(counter);
+  call->given_up_ = true;
+  ResetStream(call, NGHTTP2_CANCEL);
 }
 
 bool NativeConnection::IsStalled(const NativeCall& call) const {

@@ -110,10 +110,14 @@ class NativeConnection {
   void WriteOut();
   void TickSession();
   void TickCalls();
+  // Ends a call that its client leaves half said or unread since `since`.
+  void GiveUp(NativeCall* call, NativeCounter counter, MonoNanos since);
   bool IsStalled(const NativeCall& call) const;
   bool TickKeepalive();
 
   // native_session.cc: what the session reports.
+  // Counts a call that no client of gRPC would make; too many of them are punished.
+  void CountFault();
   void OnBeginFrame(uint8_t type, uint8_t flags, size_t length);
   void OnBeginHeaders(int32_t stream, bool is_request);
   void OnHeader(nghttp2_rcbuf* name, nghttp2_rcbuf* value);
@@ -199,12 +203,14 @@ class NativeConnection {
   MonoNanos read_at_;
   MonoNanos written_at_;  // when last nothing was left to write
   MonoNanos last_call_at_;
+  MonoNanos message_sent_at_;    // when the client had last taken all of a message
   MonoNanos headers_since_ = 0;  // 0: none are coming
   MonoNanos going_since_ = 0;
   MonoNanos ending_since_ = 0;
   MonoNanos pinged_at_ = 0;         // 0: no ping of ours is out
   MonoNanos pings_paid_until_ = 0;  // the client's, an interval each
   FloodBudget resets_;
+  FloodBudget faults_;
   FloodBudget idle_frames_;
   // WINDOW_UPDATE frames that the client may still send; grows with its calls and with the frames
   // that it gets.

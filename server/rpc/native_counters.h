@@ -31,6 +31,7 @@ namespace larder {
   X(HeaderFloods, "header_floods")                \
   X(ContinuationFloods, "continuation_floods")    \
   X(ResetFloods, "reset_floods")                  \
+  X(FaultFloods, "fault_floods")                  \
   X(PingFloods, "ping_floods")                    \
   X(FrameFloods, "frame_floods")                  \
   X(UnreadOutput, "unread_output")                \

@@ -170,6 +170,7 @@ void NativeConnection::SubmitHttpError(NativeCall* call, int status) {
   const std::array<nghttp2_nv, 1> fields = {Field(":status", code)};
   nghttp2_submit_response(session_, call->stream_, fields.data(), fields.size(), nullptr);
   loop_->Count(NativeCounter::kNotGrpc);
+  CountFault();
 }
 
 void NativeConnection::SubmitTrailers(NativeCall* call) {
@@ -218,6 +219,7 @@ int NativeConnection::SendData(NativeCall* call, std::string_view frame_header, 
 
 void NativeConnection::MessageSent(NativeCall* call) {
   Unqueue(call);
+  message_sent_at_ = loop_->now();
   if (!call->method_->streams || !call->sending_) return;
   call->sending_ = false;
   call->outgoing_.Clear();

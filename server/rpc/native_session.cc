@@ -99,6 +99,7 @@ void NativeConnection::OnHeader(nghttp2_rcbuf* name, nghttp2_rcbuf* value) {
   if (bytes <= most) return ReadHeader(call, name, value);
   if (call->refused_ != nullptr) return;
   loop_->Count(NativeCounter::kMetadataTooLarge);
+  CountFault();
   call->refused_ = WireError::Plain(
       absl::StatusCode::kResourceExhausted,
       StrCat("the metadata is more than ", most, " bytes (limits.metadata_bytes)"));
@@ -129,6 +130,7 @@ void NativeConnection::ReadHeader(NativeCall* call, nghttp2_rcbuf* name, nghttp2
   } else if (key == "grpc-encoding") {
     if (text == "identity" || call->refused_ != nullptr) return;
     loop_->Count(NativeCounter::kCompressedCalls);
+    CountFault();
     call->refused_ = WireError::Plain(absl::StatusCode::kUnimplemented,
                                       "larder takes no compressed messages (grpc-encoding)");
   } else if (!call->KeepHeader(name, value) && call->refused_ == nullptr) {
@@ -214,6 +216,7 @@ void NativeConnection::OnData(NativeCall* call, std::string_view data) {
       case MessageReader::Found::kCompressed:
       case MessageReader::Found::kMalformed:
         call->message_wrong_ = true;
+        CountFault();
         return RefuseRequest(call, Error(Reason::kMESSAGE_MALFORMED,
                                          "the message is compressed, or no gRPC message"));
     }
@@ -328,7 +331,13 @@ bool NativeConnection::DispatchHeld() {
 }
 
 void NativeConnection::HandleDeadline(NativeCall* call) {
-  if (call->ended_) return;
+  if (call->ended_) {
+    if (call->queued_bytes_ == 0 || call->given_up_) return;
+    // Nobody waits for the rest of what was said.
+    loop_->Count(NativeCounter::kDeadlinesPassed);
+    call->given_up_ = true;
+    return ResetStream(call, NGHTTP2_CANCEL);
+  }
   loop_->Count(NativeCounter::kDeadlinesPassed);
   // A stream may be in the middle of a message, which cannot be broken off.
   SubmitEnd(call, WireError::Of(Error(Reason::kDEADLINE_EXCEEDED,
@@ -348,8 +357,11 @@ void NativeConnection::OnResetSent(uint32_t error) {
   const bool harmless =
       error == NGHTTP2_NO_ERROR || error == NGHTTP2_CANCEL || error == NGHTTP2_REFUSED_STREAM;
   if (harmless || punished_) return;
-  // A client that has its calls reset by what it does wrong costs as much as one that resets them.
-  if (!resets_.TrySpend(loop_->now())) Punish(NativeCounter::kResetFloods);
+  CountFault();
+}
+
+void NativeConnection::CountFault() {
+  if (!faults_.TrySpend(loop_->now())) Punish(NativeCounter::kFaultFloods);
 }
 
 void NativeConnection::OnNotSent(NativeCall* call) {

@@ -1,5 +1,6 @@
 // What memory holds is read, answered and written on the loop, without a step on another thread.
-// Once the loop is warm a call allocates nothing: what the ones before it had is used again.
+// Once the loop is warm a call allocates nothing: what the ones before it had is used again. And
+// what came together is answered together.
 
 #include <gtest/gtest.h>
 
@@ -21,14 +22,17 @@
 #include "rpc/methods.h"
 #include "rpc/native_lane.h"
 #include "tests/allocations/counted_malloc.h"
+#include "tests/allocations/counted_writes.h"
 #include "tests/rpc/native_raw_client.h"
 
 namespace larder {
 namespace {
 
 constexpr char kGet[] = "/larder.v1.Cache/Get";
+constexpr char kGetOrLoad[] = "/larder.v1.Cache/GetOrLoad";
+constexpr char kBatchGet[] = "/larder.v1.Cache/BatchGet";
 constexpr char kSet[] = "/larder.v1.Cache/Set";
-// Counts the loop's allocations while it is answered with a number above zero.
+// Counts the loop's allocations and writes while it is answered with a number above zero.
 constexpr char kCount[] = "/larder.v1.Admin/HotKeys";
 constexpr uint32_t kStreamsAtOnce = 20;
 constexpr uint32_t kCalls = 1'000;
@@ -63,6 +67,7 @@ class Switch {
   bool TryTurn(CallContext*, const v1::HotKeysRequest& request, v1::HotKeysResponse*,
                absl::Status*) {
     CountAllocationsHere(request.limit() > 0);
+    CountWritesHere(request.limit() > 0);
     return true;
   }
   Task<absl::Status> Turn(CallContext*, const v1::HotKeysRequest*, v1::HotKeysResponse*) {
@@ -144,40 +149,47 @@ class HitTest : public testing::Test {
     client_->Send(CallOf(kCount, request.SerializeAsString()));
     ASSERT_EQ(ReadAnswers(1, ""), 1u);
   }
-  // So many Gets, several streams at once, which must all be hits.
-  void Get(const std::string& key, const std::string& value, uint32_t calls) {
+  struct Hit {
+    const char* path;
+    std::string request;
+    std::string value;  // in the answer
+  };
+  // A Get of `key`, which has `value` from here on.
+  Hit GetOf(const std::string& key, const std::string& value) {
+    Set(key, value);
     v1::GetRequest request;
     request.set_key(key);
+    return {kGet, request.SerializeAsString(), value};
+  }
+  // So many of them, several streams at once, which must all be hits.
+  void Ask(const Hit& hit, uint32_t calls) {
     for (; calls > 0; calls -= kStreamsAtOnce) {
       std::string frames;
-      for (uint32_t i = 0; i < kStreamsAtOnce; ++i) {
-        frames += CallOf(kGet, request.SerializeAsString());
-      }
+      for (uint32_t i = 0; i < kStreamsAtOnce; ++i) frames += CallOf(hit.path, hit.request);
       ASSERT_TRUE(client_->Send(frames));
-      ASSERT_EQ(ReadAnswers(kStreamsAtOnce, value), kStreamsAtOnce);
+      ASSERT_EQ(ReadAnswers(kStreamsAtOnce, hit.value), kStreamsAtOnce);
     }
   }
 
-  // What the loop's thread allocates for so many Gets, when it is warm. None takes a step
+  // What the loop's thread allocates for so many calls, when it is warm. None takes a step
   // elsewhere.
-  uint64_t AllocationsOf(const std::string& key, const std::string& value) {
+  uint64_t AllocationsOf(const Hit& hit) {
     Count(true);
     const uint64_t before = AllocationsCounted();
     const int posts = executor_.posts;
-    Get(key, value, kCalls);
+    Ask(hit, kCalls);
     EXPECT_EQ(executor_.posts, posts);
     const uint64_t all = AllocationsCounted() - before;
     Count(false);
     return all;
   }
-  void ExpectForEachCall(uint64_t allocations, const std::string& key, const std::string& value) {
-    Set(key, value);
-    Get(key, value, 400);
-    const uint64_t all = AllocationsOf(key, value);
+  void ExpectForEachCall(uint64_t allocations, const Hit& hit) {
+    Ask(hit, 400);
+    const uint64_t all = AllocationsOf(hit);
     EXPECT_LE(all, allocations * kCalls);
     if (all <= allocations * kCalls) return;
     PrintAllocations(4);
-    AllocationsOf(key, value);
+    AllocationsOf(hit);
     PrintAllocations(0);
   }
 
@@ -195,19 +207,48 @@ class HitTest : public testing::Test {
 };
 
 TEST_F(HitTest, AllocatesNothingForAValueThatIsSentFromWhereItIs) {
-  ExpectForEachCall(0, "user:44", RandomBytes(8 << 10));
+  ExpectForEachCall(0, GetOf("user:44", RandomBytes(8 << 10)));
 }
 
 TEST_F(HitTest, AllocatesNothingForASmallValue) {
-  ExpectForEachCall(0, "user:42", std::string(100, 'v'));
+  ExpectForEachCall(0, GetOf("user:42", std::string(100, 'v')));
 }
 
 TEST_F(HitTest, AllocatesNothingForAValueThatIsCopiedAndFitsIntoNoCall) {
-  ExpectForEachCall(0, "user:45", RandomBytes(2 << 10));
+  ExpectForEachCall(0, GetOf("user:45", RandomBytes(2 << 10)));
 }
 
 TEST_F(HitTest, AllocatesNothingForALongKey) {
-  ExpectForEachCall(0, "session:" + std::string(56, '5'), std::string(100, 'v'));
+  ExpectForEachCall(0, GetOf("session:" + std::string(56, '5'), std::string(100, 'v')));
+}
+
+TEST_F(HitTest, AllocatesNothingForAGetOrLoadThatHits) {
+  Set("user:46", "there");
+  v1::GetOrLoadRequest request;
+  request.set_key("user:46");
+  ExpectForEachCall(0, {kGetOrLoad, request.SerializeAsString(), "there"});
+}
+
+// Two blocks for the results of all; of what each of them is nothing by itself.
+TEST_F(HitTest, AllocatesTwiceForABatchOfTwentyHits) {
+  v1::BatchGetRequest request;
+  for (int i = 0; i < 20; ++i) {
+    request.add_keys("user:" + std::to_string(i));
+    Set(request.keys(i), "there");
+  }
+  ExpectForEachCall(2, {kBatchGet, request.SerializeAsString(), "there"});
+}
+
+TEST_F(HitTest, AnswersWhatCameTogetherWithOneWrite) {
+  const Hit hit = GetOf("user:47", "there");
+  Ask(hit, kCalls);
+  Count(true);
+  const uint64_t before = WritesCounted();
+  Ask(hit, kCalls);
+  const uint64_t writes = WritesCounted() - before;
+  Count(false);
+  EXPECT_LE(writes, kCalls / kStreamsAtOnce);
+  EXPECT_GT(writes, 0u);
 }
 
 // The counting itself: what goes to a worker and back does allocate.

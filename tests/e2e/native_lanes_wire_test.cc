@@ -172,6 +172,11 @@ class NativeLanesWireTest : public NativeLanesTest {
     fields.emplace_back(name, value);
     return fields;
   }
+  static Fields Twice(const std::string& name, const std::string& one, const std::string& other) {
+    Fields fields = With(name, one);
+    fields.emplace_back(name, other);
+    return fields;
+  }
   static Fields Without(const std::string& name) {
     Fields fields = RawClient::CallFields(kGet);
     fields.erase(std::find_if(fields.begin(), fields.end(),
@@ -267,6 +272,16 @@ TEST_F(NativeLanesWireTest, SayTheSameToUnusualCalls) {
       {With("grpc-accept-encoding", "gzip, identity"), get, "answer"},
       {With("some-bin", "AAE"), get, "answer"},
       {With("some-bin", "AAE="), get, "answer"},
+      {Twice("some", "a", "b"), get, "answer"},
+      {Twice("some-bin", "AAE", "AAE="), get, "answer"},
+      {Twice("user-agent", "a", "b"), get, "answer"},
+      {Twice("content-type", "application/grpc", "application/grpc"), get, "answer"},
+      {Twice("te", "trailers", "trailers"), get, "answer"},
+      {Twice("grpc-timeout", "10S", "10S"), get, "answer"},
+      {Twice("grpc-timeout", "0S", "10S"), get, "answer"},
+      {Twice("grpc-encoding", "identity", "identity"), get, "answer"},
+      {Twice("grpc-accept-encoding", "gzip", "identity"), get, "answer"},
+      {Twice("content-type", "application/json", "application/grpc"), get, "answer"},
   };
   for (const Case& one : cases) {
     SCOPED_TRACE(absl::CHexEscape(one.fields[2].second + " ... " + one.fields.back().first + ": " +
@@ -319,6 +334,12 @@ TEST_F(NativeLanesWireTest, DifferWhereTheyAreMeantTo) {
       {With("grpc-encoding", "gzip"), get, "status 12", "status 12", kWords},
       {With("grpc-timeout", "0S"), get, "status 4", "status 4", kWords},
       {With("some-bin", "*"), get, "status 14", "status 3", kWords},
+      {Twice("grpc-timeout", "10S", "soon"), get, "answer", "status 3", kLax},
+      {Twice("grpc-timeout", "10S", "0S"), get, "status 4", "status 4", kWords},
+      {Twice("content-type", "application/grpc", "application/json"), get, "answer", "http 415",
+       kHttp},
+      {Twice(":authority", "a", "b"), get, "answer", "reset 1", kReset},
+      {Twice("host", "a", "b"), get, "answer", "reset 1", kReset},
   };
   for (const Case& one : cases) {
     SCOPED_TRACE(absl::CHexEscape(one.why + ": " + one.fields.back().first + ": " +

@@ -413,6 +413,22 @@ TEST_F(NativeLaneTest, AsksOldConnectionsToGoWithoutLosingCalls) {
   }));
 }
 
+TEST_F(NativeLaneTest, ClosesOldConnectionsWhoseCallsDoNotEnd) {
+  NativeLane::Options options = SomeOptions();
+  options.connection_age_max = absl::Milliseconds(200);
+  options.connection_age_grace = absl::Milliseconds(200);
+  Start(options);
+  const auto client = NewClient();
+  v1::GetOrLoadRequest request;
+  request.set_key("k");
+  v1::GetOrLoadResponse response;
+  EXPECT_EQ(client->GetOrLoad(Within(30).get(), request, &response).error_code(),
+            grpc::StatusCode::UNAVAILABLE);
+  EXPECT_TRUE(Becomes([&] { return handlers_.cancelled == 1; }));
+  EXPECT_EQ(Stat("closed_old"), 1u);
+  EXPECT_TRUE(Becomes([&] { return Stat("calls") == 0; }));
+}
+
 TEST_F(NativeLaneTest, ClosesConnectionsThatNobodyUses) {
   NativeLane::Options options = SomeOptions();
   options.connection_idle_max = absl::Milliseconds(50);

@@ -84,6 +84,16 @@ TEST_F(NativeHostileTest, HeadersThatMayNotBe) {
   }
   attacker.Send(RawClient::Call(stream, kGet, GetOf("hit")));
   EXPECT_TRUE(attacker.ReadHeaders(stream).has_value());
+  // Who goes on with it is cut off.
+  RawClient::Fields fields = RawClient::CallFields(kGet);
+  fields.emplace_back("a", "b\nc");
+  const std::string odd = RawClient::Block(fields);
+  while (stream < 20'000) {
+    stream += 2;
+    if (!attacker.Send(RawClient::Frame(kHeaders, kEndHeaders | kEndStream, stream, odd))) break;
+  }
+  EXPECT_EQ(attacker.ReadUntilClosed(), kEnhanceYourCalm);
+  EXPECT_EQ(Stat("fault_floods"), 1u);
   attacker.Close();
   Conclude();
 }

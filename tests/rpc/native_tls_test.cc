@@ -4,10 +4,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <openssl/ssl.h>
 
 #include <array>
 #include <cstdio>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "tests/base/certificates.h"
 #include "tests/rpc/native_fixture.h"
@@ -138,6 +141,44 @@ TEST_F(NativeTlsTest, SaysWhichFileIsWrong) {
   options.certificate_file = files_.Path("nowhere.pem");
   EXPECT_THAT(std::string(TlsServer::Load(options).status().message()),
               testing::HasSubstr("nowhere.pem"));
+}
+
+// What a client of TLS says first.
+std::string ClientHello() {
+  const std::unique_ptr<SSL_CTX, void (*)(SSL_CTX*)> context(SSL_CTX_new(TLS_client_method()),
+                                                             SSL_CTX_free);
+  const std::unique_ptr<SSL, void (*)(SSL*)> ssl(SSL_new(context.get()), SSL_free);
+  BIO* const said = BIO_new(BIO_s_mem());
+  SSL_set_bio(ssl.get(), BIO_new(BIO_s_mem()), said);  // takes both
+  constexpr std::array<unsigned char, 3> kH2 = {2, 'h', '2'};
+  SSL_set_alpn_protos(ssl.get(), kH2.data(), kH2.size());
+  SSL_connect(ssl.get());
+  std::string hello(16 << 10, '\0');
+  hello.resize(static_cast<size_t>(BIO_read(said, hello.data(), static_cast<int>(hello.size()))));
+  return hello;
+}
+
+TEST_F(NativeTlsTest, ServesAGoodClientBesideHandshakesThatAreBegunAndLeft) {
+  NativeLane::Options options = SomeOptions();
+  options.handshake_timeout = absl::Milliseconds(500);
+  StartTls(false, options);
+  const auto good = TlsClient();
+  ASSERT_EQ(ValueOf(good.get(), "hit"), "now");
+  const std::string hello = ClientHello();
+  constexpr int kAttackers = 100;
+  std::vector<std::unique_ptr<RawClient>> attackers;
+  for (int i = 0; i < kAttackers; ++i) {
+    attackers.push_back(std::make_unique<RawClient>(port()));
+    // Half of them leave even the first word half said.
+    attackers.back()->Send(i % 2 == 0 ? hello : hello.substr(0, hello.size() / 2));
+    EXPECT_EQ(ValueOf(good.get(), "hit"), "now");
+  }
+  EXPECT_TRUE(Becomes([&] {
+    EXPECT_EQ(ValueOf(good.get(), "hit"), "now");
+    return Stat("handshake_timeouts") == kAttackers;
+  }));
+  for (const auto& attacker : attackers) EXPECT_NE(attacker->ReadUntilClosed(), -1);
+  EXPECT_TRUE(Becomes([&] { return Stat("connections") == 1; }));
 }
 
 TEST_F(NativeTlsTest, ClosesHalfHandshakesAndPlainTalk) {
