@@ -70,7 +70,7 @@ def fields(path=GET, *more):
 
 
 def request(key="good"):
-    message = b"\x0a" + bytes([len(key)]) + key.encode()
+    message = b"\x12" + bytes([len(key)]) + key.encode()  # GetRequest and GetOrLoadRequest: key
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 

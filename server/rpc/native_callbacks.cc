@@ -22,7 +22,7 @@ struct NativeSessionCallbacks {
   }
 
   static int BeginFrame(nghttp2_session*, const nghttp2_frame_hd* header, void* connection) {
-    Of(connection)->OnBeginFrame(header->type, header->flags, header->length);
+    Of(connection)->OnBeginFrame(header->type, header->flags, header->length, header->stream_id);
     return Result(connection);
   }
   static int BeginHeaders(nghttp2_session*, const nghttp2_frame* frame, void* connection) {

@@ -118,7 +118,7 @@ class NativeConnection {
   // native_session.cc: what the session reports.
   // Counts a call that no client of gRPC would make; too many of them are punished.
   void CountFault();
-  void OnBeginFrame(uint8_t type, uint8_t flags, size_t length);
+  void OnBeginFrame(uint8_t type, uint8_t flags, size_t length, int32_t stream);
   void OnBeginHeaders(int32_t stream, bool is_request);
   void OnHeader(nghttp2_rcbuf* name, nghttp2_rcbuf* value);
   void OnHeadersEnd(bool is_request);

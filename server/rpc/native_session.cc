@@ -50,7 +50,7 @@ std::string_view ViewOf(nghttp2_rcbuf* buffer) {
 
 }  // namespace
 
-void NativeConnection::OnBeginFrame(uint8_t type, uint8_t flags, size_t length) {
+void NativeConnection::OnBeginFrame(uint8_t type, uint8_t flags, size_t length, int32_t stream) {
   bool idle = false;
   switch (type) {
     case NGHTTP2_HEADERS:
@@ -70,8 +70,15 @@ void NativeConnection::OnBeginFrame(uint8_t type, uint8_t flags, size_t length) 
     case NGHTTP2_SETTINGS:
       idle = (flags & NGHTTP2_FLAG_ACK) == 0;
       break;
+    case NGHTTP2_PRIORITY:
+      idle = true;
+      // The one thing that nghttp2 does not see where it skips them.
+      if (stream != 0) break;
+      loop_->Count(NativeCounter::kProtocolErrors);
+      nghttp2_session_terminate_session(session_, NGHTTP2_PROTOCOL_ERROR);
+      break;
     default:
-      // PRIORITY. Of types that it does not know nghttp2 tells nothing, and skips them.
+      // Of types that it does not know nghttp2 tells nothing, and skips them.
       idle = true;
   }
   if (idle && !idle_frames_.TrySpend(loop_->now())) Punish(NativeCounter::kFrameFloods);

@@ -133,6 +133,19 @@ TEST_F(NativeHostileTest, NeverGrantsAWindow) {
   Conclude();
 }
 
+TEST_F(NativeHostileTest, NeverGrantsAWindowForLittle) {
+  StartBesideAGoodClient(Impatient());
+  RawClient attacker(port());
+  attacker.Greet({{4, 0}});
+  for (uint32_t i = 0; i < 1'000; ++i) {
+    attacker.Send(RawClient::Call(2 * i + 1, kGet, GetOf("hit")));
+  }
+  EXPECT_EQ(attacker.ReadUntilClosed(), kEnhanceYourCalm);
+  EXPECT_EQ(Stat("stalled_streams"), 1u);
+  attacker.Close();
+  Conclude();
+}
+
 TEST_F(NativeHostileTest, AsksForMuchAndReadsNothing) {
   StartBesideAGoodClient(Impatient());
   RawClient attacker(port());

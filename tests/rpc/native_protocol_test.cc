@@ -37,11 +37,12 @@ TEST_F(NativeHostileTest, BreaksTheProtocol) {
   StartBesideAGoodClient();
   const auto number = [](uint64_t value) { return RawClient::Number(value, 4); };
   const std::vector<std::string> wrongs = {
-      RawClient::Frame(kData, 0, 0, "x"),                // on no stream
-      RawClient::Frame(kHeaders, kEndHeaders, 2, ""),    // on a server's stream
-      RawClient::Frame(kSettings, 0, 0, "12345"),        // of a wrong length
-      RawClient::Frame(kPing, 0, 0, "1234567"),          // the same
-      RawClient::Frame(kWindowUpdate, 0, 0, number(0)),  // by nothing
+      RawClient::Frame(kData, 0, 0, "x"),                     // on no stream
+      RawClient::Frame(kHeaders, kEndHeaders, 2, ""),         // on a server's stream
+      RawClient::Frame(kSettings, 0, 0, "12345"),             // of a wrong length
+      RawClient::Frame(kPriority, 0, 0, number(0) + "\x10"),  // of no stream
+      RawClient::Frame(kPing, 0, 0, "1234567"),               // the same
+      RawClient::Frame(kWindowUpdate, 0, 0, number(0)),       // by nothing
       Repeated(RawClient::Frame(kWindowUpdate, 0, 0, number(0x7FFFFFFF)), 2),  // beyond the largest
       RawClient::Frame(kPushPromise, kEndHeaders, 1, number(2)),  // clients do not push
       RawClient::Frame(kContinuation, kEndHeaders, 1, ""),        // of nothing
