@@ -53,7 +53,7 @@ needs_test() {
   command_from chromium-driver chromedriver
   # The tests that build what an outside project builds.
   command_from make make
-  # For tests/polyglot, and for tests/k8s where the machine's kubectl is absent or too old.
+  # For tests/polyglot and tests/h2spec, and for tests/k8s where the machine's kubectl is absent or too old.
   command_from golang-go go
   # For tests/polyglot.
   command_from default-jdk-headless javac

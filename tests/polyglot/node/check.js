@@ -1,15 +1,18 @@
 // What a Node program relies on when it calls larder. Each function is one case.
-// Needs LARDER_SERVER, and `proto` in the working directory. Prints a line for each case; exits 1 if one fails.
+// Needs LARDER_SERVER, and `proto` in the working directory; with LARDER_CA, a file, it speaks TLS. Prints a line for each case;
+// exits 1 if one fails.
 
 'use strict';
 const assert = require('node:assert/strict');
+const fs = require('node:fs');
 const path = require('node:path');
 const grpc = require('@grpc/grpc-js');
 const loader = require('@grpc/proto-loader');
 const {GoogleError} = require('google-gax');
 
 const address = process.env.LARDER_SERVER;
-const credentials = grpc.credentials.createInsecure();
+const ca = process.env.LARDER_CA;
+const credentials = ca ? grpc.credentials.createSsl(fs.readFileSync(ca)) : grpc.credentials.createInsecure();
 const TIMEOUT_MS = 10_000;
 
 function load(file, folder) {
@@ -25,10 +28,19 @@ const {larder} = load(['larder/v1/cache.proto', 'larder/v1/admin.proto'], 'proto
 const cache = new larder.v1.Cache(address, credentials);
 const admin = new larder.v1.Admin(address, credentials);
 
-function call(client, method, request, timeoutMs = TIMEOUT_MS) {
-  return new Promise((resolve, reject) => {
-    client[method](request, {deadline: Date.now() + timeoutMs}, (error, reply) => error ? reject(error) : resolve(reply));
+// A call that is under way: how to cancel it, and the promise of its reply.
+function start(client, method, request, timeoutMs = TIMEOUT_MS) {
+  let cancel;
+  const reply = new Promise((resolve, reject) => {
+    const options = {deadline: Date.now() + timeoutMs};
+    const begun = client[method](request, options, (error, answer) => error ? reject(error) : resolve(answer));
+    cancel = () => begun.cancel();
   });
+  return {cancel, reply};
+}
+
+function call(client, method, request, timeoutMs = TIMEOUT_MS) {
+  return start(client, method, request, timeoutMs).reply;
 }
 
 function events(stream) {
@@ -140,6 +152,62 @@ async function endsAWaitAtItsDeadline() {
   await waitForWaiters(key, 0);
 }
 
+async function cancelsAWaitingCall() {
+  const key = 'node:cancelled';
+  const {lease} = await call(cache, 'GetOrLoad', {key});
+  const waiting = start(cache, 'GetOrLoad', {key});
+  const code = waiting.reply.then(() => grpc.status.OK, (error) => error.code);
+  await waitForWaiters(key, 1);
+  waiting.cancel();
+  assert.equal(await code, grpc.status.CANCELLED);
+  await waitForWaiters(key, 0);
+  // Who holds the lease does not notice.
+  const stored = await call(cache, 'Set', {key, value: Buffer.from('loaded'), lease_token: lease.token});
+  assert.equal(stored.result, 'stored');
+}
+
+async function followsChangesUntilItCancels() {
+  const key = 'node:watched';
+  const request = {prefix: key, values: true, heartbeat: {nanos: 100_000_000}};
+  const watching = cache.Watch(request, {deadline: Date.now() + TIMEOUT_MS});
+  let isTold = false;
+  let put;
+  await assert.rejects(async () => {
+    for await (const change of watching) {
+      // From the first word on every change is told.
+      if (!isTold) await call(cache, 'Set', {key, value: Buffer.from('v')});
+      isTold = true;
+      if (change.put) {
+        put = change.put;
+        watching.cancel();
+      }
+    }
+  }, {code: grpc.status.CANCELLED});
+  assert.deepEqual([put.key, put.value], [key, Buffer.from('v')]);
+}
+
+async function takesAndGivesBatchesOfManyMegabytes() {
+  const large = new larder.v1.Cache(address, credentials, {'grpc.max_receive_message_length': 64 << 20});
+  const keys = Array.from({length: 12}, (_, i) => `node:large:${i}`);
+  const value = Buffer.alloc(1_000_000, 'x');
+  const stored = await call(large, 'BatchSet', {items: keys.map((key) => ({key, value}))});
+  assert.deepEqual(stored.results.map(({result}) => result), keys.map(() => 'stored'));
+  const found = await call(large, 'BatchGet', {keys});
+  assert.deepEqual(found.results.map(({hit}) => hit && value.equals(hit.value)), keys.map(() => true));
+  large.close();
+}
+
+async function waitsInThousandsOfStreamsAtOnce() {
+  const key = 'node:crowd';
+  const {lease} = await call(cache, 'GetOrLoad', {key});
+  const waiting = Array.from({length: 2_000}, () => call(cache, 'GetOrLoad', {key}, 60_000));
+  const answered = Promise.all(waiting);
+  await Promise.race([waitForWaiters(key, waiting.length), answered]);
+  await call(cache, 'Set', {key, value: Buffer.from('loaded'), lease_token: lease.token});
+  const values = new Set((await answered).map(({hit}) => String(hit?.value)));
+  assert.deepEqual(values, new Set(['loaded']));
+}
+
 async function describesItselfByReflection() {
   for (const version of ['v1', 'v1alpha']) {
     const loaded = load(`${version}/reflection.proto`, protosOf('@grpc/reflection', 'build/proto/grpc/reflection'));
@@ -168,8 +236,9 @@ async function tellsItsHealth() {
 
 const CASES = [
   storesReadsAndDeletesBytes, missesAreOkWithAReason, keepsVersionsExactAsStrings, tellsErrorsInGoogleRpcDetails,
-  givesOneLeaseAndItsValueToTheOtherCaller, passesAReleasedLeaseOn, endsAWaitAtItsDeadline, describesItselfByReflection,
-  tellsItsHealth,
+  givesOneLeaseAndItsValueToTheOtherCaller, passesAReleasedLeaseOn, endsAWaitAtItsDeadline, cancelsAWaitingCall,
+  followsChangesUntilItCancels, takesAndGivesBatchesOfManyMegabytes, waitsInThousandsOfStreamsAtOnce,
+  describesItselfByReflection, tellsItsHealth,
 ];
 
 async function main() {

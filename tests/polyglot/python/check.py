@@ -1,6 +1,7 @@
 """What a Python program relies on when it calls larder. Each function is one case.
 
-Needs LARDER_SERVER, and the stubs of larder.v1 importable; with LARDER_CA, a file, it speaks TLS. Prints a line for each case; exits 1 if one fails.
+Needs LARDER_SERVER, and the stubs of larder.v1 importable; with LARDER_CA, a file, it speaks TLS. Prints a line for each
+case; exits 1 if one fails.
 """
 
 import concurrent.futures
@@ -144,6 +145,19 @@ def ends_a_wait_at_its_deadline():
     wait_for_waiters(key, 0)
 
 
+def cancels_a_waiting_call():
+    key = "py:cancelled"
+    lease = cache.GetOrLoad(pb.GetOrLoadRequest(key=key), timeout=TIMEOUT).lease
+    waiting = cache.GetOrLoad.future(pb.GetOrLoadRequest(key=key), timeout=TIMEOUT)
+    wait_for_waiters(key, 1)
+    waiting.cancel()
+    expect(waiting.code() == grpc.StatusCode.CANCELLED, waiting.code())
+    wait_for_waiters(key, 0)
+    # Who holds the lease does not notice.
+    stored = cache.Set(pb.SetRequest(key=key, value=b"loaded", lease_token=lease.token), timeout=TIMEOUT)
+    expect(stored.HasField("stored"), stored)
+
+
 def follows_changes_until_it_cancels():
     watching = cache.Watch(pb.WatchRequest(prefix="py:watched", values=True, heartbeat={"nanos": 100_000_000}),
                            timeout=TIMEOUT)
@@ -223,6 +237,7 @@ CASES = [
     gives_one_lease_and_its_value_to_the_other_caller,
     passes_a_released_lease_on,
     ends_a_wait_at_its_deadline,
+    cancels_a_waiting_call,
     follows_changes_until_it_cancels,
     takes_and_gives_batches_of_many_megabytes,
     waits_in_thousands_of_streams_at_once,

@@ -1,5 +1,5 @@
 // What a Go program relies on when it calls larder. Each function is one case.
-// Needs LARDER_SERVER. Prints a line for each case; exits 1 if one fails.
+// Needs LARDER_SERVER; with LARDER_CA, a file, it speaks TLS. Prints a line for each case; exits 1 if one fails.
 package main
 
 import (
@@ -12,6 +12,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
@@ -116,19 +117,26 @@ func tellsErrorsInGoogleRPCDetails(c clients) {
 	expect(code == codes.Unimplemented && reason == "METHOD_UNKNOWN", "%v %v", code, reason)
 }
 
+type loaded struct {
+	answer *pb.GetOrLoadResponse
+	err    error
+}
+
+// getOrLoad calls without waiting for the answer.
+func getOrLoad(ctx context.Context, c clients, key string) <-chan loaded {
+	waiting := make(chan loaded, 1)
+	go func() {
+		answer, err := c.cache.GetOrLoad(ctx, &pb.GetOrLoadRequest{Key: key})
+		waiting <- loaded{answer, err}
+	}()
+	return waiting
+}
+
 func givesOneLeaseAndItsValueToTheOtherCaller(c clients) {
 	key := "go:lease"
 	lease := ok(c.cache.GetOrLoad(ctx, &pb.GetOrLoadRequest{Key: key})).GetLease()
 	expect(len(lease.GetToken()) > 0 && lease.Ttl.AsDuration() == 10*time.Second, "%v", lease)
-	type result struct {
-		answer *pb.GetOrLoadResponse
-		err    error
-	}
-	waiting := make(chan result, 1)
-	go func() {
-		answer, err := c.cache.GetOrLoad(ctx, &pb.GetOrLoadRequest{Key: key})
-		waiting <- result{answer, err}
-	}()
+	waiting := getOrLoad(ctx, c, key)
 	waitForWaiters(c, key, 1)
 	stored := ok(c.cache.Set(ctx, &pb.SetRequest{Key: key, Content: &pb.SetRequest_Value{Value: []byte("loaded")},
 		LeaseToken: lease.Token}))
@@ -147,6 +155,78 @@ func endsAWaitAtItsDeadline(c clients) {
 	_, err := c.cache.GetOrLoad(brief, &pb.GetOrLoadRequest{Key: key})
 	expect(status.Code(err) == codes.DeadlineExceeded, "%v", err)
 	waitForWaiters(c, key, 0)
+}
+
+func cancelsAWaitingCall(c clients) {
+	key := "go:cancelled"
+	lease := ok(c.cache.GetOrLoad(ctx, &pb.GetOrLoadRequest{Key: key})).GetLease()
+	cancellable, cancel := context.WithCancel(ctx)
+	defer cancel()
+	waiting := getOrLoad(cancellable, c, key)
+	waitForWaiters(c, key, 1)
+	cancel()
+	other := <-waiting
+	expect(status.Code(other.err) == codes.Canceled, "%v", other)
+	waitForWaiters(c, key, 0)
+	// Who holds the lease does not notice.
+	stored := ok(c.cache.Set(ctx, &pb.SetRequest{Key: key, Content: &pb.SetRequest_Value{Value: []byte("loaded")},
+		LeaseToken: lease.GetToken()}))
+	expect(stored.GetStored() != nil, "%v", stored)
+}
+
+func followsChangesUntilItCancels(c clients) {
+	key := "go:watched"
+	cancellable, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	stream := ok(c.cache.Watch(cancellable, &pb.WatchRequest{Selector: &pb.WatchRequest_Prefix{Prefix: key}, Values: true,
+		Heartbeat: durationpb.New(100 * time.Millisecond)}))
+	// From the first word on every change is told.
+	ok(stream.Recv())
+	ok(c.cache.Set(ctx, &pb.SetRequest{Key: key, Content: &pb.SetRequest_Value{Value: []byte("v")}}))
+	put := ok(stream.Recv()).GetPut()
+	for put == nil {
+		put = ok(stream.Recv()).GetPut()
+	}
+	expect(put.GetKey() == key && string(put.GetValue()) == "v", "%v", put)
+	cancel()
+	_, err := stream.Recv()
+	for err == nil { // what had come before
+		_, err = stream.Recv()
+	}
+	expect(status.Code(err) == codes.Canceled, "%v", err)
+}
+
+func takesAndGivesBatchesOfManyMegabytes(c clients) {
+	value := bytes.Repeat([]byte("x"), 1_000_000)
+	var keys []string
+	var items []*pb.BatchSetItem
+	for i := 0; i < 12; i++ {
+		keys = append(keys, fmt.Sprintf("go:large:%d", i))
+		items = append(items, &pb.BatchSetItem{Key: keys[i], Content: &pb.BatchSetItem_Value{Value: value}})
+	}
+	stored := ok(c.cache.BatchSet(ctx, &pb.BatchSetRequest{Items: items})).GetResults()
+	found := ok(c.cache.BatchGet(ctx, &pb.BatchGetRequest{Keys: keys}, grpc.MaxCallRecvMsgSize(64<<20))).GetResults()
+	expect(len(stored) == len(keys) && len(found) == len(keys), "%d and %d results", len(stored), len(found))
+	for i, key := range keys {
+		expect(stored[i].GetStored() != nil, "%s: %v", key, stored[i])
+		expect(bytes.Equal(found[i].GetHit().GetValue(), value), "%s: %d bytes", key, len(found[i].GetHit().GetValue()))
+	}
+}
+
+func waitsInThousandsOfStreamsAtOnce(c clients) {
+	key := "go:crowd"
+	lease := ok(c.cache.GetOrLoad(ctx, &pb.GetOrLoadRequest{Key: key})).GetLease()
+	crowd := make([]<-chan loaded, 2_000)
+	for i := range crowd {
+		crowd[i] = getOrLoad(ctx, c, key)
+	}
+	waitForWaiters(c, key, uint32(len(crowd)))
+	ok(c.cache.Set(ctx, &pb.SetRequest{Key: key, Content: &pb.SetRequest_Value{Value: []byte("loaded")},
+		LeaseToken: lease.GetToken()}))
+	for _, waiting := range crowd {
+		other := <-waiting
+		expect(other.err == nil && string(other.answer.GetHit().GetValue()) == "loaded", "%v", other)
+	}
 }
 
 func describesItselfByReflectionV1(c clients) {
@@ -195,8 +275,19 @@ func passes(name string, run func(clients), c clients) (passed bool) {
 	return true
 }
 
+func connect() (*grpc.ClientConn, error) {
+	trust := insecure.NewCredentials()
+	if ca := os.Getenv("LARDER_CA"); ca != "" {
+		var err error
+		if trust, err = credentials.NewClientTLSFromFile(ca, ""); err != nil {
+			return nil, err
+		}
+	}
+	return grpc.NewClient(os.Getenv("LARDER_SERVER"), grpc.WithTransportCredentials(trust))
+}
+
 func main() {
-	conn, err := grpc.NewClient(os.Getenv("LARDER_SERVER"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := connect()
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
@@ -216,6 +307,10 @@ func main() {
 		{"tellsErrorsInGoogleRPCDetails", tellsErrorsInGoogleRPCDetails},
 		{"givesOneLeaseAndItsValueToTheOtherCaller", givesOneLeaseAndItsValueToTheOtherCaller},
 		{"endsAWaitAtItsDeadline", endsAWaitAtItsDeadline},
+		{"cancelsAWaitingCall", cancelsAWaitingCall},
+		{"followsChangesUntilItCancels", followsChangesUntilItCancels},
+		{"takesAndGivesBatchesOfManyMegabytes", takesAndGivesBatchesOfManyMegabytes},
+		{"waitsInThousandsOfStreamsAtOnce", waitsInThousandsOfStreamsAtOnce},
 		{"describesItselfByReflectionV1", describesItselfByReflectionV1},
 		{"describesItselfByReflectionV1Alpha", describesItselfByReflectionV1Alpha},
 		{"tellsItsHealth", tellsItsHealth},
