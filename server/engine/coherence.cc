@@ -259,6 +259,14 @@ Task<bool> Coherence::CheckSome(std::shared_ptr<Check> check) {
   co_return true;
 }
 
+bool Coherence::IsSilent(MonoNanos now) {
+  if (alone()) return false;
+  const MonoNanos left = options_.bus->ReliableUntil() - now;
+  const MonoNanos most = std::max(trust_most_.load(std::memory_order_relaxed), left);
+  trust_most_.store(most, std::memory_order_relaxed);
+  return left < most / 2;
+}
+
 void Coherence::Refute(std::string_view full_key, Version version) {
   refuted_.fetch_add(1, std::memory_order_relaxed);
   const EraseResult erased = options_.memory->Erase(full_key, version, options_.clock->Mono());

@@ -105,6 +105,8 @@ class Coherence : public BusListener {
     return alone() || (following_since_.load(std::memory_order_acquire) <= since &&
                        options_.clock->Mono() <= options_.bus->ReliableUntil());
   }
+  // Half of the time has passed for which the bus is trusted after its last word, or more.
+  bool IsSilent(MonoNanos now);
   // The tier has another one, or nobody can tell: the copy goes.
   void Refute(std::string_view full_key, Version version);
   void CountServedSuspect() { served_suspect_.fetch_add(1, std::memory_order_relaxed); }
@@ -179,6 +181,7 @@ class Coherence : public BusListener {
   const Options options_;
   // Copies of older versions are suspect; kNoVersion: none are; the greatest version: all.
   std::atomic<Version> suspect_before_{kNoVersion};
+  std::atomic<MonoNanos> trust_most_{0};  // the longest that it was trusted for
   // Grows with every gap: confirmations and checks of earlier rounds mean nothing.
   std::atomic<uint64_t> round_{0};
   std::atomic<MonoNanos> following_since_{INT64_MAX};

@@ -197,16 +197,31 @@ void Engine::SettleAndReschedule() {
   });
 }
 
-// A breaker lets a call through when its time is over, and hits that ask nobody make no calls: so
-// somebody has to ask from time to time, or the tier would be taken to be away for ever.
+// Somebody has to ask when others do not: a breaker lets a call through when its time is over, and
+// hits that ask nobody make no calls, so that the tier would be taken to be away for ever; and when
+// the bus falls silent hits are about to be suspect, and the first of them should not be the ones
+// who find out that nobody answers.
 void Engine::NoteTierState() {
-  const std::string breaker = lower_.OfTier().breaker;
-  if (options_.serve_suspect && !coherence_.alone())
-    serve_unchecked_.store(breaker == "open", std::memory_order_relaxed);
-  if (breaker.empty() || breaker == "closed" || !background_.TryEnter()) return;
+  const auto is_well = [this] {
+    const std::string breaker = lower_.OfTier().breaker;
+    return breaker.empty() || breaker == "closed";
+  };
+  const bool well = is_well();
+  if (!well) tier_away_.store(true, std::memory_order_relaxed);
+  if (well && !coherence_.IsSilent(options_.clock->Mono()))
+    return tier_away_.store(false, std::memory_order_relaxed);
+  if (probing_.exchange(true)) return;
+  if (!background_.TryEnter()) return probing_.store(false);
   std::vector<std::string> keys(1, std::string(FullKey("", kProbeKey).view()));
   Spawn(lower_.Get(std::move(keys), INT64_MAX),
-        [this](const std::vector<LowerTier::Read>&) { background_.Leave(); });
+        [this, well, is_well](const std::vector<LowerTier::Read>& reads) {
+          const bool answered = !reads[0].failed;
+          tier_away_.store(!answered || !is_well(), std::memory_order_relaxed);
+          probing_.store(false);
+          // A breaker that is half open wants more than one.
+          if (answered && !well) NoteTierState();
+          background_.Leave();
+        });
 }
 
 void Engine::TrainAndReschedule() {

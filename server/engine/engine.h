@@ -643,8 +643,9 @@ class Engine {
   CopiesUnderWay copies_under_way_;
   JournalSinkOfEngine journal_sink_;
   std::unique_ptr<KeyFilters> filters_;
-  // Suspect hits are served without a question, because the tier is known to be away.
-  std::atomic<bool> serve_unchecked_{false};
+  // The tier is known not to answer: nobody waits to find out what a suspect copy is worth.
+  std::atomic<bool> tier_away_{false};
+  std::atomic<bool> probing_{false};
   std::atomic<uint64_t> fleet_waits_short_{0};
   std::atomic<uint64_t> flights_refused_{0};
   std::atomic<uint64_t> flights_again_{0};

@@ -87,8 +87,8 @@ bool Engine::FindHit(const FullKey& key, MonoNanos now, bool want_value, Entry* 
   if (ABSL_PREDICT_FALSE(!options_.types->Get(entry->type_id).rollout.Reads(key.view())))
     return false;
   if (!coherence_.Trusts(key.view(), *entry, now)) {
-    // Who could tell is known to be away: what Checked would say in the end.
-    if (!serve_unchecked_.load(std::memory_order_relaxed)) return false;
+    // What Checked would say in the end.
+    if (!options_.serve_suspect || !tier_away_.load(std::memory_order_relaxed)) return false;
     coherence_.CountServedSuspect();
   }
   if (want_value && !Decode(key.view(), entry)) return false;
@@ -247,7 +247,8 @@ Task<std::vector<Engine::Found>> Engine::FindMany(std::string_view name_space,
     const bool suspect = !Trusts(full_key, found, now);
     const TypePolicy& kept_as =
         found.present ? options_.types->Get(found.entry.type_id) : *resolved[i].type;
-    if ((suspect || !found.present) && lower_.Has(kept_as)) {
+    const bool unasked = suspect && tier_away_.load(std::memory_order_relaxed);
+    if ((suspect || !found.present) && !unasked && lower_.Has(kept_as)) {
       asked.push_back(i);
       full_keys.emplace_back(full_key.view());
       types.push_back(resolved[i].type);
@@ -413,7 +414,8 @@ Task<Engine::Found> Engine::Checked(const FullKey* full_key, const TypePolicy* t
                                     bool want_value) {
   const MonoNanos began = options_.clock->Mono();
   std::optional<Found> below;
-  if (lower_.Has(options_.types->Get(found.entry.type_id)))
+  if (!tier_away_.load(std::memory_order_relaxed) &&
+      lower_.Has(options_.types->Get(found.entry.type_id)))
     below = co_await FindOneBelow(full_key, type, want_value);
   if (Judge(full_key->view(), below.has_value() ? &*below : nullptr, began, &found))
     co_return found;

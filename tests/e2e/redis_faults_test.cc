@@ -339,5 +339,27 @@ TEST_F(RedisFaultsTest, FrozenCostsHitsNothingAndMissesTheTimeLimitUntilTheBreak
   }));
 }
 
+// By the usual settings: trusted for two seconds. After that copies are suspect, and a probe has
+// found out that nobody can tell; not one of the hits does, for which it would take half a second.
+TEST_F(RedisFaultsTest, FrozenForLongCostsHitsNothingEither) {
+  RedisServer redis;
+  constexpr milliseconds kTimeout{500};
+  Replica replica(FleetConfig(1, UrlOf(redis.port()), "", kTimeout));
+  ASSERT_TRUE(Eventually([&] { return replica.Well(); }));
+  ASSERT_TRUE(replica.Set("hot", "1").ok());
+  redis.Freeze();
+  const auto begun = steady_clock::now();
+  int slow = 0;
+  while (replica.Fleet().served_suspect() < 3'000 && steady_clock::now() - begun < seconds(30)) {
+    const auto asked = steady_clock::now();
+    ASSERT_EQ(replica.Value("hot"), "1");
+    slow += steady_clock::now() - asked > kTimeout * 4 / 5 ? 1 : 0;
+  }
+  EXPECT_GE(replica.Fleet().served_suspect(), 3'000u);
+  EXPECT_LE(slow, 2) << "where the machine stood still";
+  redis.Thaw();
+  EXPECT_TRUE(Eventually([&] { return replica.Well(); }));
+}
+
 }  // namespace
 }  // namespace larder

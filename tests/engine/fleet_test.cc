@@ -360,8 +360,8 @@ TEST_F(FleetTest, ASuspectCopyIsNotPutBelow) {
   CutOff(1);
   Delete(0, "session:1");
   fleet_.tier.Clear();
-  tier(1).SetFaults({.fail_next = 1});
   executor_.Advance(absl::Seconds(30));
+  tier(1).SetFaults({.fail_next = 1});
   EXPECT_EQ(Get(1, "session:1"), "old") << "as the configuration says";
   executor_.Advance(absl::Seconds(1));
   EXPECT_EQ(Get(0, "session:1"), "(invalidated)");
