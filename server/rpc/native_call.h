@@ -121,10 +121,11 @@ class NativeCall final : public Call {
   bool ended_ = false;           // its end is submitted
   bool is_message_stream_ = false;
   bool given_up_ = false;  // its stream is reset: it is too slow, or sends too much
+  bool faulty_ = false;    // is refused for what is wrong with the client
   bool has_deadline_timer_ = false;
   MessageReader reader_;
   std::unique_ptr<google::protobuf::Message> kept_request_;
-  MonoNanos moved_at_;              // when its reply last moved
+  MonoNanos moved_at_;              // when its request or its reply last moved
   MonoNanos queued_at_ = 0;         // when what is queued was
   size_t request_bytes_ = 0;        // that its request was seen to hold
   size_t message_bytes_ = 0;        // of the message of a stream that is being sent

@@ -32,8 +32,10 @@ constexpr MonoNanos kEndingMost = 2 * kSecond;
 constexpr MonoNanos kNoticeMost = kSecond;
 // How long what is said to a client that is punished may stay unread.
 constexpr MonoNanos kPunishedMost = 2 * kSecond;
-// What a client takes at least of a reply that it asked for, beyond the time that it may take none.
-constexpr size_t kLeastBytesPerSecond = 4 << 10;
+// What a client sends at least of a request, and takes of a reply, in a second, beyond the time for
+// which it may do nothing.
+constexpr size_t kLeastUp = 64 << 10;
+constexpr size_t kLeastDown = 4 << 10;
 constexpr size_t kQueuedFramesMax = 1'000;
 constexpr int64_t kWindowUpdates = 10'000;
 constexpr uint32_t kStreamWindow = 1 << 20;
@@ -41,6 +43,11 @@ constexpr int32_t kConnectionWindow = 4 << 20;
 
 MonoNanos Nanos(absl::Duration duration) {
   return duration == absl::InfiniteDuration() ? INT64_MAX : absl::ToInt64Nanoseconds(duration);
+}
+
+MonoNanos TimeFor(size_t bytes, size_t per_second) {
+  return static_cast<MonoNanos>(static_cast<double>(bytes) / static_cast<double>(per_second) *
+                                static_cast<double>(kSecond));
 }
 
 // `limit` more or less a tenth, so that what came together does not go together.
@@ -60,7 +67,7 @@ NativeConnection::NativeConnection(NativeLoop* loop, int fd, std::unique_ptr<Tls
       read_at_(born_),
       written_at_(born_),
       last_call_at_(born_),
-      message_sent_at_(born_),
+      went_well_at_(born_),
       resets_(loop->options().resets_burst, loop->options().resets_per_second, born_),
       faults_(loop->options().faults_burst, loop->options().faults_per_second, born_),
       idle_frames_(loop->options().idle_frames_burst, loop->options().idle_frames_per_second,
@@ -152,7 +159,7 @@ void NativeConnection::Feed(std::string_view bytes) {
   }
 }
 
-void NativeConnection::Punish(NativeCounter counter) {
+void NativeConnection::Punish(NativeCounter counter, uint32_t error) {
   if (std::exchange(punished_, true)) return;
   loop_->Count(counter);
   going_ = Going::kSaid;
@@ -161,9 +168,10 @@ void NativeConnection::Punish(NativeCounter counter) {
   const std::string_view why = counter == NativeCounter::kPingFloods
                                    ? std::string_view("too_many_pings")
                                    : kNativeCounterNames[static_cast<size_t>(counter)];
-  nghttp2_submit_goaway(
-      session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_),
-      NGHTTP2_ENHANCE_YOUR_CALM, reinterpret_cast<const uint8_t*>(why.data()), why.size());
+  nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE,
+                        nghttp2_session_get_last_proc_stream_id(session_),
+                        error == 0 ? static_cast<uint32_t>(NGHTTP2_ENHANCE_YOUR_CALM) : error,
+                        reinterpret_cast<const uint8_t*>(why.data()), why.size());
   loop_->FlushLater(this);
 }
 
@@ -335,32 +343,65 @@ void NativeConnection::TickCalls() {
   const MonoNanos now = loop_->now();
   for (NativeCall* call = calls_; call != nullptr && !punished_; call = call->next_) {
     if (call->given_up_) continue;
-    const bool half_said = !call->request_done_ && !call->takes_stream_ && !call->ended_;
-    if (now >= call->deadline()) {
-      // Of calls whose handlers run a timer tells.
-      if (half_said || (call->ended_ && call->queued_bytes_ > 0)) HandleDeadline(call);
-    } else if (half_said && now - call->started() >= Nanos(loop_->options().request_timeout)) {
-      GiveUp(call, NativeCounter::kRequestTimeouts, call->started());
-    } else if (call->queued_bytes_ > 0 && IsStalled(*call)) {
-      GiveUp(call, NativeCounter::kStalledStreams, call->queued_at_);
+    if (now < call->deadline()) {
+      if (IsHalfSaid(*call)) {
+        if (IsSlow(*call)) GiveUp(call, NativeCounter::kRequestTimeouts);
+      } else if (IsStalled(*call)) {
+        GiveUp(call, NativeCounter::kStalledStreams);
+      }
+    } else if (IsHalfSaid(*call)) {
+      HandleDeadline(call);
+      if (IsNoUse(*call, Nanos(loop_->options().request_timeout)))
+        Punish(NativeCounter::kRequestTimeouts);
+    } else if (call->queued_bytes_ > 0 && call->ended_ && call->end_ == nullptr) {
+      // Nobody waits for it any more.
+      GiveUp(call, NativeCounter::kStalledStreams);
     }
   }
 }
 
-void NativeConnection::GiveUp(NativeCall* call, NativeCounter counter, MonoNanos since) {
-  // A client that does nothing but wait is to go; one whose other calls go well may have lost one.
-  if (message_sent_at_ <= since) return Punish(counter);
+bool NativeConnection::IsHalfSaid(const NativeCall& call) const {
+  return !call.request_done_ && !call.takes_stream_ && !call.ended_;
+}
+
+bool NativeConnection::IsSlow(const NativeCall& call) const {
+  const MonoNanos most = Nanos(loop_->options().request_timeout);
+  return loop_->now() - call.moved_at_ >= most ||
+         (most != INT64_MAX &&
+          loop_->now() - call.started() >= most + TimeFor(call.reader_.held_bytes(), kLeastUp));
+}
+
+bool NativeConnection::IsStalled(const NativeCall& call) const {
+  if (call.queued_bytes_ == 0) return false;
+  const MonoNanos now = loop_->now();
+  const MonoNanos most = Nanos(loop_->options().stall_timeout);
+  const bool by_itself = nghttp2_session_get_stream_remote_window_size(session_, call.stream_) <= 0;
+  // What waits for its turn waits for all that is before it.
+  const MonoNanos moved_at = by_itself ? call.moved_at_ : std::max(call.moved_at_, went_well_at_);
+  const size_t before = by_itself ? call.queued_bytes_ : queued_bytes_;
+  // Who takes a byte now and then holds it as long as who takes none.
+  return now - moved_at >= most ||
+         (most != INT64_MAX && now - call.queued_at_ >= most + TimeFor(before, kLeastDown));
+}
+
+void NativeConnection::GiveUp(NativeCall* call, NativeCounter counter) {
+  const absl::Duration most = counter == NativeCounter::kRequestTimeouts
+                                  ? loop_->options().request_timeout
+                                  : loop_->options().stall_timeout;
+  if (IsNoUse(*call, Nanos(most))) return Punish(counter);
   loop_->Count(counter);
   call->given_up_ = true;
   ResetStream(call, NGHTTP2_CANCEL);
 }
 
-bool NativeConnection::IsStalled(const NativeCall& call) const {
-  const MonoNanos most = Nanos(loop_->options().stall_timeout);
-  // Who takes a byte now and then holds it as long as who takes none.
-  const auto slowest = static_cast<MonoNanos>(call.queued_bytes_ / kLeastBytesPerSecond) * kSecond;
-  return loop_->now() - call.moved_at_ >= most ||
-         (most != INT64_MAX && loop_->now() - call.queued_at_ >= most + slowest);
+// A client whose other calls go well, or wait for their answers, may have lost this one.
+bool NativeConnection::IsNoUse(const NativeCall& call, MonoNanos most) {
+  if (no_use_since_ <= went_well_at_) no_use_since_ = std::max(call.started(), went_well_at_ + 1);
+  if (loop_->now() - no_use_since_ < most) return false;
+  for (const NativeCall* other = calls_; other != nullptr; other = other->next_) {
+    if (other != &call && other->handler_runs_ && !other->takes_stream_) return false;
+  }
+  return true;
 }
 
 void NativeConnection::Link(NativeCall* call) {

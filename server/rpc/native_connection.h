@@ -99,8 +99,9 @@ class NativeConnection {
   void SetEvents();
   bool may_read() const;
   void SayGoodbye();
-  // Ends a connection that misbehaves: says so, if it can, and counts.
-  void Punish(NativeCounter counter);
+  // Ends a connection that misbehaves: says so, if it can, and counts. `error` is one of HTTP/2's;
+  // 0: that it does too much.
+  void Punish(NativeCounter counter, uint32_t error = 0);
   // Ends it when everything is said.
   void EndIfDone();
   // Says nothing more, and waits a little for the client to close: to close first could cost it
@@ -110,14 +111,21 @@ class NativeConnection {
   void WriteOut();
   void TickSession();
   void TickCalls();
-  // Ends a call that its client leaves half said or unread since `since`.
-  void GiveUp(NativeCall* call, NativeCounter counter, MonoNanos since);
+  // Whether the client lets the call wait: with the rest of the request, or with room for the
+  // reply.
+  bool IsHalfSaid(const NativeCall& call) const;
+  bool IsSlow(const NativeCall& call) const;
   bool IsStalled(const NativeCall& call) const;
+  // Ends such a call.
+  void GiveUp(NativeCall* call, NativeCounter counter);
+  // True when such calls are all that the client has had for `most`.
+  bool IsNoUse(const NativeCall& call, MonoNanos most);
   bool TickKeepalive();
 
   // native_session.cc: what the session reports.
-  // Counts a call that no client of gRPC would make; too many of them are punished.
-  void CountFault();
+  // Counts a call that is refused for what is wrong with the client, once; too many of them are
+  // punished.
+  void CountFault(NativeCall* call);
   void OnBeginFrame(uint8_t type, uint8_t flags, size_t length, int32_t stream);
   void OnBeginHeaders(int32_t stream, bool is_request);
   void OnHeader(nghttp2_rcbuf* name, nghttp2_rcbuf* value);
@@ -140,7 +148,7 @@ class NativeConnection {
   void OnRequestEnd(NativeCall* call);
   void RefuseForRoom(NativeCall* call);
   void RefuseRequest(NativeCall* call, const absl::Status& status);
-  // False while enough replies wait to be sent.
+  // False while enough replies wait to be sent, or enough calls came before a word about settings.
   bool may_begin() const;
   void Dispatch(NativeCall* call);
   void Run(NativeCall* call);
@@ -203,7 +211,8 @@ class NativeConnection {
   MonoNanos read_at_;
   MonoNanos written_at_;  // when last nothing was left to write
   MonoNanos last_call_at_;
-  MonoNanos message_sent_at_;    // when the client had last taken all of a message
+  MonoNanos went_well_at_;       // when the client last took some of a message, or had an answer
+  MonoNanos no_use_since_ = 0;   // see IsNoUse
   MonoNanos headers_since_ = 0;  // 0: none are coming
   MonoNanos going_since_ = 0;
   MonoNanos ending_since_ = 0;

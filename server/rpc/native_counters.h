@@ -46,7 +46,7 @@ namespace larder {
   X(CallsOverBudget, "calls_over_budget")         \
   X(CallsCancelled, "calls_cancelled")            \
   X(DeadlinesPassed, "calls_deadline_passed")     \
-  X(HeldCalls, "calls_held_for_unread_replies")
+  X(HeldCalls, "calls_held")
 
 enum class NativeCounter : size_t {
 #define LARDER_NATIVE_COUNTER_ENUM(constant, name) k##constant,

@@ -59,16 +59,17 @@ class NativeLane {
     // How long a new connection may take until it speaks HTTP/2, TLS included, and a client to
     // acknowledge the server's settings, or to send the rest of a block of headers.
     absl::Duration handshake_timeout = absl::Seconds(10);
-    // How long a client may take to send all of a request. A connection on which nothing else went
-    // well in that time is closed, not only the call reset; so it is with the next limit.
+    // How long a client may be silent before it has sent all of a request; and how long it may take
+    // in all, beside a second for each 64 KiB. A connection of which nothing else has gone well in
+    // that time is closed, not only the call reset; so it is with the next limit.
     absl::Duration request_timeout = absl::Seconds(60);
     // How long a client may leave what it asked for unread.
     absl::Duration stall_timeout = absl::Seconds(60);
     // Calls that a client may cancel at once, and in a second thereafter.
     uint32_t resets_burst = 10'000;
     uint32_t resets_per_second = 1'000;
-    // Calls that no client of gRPC would make (headers that may not be, compressed messages, too
-    // much metadata), the same.
+    // Calls that are refused for what is wrong with the client (headers that may not be, compressed
+    // messages, too much metadata), the same.
     uint32_t faults_burst = 1'000;
     uint32_t faults_per_second = 100;
     // Frames that carry nothing for the server (SETTINGS, PRIORITY, empty DATA), the same.

@@ -23,6 +23,8 @@ constexpr int64_t kWindowUpdatesPerFrame = 16;
 constexpr char kNoRoomForReplies[] = "the replies under way use all of limits.buffer_bytes";
 // Replies beyond this are worth asking what else their calls hold.
 constexpr size_t kLargeReplyBytes = 4 << 10;
+// A client that lets itself be sent less at a time, and not all of a message, may only pretend.
+constexpr size_t kNoDrop = 1 << 10;
 // Pieces of values smaller than this are cheaper to copy.
 constexpr size_t kReferredBytesMin = 2 << 10;
 
@@ -84,6 +86,7 @@ void NativeConnection::TakeAnswer(NativeCall* call) {
     call->charged_bytes_ += held;
     SubmitReply(call);
   } else if (!call->ended_) {
+    went_well_at_ = loop_->now();
     if (is_reply) {
       loop_->Count(NativeCounter::kCallsOverBudget);
       call->error_ = WireError::Of(
@@ -170,7 +173,7 @@ void NativeConnection::SubmitHttpError(NativeCall* call, int status) {
   const std::array<nghttp2_nv, 1> fields = {Field(":status", code)};
   nghttp2_submit_response(session_, call->stream_, fields.data(), fields.size(), nullptr);
   loop_->Count(NativeCounter::kNotGrpc);
-  CountFault();
+  CountFault(call);
 }
 
 void NativeConnection::SubmitTrailers(NativeCall* call) {
@@ -210,6 +213,7 @@ int NativeConnection::SendData(NativeCall* call, std::string_view frame_header, 
     batch->Copy(pieces.value);
   }
   call->moved_at_ = loop_->now();
+  if (length >= kNoDrop || call->outgoing_.left() == 0) went_well_at_ = loop_->now();
   window_updates_left_ = std::min(window_updates_left_ + kWindowUpdatesPerFrame, kWindowUpdatesMax);
   // As gRPC has it: a server that sends gives its clients reason to measure the connection.
   pings_paid_until_ = 0;
@@ -219,7 +223,6 @@ int NativeConnection::SendData(NativeCall* call, std::string_view frame_header, 
 
 void NativeConnection::MessageSent(NativeCall* call) {
   Unqueue(call);
-  message_sent_at_ = loop_->now();
   if (!call->method_->streams || !call->sending_) return;
   call->sending_ = false;
   call->outgoing_.Clear();

@@ -39,6 +39,8 @@ constexpr size_t kRequestBytesMax = 64 << 20;
 constexpr size_t kSmallMessageBytes = 4 << 10;
 // Calls of a connection whose messages come as a stream, which no time limit ends.
 constexpr size_t kMessageStreamsMax = 16;
+// Calls under way before the client has acknowledged the server's settings.
+constexpr size_t kCallsBeforeSettings = 1'000;
 // A client that reads the answer of a call message by message sends some for each.
 constexpr int64_t kWindowUpdatesPerCall = 4;
 constexpr int64_t kPingsAtOnceMax = 3;
@@ -73,9 +75,7 @@ void NativeConnection::OnBeginFrame(uint8_t type, uint8_t flags, size_t length, 
     case NGHTTP2_PRIORITY:
       idle = true;
       // The one thing that nghttp2 does not see where it skips them.
-      if (stream != 0) break;
-      loop_->Count(NativeCounter::kProtocolErrors);
-      nghttp2_session_terminate_session(session_, NGHTTP2_PROTOCOL_ERROR);
+      if (stream == 0) return Punish(NativeCounter::kProtocolErrors, NGHTTP2_PROTOCOL_ERROR);
       break;
     default:
       // Of types that it does not know nghttp2 tells nothing, and skips them.
@@ -106,7 +106,7 @@ void NativeConnection::OnHeader(nghttp2_rcbuf* name, nghttp2_rcbuf* value) {
   if (bytes <= most) return ReadHeader(call, name, value);
   if (call->refused_ != nullptr) return;
   loop_->Count(NativeCounter::kMetadataTooLarge);
-  CountFault();
+  CountFault(call);
   call->refused_ = WireError::Plain(
       absl::StatusCode::kResourceExhausted,
       StrCat("the metadata is more than ", most, " bytes (limits.metadata_bytes)"));
@@ -137,7 +137,7 @@ void NativeConnection::ReadHeader(NativeCall* call, nghttp2_rcbuf* name, nghttp2
   } else if (key == "grpc-encoding") {
     if (text == "identity" || call->refused_ != nullptr) return;
     loop_->Count(NativeCounter::kCompressedCalls);
-    CountFault();
+    CountFault(call);
     call->refused_ = WireError::Plain(absl::StatusCode::kUnimplemented,
                                       "larder takes no compressed messages (grpc-encoding)");
   } else if (!call->KeepHeader(name, value) && call->refused_ == nullptr) {
@@ -196,6 +196,7 @@ void NativeConnection::OnHeadersEnd(bool is_request) {
 void NativeConnection::OnData(NativeCall* call, std::string_view data) {
   if (punished_ || call->ended_ || call->given_up_ || (call->begun_ && !call->takes_stream_))
     return;
+  call->moved_at_ = loop_->now();
   while (!data.empty()) {
     if (call->message_done_ && !call->takes_stream_) {
       // One call, one message: what holds the first is not to be charged for a second.
@@ -221,9 +222,11 @@ void NativeConnection::OnData(NativeCall* call, std::string_view data) {
                         StrCat("the message is ", call->reader_.length(), " bytes; at most ",
                                loop_->options().message_bytes_max, " (limits.message_bytes)")));
       case MessageReader::Found::kCompressed:
+        loop_->Count(NativeCounter::kCompressedCalls);
+        [[fallthrough]];
       case MessageReader::Found::kMalformed:
         call->message_wrong_ = true;
-        CountFault();
+        CountFault(call);
         return RefuseRequest(call, Error(Reason::kMESSAGE_MALFORMED,
                                          "the message is compressed, or no gRPC message"));
     }
@@ -298,13 +301,15 @@ void NativeConnection::OnRequestEnd(NativeCall* call) {
 }
 
 void NativeConnection::RefuseRequest(NativeCall* call, const absl::Status& status) {
-  if (call->begun_) return ResetStream(call, NGHTTP2_ENHANCE_YOUR_CALM);
+  if (call->begun_) return ResetStream(call, NGHTTP2_CANCEL);
   call->begun_ = true;
   call->handler_runs_ = true;
   loop_->shared()->dispatcher->Refuse(call, status);
 }
 
 bool NativeConnection::may_begin() const {
+  // Until then the client has not agreed to have no more calls than it may.
+  if (!settings_known_ && call_count_ - held_.size() > kCallsBeforeSettings) return false;
   return queued_bytes_ == 0 ||
          (queued_bytes_ < loop_->options().reply_bytes_max && !loop_->is_pressed());
 }
@@ -338,13 +343,7 @@ bool NativeConnection::DispatchHeld() {
 }
 
 void NativeConnection::HandleDeadline(NativeCall* call) {
-  if (call->ended_) {
-    if (call->queued_bytes_ == 0 || call->given_up_) return;
-    // Nobody waits for the rest of what was said.
-    loop_->Count(NativeCounter::kDeadlinesPassed);
-    call->given_up_ = true;
-    return ResetStream(call, NGHTTP2_CANCEL);
-  }
+  if (call->ended_) return;
   loop_->Count(NativeCounter::kDeadlinesPassed);
   // A stream may be in the middle of a message, which cannot be broken off.
   SubmitEnd(call, WireError::Of(Error(Reason::kDEADLINE_EXCEEDED,
@@ -364,16 +363,17 @@ void NativeConnection::OnResetSent(uint32_t error) {
   const bool harmless =
       error == NGHTTP2_NO_ERROR || error == NGHTTP2_CANCEL || error == NGHTTP2_REFUSED_STREAM;
   if (harmless || punished_) return;
-  CountFault();
+  CountFault(nullptr);
 }
 
-void NativeConnection::CountFault() {
+void NativeConnection::CountFault(NativeCall* call) {
+  if (call != nullptr && std::exchange(call->faulty_, true)) return;
   if (!faults_.TrySpend(loop_->now())) Punish(NativeCounter::kFaultFloods);
 }
 
 void NativeConnection::OnNotSent(NativeCall* call) {
-  // Its end will never be said.
-  ResetStream(call, NGHTTP2_INTERNAL_ERROR);
+  // Its end will never be said, and that is no fault of the client's.
+  ResetStream(call, NGHTTP2_CANCEL);
 }
 
 void NativeConnection::OnSettings(bool ack) {

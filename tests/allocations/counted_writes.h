@@ -1,10 +1,13 @@
 // In a program that is linked with this, send and sendmsg count how often threads that ask for it
-// write to sockets. Thread safety: any thread.
+// write to sockets, and note from where. Thread safety: any thread; LargePieces while none of them
+// writes.
 
 #ifndef LARDER_TESTS_ALLOCATIONS_COUNTED_WRITES_H_
 #define LARDER_TESTS_ALLOCATIONS_COUNTED_WRITES_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace larder {
 
@@ -13,6 +16,14 @@ void CountWritesHere(bool count);
 
 // Writes of all counted threads so far.
 uint64_t WritesCounted();
+
+// The first pieces of 2 KiB and more that were written, as far as there is room to note them.
+struct WrittenPiece {
+  const char* from;
+  size_t size;
+};
+std::span<const WrittenPiece> LargePieces();
+void ForgetLargePieces();
 
 }  // namespace larder
 

@@ -36,6 +36,8 @@ constexpr char kSet[] = "/larder.v1.Cache/Set";
 constexpr char kCount[] = "/larder.v1.Admin/HotKeys";
 constexpr uint32_t kStreamsAtOnce = 20;
 constexpr uint32_t kCalls = 1'000;
+// As large as they may be.
+constexpr size_t kFrameBytes = 16 << 10;
 
 // Counts what goes to other threads.
 class CountingExecutor : public Executor {
@@ -120,8 +122,13 @@ class HitTest : public testing::Test {
                                  {"grpc-accept-encoding", "identity, deflate, gzip"},
                                  {"grpc-timeout", "1S"}});
     stream_ += 2;
-    return RawClient::Frame(kHeaders, kEndHeaders, stream_, RawClient::Block(fields)) +
-           RawClient::Frame(kData, kEndStream, stream_, RawClient::Message(message));
+    std::string frames = RawClient::Frame(kHeaders, kEndHeaders, stream_, RawClient::Block(fields));
+    const std::string framed = RawClient::Message(message);
+    for (size_t at = 0; at < framed.size(); at += kFrameBytes) {
+      frames += RawClient::Frame(kData, at + kFrameBytes < framed.size() ? 0 : kEndStream, stream_,
+                                 framed.substr(at, kFrameBytes));
+    }
+    return frames;
   }
 
   // Reads the answers to so many calls: how many had a message with `value` in it.
@@ -249,6 +256,31 @@ TEST_F(HitTest, AnswersWhatCameTogetherWithOneWrite) {
   Count(false);
   EXPECT_LE(writes, kCalls / kStreamsAtOnce);
   EXPECT_GT(writes, 0u);
+}
+
+// In frames of 16 KiB, one behind the other in memory: no byte of it was anywhere else in between.
+TEST_F(HitTest, SendsALargeValueFromWhereItIs) {
+  const std::string value = RandomBytes(40 << 10);
+  const Hit hit = GetOf("user:48", value);
+  Count(true);
+  ForgetLargePieces();
+  client_->Send(CallOf(hit.path, hit.request));
+  std::string got;
+  bool over = false;
+  while (!over) {
+    const std::optional<RawFrame> frame = client_->Read();
+    ASSERT_TRUE(frame.has_value());
+    if (frame->type == kData) got += frame->payload;
+    over = frame->type == kHeaders && (frame->flags & kEndStream) != 0;
+  }
+  Count(false);
+  EXPECT_TRUE(got.ends_with(value));
+  size_t sent = 0;
+  for (const WrittenPiece& piece : LargePieces()) {
+    EXPECT_EQ(piece.from, LargePieces().front().from + sent);
+    sent += piece.size;
+  }
+  EXPECT_EQ(sent, value.size());
 }
 
 // The counting itself: what goes to a worker and back does allocate.

@@ -11,8 +11,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <optional>
 #include <set>
+#include <thread>
 
 namespace larder {
 namespace {
@@ -119,6 +122,23 @@ TEST_F(NativeHostileTest, NeverAcknowledgesSettingsAndOpensStreams) {
   Conclude();
 }
 
+TEST_F(NativeHostileTest, CallsBeforeItAcknowledgesSettingsWaitBeyondAThousand) {
+  StartBesideAGoodClient();
+  RawClient client(port());
+  client.Greet({}, /*ack=*/false);
+  constexpr uint32_t kCalls = 1'500;
+  std::string calls;
+  for (uint32_t i = 0; i < kCalls; ++i)
+    calls += RawClient::Call(2 * i + 1, kGetOrLoad, GetOf("k"));
+  ASSERT_TRUE(client.Send(calls));
+  EXPECT_TRUE(Becomes([&] { return Stat("calls_held") >= 499; }));
+  EXPECT_LE(handlers_.waiting(), 1'001u);
+  ASSERT_TRUE(client.Send(RawClient::Frame(kSettings, kAck, 0, "")));
+  EXPECT_TRUE(Becomes([&] { return handlers_.waiting() == kCalls; }));
+  client.Close();
+  Conclude();
+}
+
 TEST_F(NativeHostileTest, NeverGrantsAWindow) {
   StartBesideAGoodClient(Impatient());
   RawClient attacker(port());
@@ -126,7 +146,7 @@ TEST_F(NativeHostileTest, NeverGrantsAWindow) {
   for (uint32_t i = 0; i < 1'000; ++i) {
     attacker.Send(RawClient::Call(2 * i + 1, kGet, GetOf("large")));
   }
-  EXPECT_TRUE(Becomes([&] { return Stat("calls_held_for_unread_replies") > 900; }));
+  EXPECT_TRUE(Becomes([&] { return Stat("calls_held") > 900; }));
   EXPECT_EQ(attacker.ReadUntilClosed(), kEnhanceYourCalm);
   EXPECT_EQ(Stat("stalled_streams"), 1u);
   attacker.Close();
@@ -229,8 +249,109 @@ TEST_F(NativeHostileTest, WhatIsHalfSaidOrUnreadAtItsDeadline) {
     reset = client.ReadUntil(kRstStream);
     ASSERT_TRUE(reset.has_value());
   } while (reset->stream != 3);
-  EXPECT_EQ(Stat("calls_deadline_passed"), 2u);
+  EXPECT_EQ(Stat("calls_deadline_passed"), 1u);
+  EXPECT_EQ(Stat("stalled_streams"), 1u);
   EXPECT_TRUE(Becomes([&] { return Stat("calls") <= 1; }));
+  client.Close();
+  Conclude();
+}
+
+// A deadline for each of them is no way to go on with it.
+TEST_F(NativeHostileTest, NothingButCallsThatAreHalfSaidOrUnreadAtTheirDeadlines) {
+  StartBesideAGoodClient(Impatient());
+  RawClient::Fields fields = RawClient::CallFields(kGet);
+  fields.emplace_back("grpc-timeout", "20m");
+  const std::string headers = RawClient::Block(fields);
+  for (const bool half : {true, false}) {
+    RawClient attacker(port());
+    attacker.Greet({{4, 0}});
+    const std::string message = RawClient::Message(GetOf("large"));
+    uint32_t stream = 1;
+    EXPECT_TRUE(Becomes([&] {
+      const bool sent = attacker.Send(RawClient::Frame(kHeaders, kEndHeaders, stream, headers) +
+                                      RawClient::Frame(kData, half ? 0 : kEndStream, stream,
+                                                       half ? message.substr(0, 3) : message));
+      stream += 2;
+      return !sent;
+    })) << half;
+    EXPECT_EQ(attacker.ReadUntilClosed(), kEnhanceYourCalm) << half;
+    attacker.Close();
+  }
+  Conclude();
+}
+
+// Whoever waits for an answer, or is told of errors all the time, is no attacker.
+TEST_F(NativeHostileTest, OneHalfRequestBesideOthersThatWaitOrFail) {
+  StartBesideAGoodClient(Impatient());
+  for (const bool waits : {true, false}) {
+    RawClient client(port());
+    client.Greet();
+    client.Send(HeadersOf(1, kGet) +
+                RawClient::Frame(kData, 0, 1, RawClient::Message(GetOf("hit")).substr(0, 3)));
+    if (waits) client.Send(RawClient::Call(3, kGetOrLoad, GetOf("k")));
+    const uint64_t before = Stat("request_timeouts");
+    uint32_t stream = 5;
+    EXPECT_TRUE(Becomes([&] {
+      if (!waits) client.Send(RawClient::Call(stream, kGet, GetOf("error")));
+      stream += 2;
+      return Stat("request_timeouts") > before;
+    })) << waits;
+    const auto reset = client.ReadUntil(kRstStream);
+    ASSERT_TRUE(reset.has_value()) << waits;
+    EXPECT_EQ(reset->stream, 1u) << waits;
+    client.Send(RawClient::Call(stream, kGet, GetOf("hit")));
+    const auto answer = client.ReadUntil(kData);
+    ASSERT_TRUE(answer.has_value()) << waits;
+    EXPECT_EQ(answer->stream, stream) << waits;
+    client.Close();
+  }
+  Conclude();
+}
+
+TEST_F(NativeHostileTest, ASlowUploadThatGoesOnIsNoAttack) {
+  NativeLane::Options options = SomeOptions();
+  options.request_timeout = absl::Seconds(1);
+  StartBesideAGoodClient(options);
+  RawClient client(port());
+  client.Greet();
+  client.Send(HeadersOf(1, kGet));
+  constexpr int kPieces = 25;
+  const std::string message = RawClient::Message(GetOf(std::string(kPieces * 16'000, 'k')));
+  for (size_t at = 0; at < message.size(); at += 16'000) {
+    client.Send(RawClient::Frame(kData, at + 16'000 < message.size() ? 0 : kEndStream, 1,
+                                 message.substr(at, 16'000)));
+    // The slowness itself: 160 KB a second, 2.5 seconds in all.
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  EXPECT_TRUE(client.ReadHeaders(1).has_value());
+  EXPECT_EQ(Stat("request_timeouts"), 0u);
+  client.Close();
+  Conclude();
+}
+
+// Nor is a small reply stalled that waits behind a large one, which is taken slowly.
+TEST_F(NativeHostileTest, ASlowDownloadThatGoesOnIsNoAttack) {
+  StartBesideAGoodClient(Impatient());
+  RawClient client(port());
+  client.Greet({{4, 4 << 20}});
+  client.Send(RawClient::Call(1, kGet, GetOf("large")) + RawClient::Call(3, kGet, GetOf("hit")));
+  size_t left = 2 << 20;
+  std::set<uint32_t> ended;
+  while (ended.size() < 2) {
+    const auto frame = client.Read();
+    ASSERT_TRUE(frame.has_value());
+    ASSERT_NE(frame->type, kRstStream);
+    ASSERT_NE(frame->type, kGoAway);
+    if ((frame->flags & kEndStream) != 0 && frame->type == kHeaders) ended.insert(frame->stream);
+    if (frame->type != kData) continue;
+    left -= std::min(left, frame->payload.size());
+    // The slowness itself: a second and a half in all.
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    const auto more = static_cast<uint64_t>(frame->payload.size());
+    client.Send(RawClient::Frame(kWindowUpdate, 0, 0, RawClient::Number(more, 4)));
+  }
+  EXPECT_EQ(left, 0u);
+  EXPECT_EQ(Stat("stalled_streams"), 0u);
   client.Close();
   Conclude();
 }
@@ -254,7 +375,7 @@ TEST_F(NativeHostileTest, MessagesThatUnpackToFarMoreThanTheyAre) {
     EXPECT_EQ(attacker.ReadUntilClosed(), kEnhanceYourCalm);
     attacker.Close();
   }
-  EXPECT_GE(Stat("calls_compressed"), 1'000u);
+  EXPECT_GE(Stat("calls_compressed"), 2'000u);
   EXPECT_EQ(Stat("fault_floods"), 2u);
   Conclude();
 }
