@@ -2,9 +2,10 @@
 
 Every attack goes on for as long as the good client is measured, with new connections where the server closes them. The
 good client calls at a fixed rate, and its latency counts from when each call should have been sent. The attackers share
-its core and give way to it: what they cost it is what they cost the server. What is judged: how much the server's memory rises at most, how the good client's 99th percentile compares with
-the one of the turns before and after without an attack, that no call of it fails, that the attackers' connections are
-closed, and that the server's descriptors are what they were.
+its core and give way to it: what they cost it is what they cost the server. What is judged: how much the server's memory
+rises at most, how the good client's 99th percentile (the median of three turns) compares with the one of the turns before
+and after without an attack, that no call of it fails, that the attackers' connections are closed, and that the server's
+descriptors are what they were.
 """
 
 import contextlib
@@ -312,7 +313,16 @@ class GoodClient:
         return part["latency"]["p99_seconds"] * 1e3, part["failed"]
 
 
-def strike(attack, address, good):
+def ended(attackers, good, wait, read=True):
+    """How many of them the server does not end; where that is not waited for, none."""
+    if wait:
+        return sum(not each.wait_for_end(read=read) for each in attackers)
+    while good.running() and not all([each.wait_for_end(0.2 / len(attackers), read) for each in attackers]):
+        pass
+    return 0
+
+
+def strike(attack, address, good, wait):
     """Attacks for as long as the good client calls. The connections of it that the server did not end."""
     left_open = 0
     while good.running():
@@ -325,7 +335,7 @@ def strike(attack, address, good):
                 except OSError:
                     continue
                 attack.say(attackers[-1])
-            left_open += sum(not each.wait_for_end(read=attack.read) for each in attackers)
+            left_open += ended(attackers, good, wait, attack.read)
         time.sleep(max(0, begun + attack.crowd / CONNECTIONS_PER_SECOND - time.monotonic()))
     return left_open
 
@@ -333,14 +343,14 @@ def strike(attack, address, good):
 class Striker:
     """Runs an attack on a thread that gives way to the good client."""
 
-    def __init__(self, attack, good):
+    def __init__(self, attack, good, wait):
         self.left_open, self._error = 0, None
 
         def run():
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
             time.sleep(WARM_UP_SECONDS + 0.3)  # so that what is measured is the attack
             try:
-                self.left_open = attack(good)
+                self.left_open = attack(good, wait)
             except (OSError, rig.BenchError) as error:
                 self._error = error
 
@@ -362,7 +372,7 @@ def back_to(count, least):
 
 
 def one(table, label, server, address, memory, attack, *flags):
-    """Calm, attacks, calm; `attack(good)` returns how many of its connections the server did not end."""
+    """Calm, attacks, calm; `attack(good, wait)` returns how many of its connections the server did not end."""
     watch = Watch(server)
     calm = []
     with GoodClient(address, *flags) as good:
@@ -370,14 +380,14 @@ def one(table, label, server, address, memory, attack, *flags):
     descriptors = watch.descriptors()
     resident = watch.resident()
     watch.forget_peak()
-    p99, failed, strikers = [], 0, []
-    for _ in range(TURNS):
+    p99, failed, left_open = [], 0, 0
+    for turn in range(TURNS):
         with GoodClient(address, *flags) as good:
-            strikers.append(Striker(attack, good))
+            striker = Striker(attack, good, wait=turn == 0)  # once is enough to see that they end
             one_p99, one_failed = good.result()
+            left_open += striker.join()
         p99.append(one_p99)
         failed += one_failed
-    left_open = sum(striker.join() for striker in strikers)
     rose = watch.peak() - resident
     over = back_to(watch.descriptors, descriptors)
     with GoodClient(address, *flags) as good:
@@ -388,7 +398,7 @@ def one(table, label, server, address, memory, attack, *flags):
 
 
 def descriptors_shut(address):
-    def attack(good):
+    def attack(good, _wait):
         many = []
         try:
             while good.running():
@@ -439,11 +449,11 @@ def half_tls(address):
         half.do_handshake()
     first = hello.read()
 
-    def attack(good):
+    def attack(good, wait):
         attackers = []
         for _ in range(CROWD):
             attackers.append(Attacker(address, first))
-        left = sum(not each.wait_for_end() for each in attackers)
+        left = ended(attackers, good, wait)
         for each in attackers:
             each.socket.close()
         while good.running():
@@ -514,7 +524,7 @@ def bench(bin_dir, table, only=()):
         for attack in filter(lambda each: wanted(each.name), ATTACKS):
             print(f"attack: {attack.name}", flush=True)
             one(table, attack.name, server, address, attack.memory,
-                lambda good, attack=attack: strike(attack, address, good))
+                lambda good, wait, attack=attack: strike(attack, address, good, wait))
     if wanted("idle"):
         idle_part(bin_dir, table)
     if wanted("descriptors"):
