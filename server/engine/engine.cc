@@ -281,6 +281,15 @@ bool Engine::ChangesAtOnce(const KeyRequest& request) const {
   return !lower_.Has(type) && !WritesOrigin(type) && !type.HasDerived();
 }
 
+bool Engine::HandsOverAtOnce(const KeyRequest& request) const {
+  if (options_.journal == nullptr || coherence_.Tells()) return false;
+  const absl::StatusOr<TypeMatch> match = options_.types->Resolve(request.key, request.type);
+  if (!match.ok()) return false;
+  const TypePolicy& type = *match->type;
+  return type.write.mode == WriteMode::kBehind && WritesOrigin(type) && !lower_.Has(type) &&
+         !type.HasDerived();
+}
+
 void Engine::SetMemoryBudget(uint64_t bytes) {
   const uint64_t most = std::max(options_.memory_bytes, options_.memory_bytes_max);
   {

@@ -61,12 +61,7 @@ Task<absl::Status> Append(std::shared_ptr<Parts> parts, std::vector<JournalRecor
                           MonoNanos deadline) {
   std::vector<PendingTypeId> types;
   types.reserve(writes.size());
-  {
-    MutexLock lock(&parts->state.mu);
-    for (const JournalRecord& record : writes) {
-      types.push_back(parts->state.index.TypeOf(record.type));
-    }
-  }
+  for (const JournalRecord& record : writes) types.push_back(parts->state.KnownType(record.type));
   if (std::find(types.begin(), types.end(), kNoPendingType) != types.end()) {
     co_return Error(Reason::kBUG, "a write of a type that does not write behind");
   }

@@ -66,12 +66,17 @@ void JournalWriter::ForgetEarlyLocked(std::string_view full_key, Version version
 
 void JournalWriter::Answer(const std::vector<std::shared_ptr<JournalChange>>& changes,
                            const absl::Status& status) {
-  std::vector<std::shared_ptr<Race<absl::Status>>> races;
-  races.reserve(changes.size());
+  // Few homes: the executor, and the loops of a lane.
+  std::vector<std::pair<Executor*, std::vector<std::shared_ptr<Race<absl::Status>>>>> races;
   for (const auto& change : changes) {
-    if (change->done != nullptr) races.push_back(change->done);
+    if (change->done == nullptr) continue;
+    Executor* const home = change->home != nullptr ? change->home : state_->options.executor;
+    const auto known = std::find_if(races.begin(), races.end(),
+                                    [home](const auto& at) { return at.first == home; });
+    auto& at = known != races.end() ? *known : races.emplace_back(home, 0);
+    at.second.push_back(change->done);
   }
-  state_->FinishLater(std::move(races), status);
+  for (auto& [home, some] : races) state_->FinishLater(std::move(some), status, home);
 }
 
 std::vector<std::shared_ptr<JournalChange>> JournalWriter::EmptyQueueLocked() {
@@ -142,11 +147,14 @@ void JournalWriter::Drain(absl::Duration most) {
 
 void JournalWriter::Stop() {
   std::vector<std::shared_ptr<JournalChange>> late;
+  std::vector<Told> told;
   {
     MutexLock lock(&state_->mu);
     stopped_ = true;
     late = EmptyQueueLocked();
+    told = TakeIntakeLocked();
   }
+  Tell(std::move(told));
   Answer(late, Error(Reason::kDRAINING, "the server is shutting down"));
 }
 

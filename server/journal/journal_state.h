@@ -39,6 +39,10 @@ struct JournalFigures {
   Histogram lag;
 };
 
+inline uint64_t BytesOf(const JournalRecord& record) {
+  return record.full_key.size() + record.value.size();
+}
+
 // What one caller wants to have on disk, in one step.
 struct JournalChange {
   std::vector<JournalRecord> writes;
@@ -49,8 +53,12 @@ struct JournalChange {
   bool early = false;
   MonoNanos since = 0;
   PendingIndex::Reservation reservation;
-  // How it ended; null: nobody waits for that.
+  // How it ended, and where whoever waits for that goes on; null: nobody waits.
   std::shared_ptr<Race<absl::Status>> done;
+  Executor* home = nullptr;
+  // Waits where there is no room; and that it does.
+  bool blocks = false;
+  bool waits = false;
 
   // While it waits for room: ends when it is decided that it has got it, or why it will not.
   std::shared_ptr<Race<bool>> room;
@@ -85,7 +93,10 @@ struct JournalState {
       : options(all),
         store(std::move(opened)),
         filter(all.random),
-        index(IndexOptions(all, &filter)) {}
+        index(IndexOptions(all, &filter)) {
+    for (const Journal::Type& type : options.types)
+      known.emplace(type.name, static_cast<PendingTypeId>(known.size()));
+  }
 
   static PendingIndex::Options IndexOptions(const Journal::Options& all, PendingFilter* filter) {
     PendingIndex::Options options;
@@ -111,9 +122,18 @@ struct JournalState {
   void Publish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
     early_keys.store(early.size(), std::memory_order_release);
   }
+  // By the names of Options::types, whose ids are their places.
+  PendingTypeId KnownType(std::string_view name) const {
+    const auto it = known.find(ToAbsl(name));
+    return it == known.end() ? kNoPendingType : it->second;
+  }
   // Ends the race on the executor: never under the lock.
   void FinishLater(std::vector<std::shared_ptr<Race<absl::Status>>> races,
                    const absl::Status& status) {
+    FinishLater(std::move(races), status, options.executor);
+  }
+  void FinishLater(std::vector<std::shared_ptr<Race<absl::Status>>> races,
+                   const absl::Status& status, Executor* on) {
     // Few at a time, so that more than one thread may go on with them.
     constexpr size_t kTogether = 32;
     for (size_t begin = 0; begin < races.size(); begin += kTogether) {
@@ -121,13 +141,14 @@ struct JournalState {
       std::vector<std::shared_ptr<Race<absl::Status>>> some(
           races.begin() + static_cast<ptrdiff_t>(begin),
           races.begin() + static_cast<ptrdiff_t>(end));
-      options.executor->Post([some = std::move(some), status] {
+      on->Post([some = std::move(some), status] {
         for (const auto& race : some) race->Finish(status);
       });
     }
   }
 
   const Journal::Options options;
+  absl::flat_hash_map<std::string, PendingTypeId> known;  // does not change
   const std::unique_ptr<JournalStore> store;
   LetterTable letters;
   PendingFilter filter;

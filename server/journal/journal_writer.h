@@ -89,6 +89,27 @@ class JournalWriter {
   };
   class Scan;
 
+  // What is to be told to who handed a change in.
+  struct Told {
+    std::shared_ptr<Race<absl::Status>> race;
+    Executor* home;
+    absl::Status status;
+  };
+  // False when too many wait already.
+  bool HandIn(const std::shared_ptr<JournalChange>& change);
+  bool HasIntake() const {
+    MutexLock lock(&intake_mu_);
+    return !intake_.empty();
+  }
+  // Queues what was handed in. Those are to be told, after the lock is given up, for whom there is
+  // no room, or of whom nothing is taken any more.
+  std::vector<Told> TakeIntakeLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
+  void Tell(std::vector<Told> told);
+  // Queues it, or has it wait for room.
+  absl::Status TakeInLocked(const std::shared_ptr<JournalChange>& change)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
+  static absl::Status Draining();
+  absl::Status TooManyWait() const;
   absl::Status TryQueueLocked(const std::shared_ptr<JournalChange>& change, bool* never)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
   void QueueLocked(std::shared_ptr<JournalChange> change) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
@@ -122,6 +143,12 @@ class JournalWriter {
   Executor* const thread_;
   const std::function<void()> changed_;
   std::weak_ptr<void> alive_;
+
+  // Appends that have come since the thread last looked. Many callers hand them in while the thread
+  // has the state's lock for long; this one nobody has for long.
+  mutable Mutex intake_mu_;
+  std::vector<std::shared_ptr<JournalChange>> intake_ ABSL_GUARDED_BY(intake_mu_);
+  size_t intake_writes_ ABSL_GUARDED_BY(intake_mu_) = 0;
 
   std::deque<std::shared_ptr<JournalChange>> queue_ ABSL_GUARDED_BY(state_->mu);
   size_t queued_writes_ ABSL_GUARDED_BY(state_->mu) = 0;
