@@ -286,8 +286,11 @@ bool Engine::HandsOverAtOnce(const KeyRequest& request) const {
   const absl::StatusOr<TypeMatch> match = options_.types->Resolve(request.key, request.type);
   if (!match.ok()) return false;
   const TypePolicy& type = *match->type;
-  return type.write.mode == WriteMode::kBehind && WritesOrigin(type) && !lower_.Has(type) &&
-         !type.HasDerived();
+  const WritePolicy& write = type.write;
+  // To have no room, or to write early, is more to do than a lane's thread should.
+  return write.mode == WriteMode::kBehind && write.sync != JournalSync::kNone &&
+         write.on_full == OnFull::kReject && !lower_.Has(type) && !type.HasDerived() &&
+         type.rollout.Keeps(FullKey(request.name_space, request.key).view());
 }
 
 void Engine::SetMemoryBudget(uint64_t bytes) {

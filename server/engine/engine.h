@@ -140,8 +140,8 @@ class Engine {
   // Whether a change of this one key waits for nothing, because it reaches nothing but memory: its
   // task then ends where it is spawned. Never blocks: for lane threads.
   bool ChangesAtOnce(const KeyRequest& request) const;
-  // Whether a Set of this one key is handed to the journal, reaches memory when that has it, and
-  // nothing else. Never blocks.
+  // Whether a Set of this one key, without a condition, is handed to the journal, reaches memory
+  // when that has it, and nothing else. Never blocks for long.
   bool HandsOverAtOnce(const KeyRequest& request) const;
 
   // `again`: FindHit was asked for the key just before.

@@ -147,10 +147,11 @@ Task<absl::StatusOr<Engine::Stored>> Engine::ChangeInTurn(const OriginChange* ch
   // The origin alone has what the cache does not keep, unless an older write of the key waits for
   // it in the journal: the order is kept there.
   const std::string_view full_key = change->full_key->view();
-  const bool waits =
-      mode == WriteMode::kBehind && options_.journal->VersionOf(full_key) != kNoVersion;
-  if (mode != WriteMode::kCacheOnly && !waits && !change->resolved.type->rollout.Keeps(full_key))
-    mode = WriteMode::kInvalidate;
+  if (mode != WriteMode::kCacheOnly && !change->resolved.type->rollout.Keeps(full_key)) {
+    const bool waits =
+        mode == WriteMode::kBehind && options_.journal->VersionOf(full_key) != kNoVersion;
+    if (!waits) mode = WriteMode::kInvalidate;
+  }
   if (change->remove || mode == WriteMode::kInvalidate || mode == WriteMode::kAround)
     co_await ObserveBelow(change);
   switch (mode) {

@@ -14,6 +14,9 @@
 namespace larder {
 namespace {
 
+// As many as a batch has, so that nobody waits long for the lock.
+constexpr size_t kTakenAtOnce = 2'000;
+
 std::vector<PendingIndex::Wanted> WantedOf(const JournalChange& change) {
   std::vector<PendingIndex::Wanted> wanted;
   wanted.reserve(change.writes.size());
@@ -42,7 +45,11 @@ Task<absl::Status> JournalWriter::Append(std::vector<JournalRecord> writes,
     change->early = change->early && policy.sync == JournalSync::kNone;
     change->blocks = change->blocks && policy.on_full == OnFull::kBlock;
   }
-  if (change->early) {
+  if (!change->early) {
+    change->home = HereOr(state_->options.executor);
+    change->done = std::make_shared<Race<absl::Status>>();
+  }
+  if (change->early || refuses_.load(std::memory_order_relaxed)) {
     absl::Status status;
     {
       MutexLock lock(&state_->mu);
@@ -51,10 +58,12 @@ Task<absl::Status> JournalWriter::Append(std::vector<JournalRecord> writes,
     if (!status.ok()) co_return status;
     if (!change->waits) Wake();
   } else {
-    change->home = HereOr(state_->options.executor);
-    change->done = std::make_shared<Race<absl::Status>>();
     const std::shared_ptr<Race<absl::Status>> done = change->done;
-    if (!HandIn(change)) co_return TooManyWait();
+    if (!HandIn(change)) {
+      MutexLock lock(&state_->mu);
+      CountRefusedLocked(*change);
+      co_return TooManyWait();
+    }
     std::optional<absl::Status> ended = co_await *done;
     if (!change->waits) co_return *std::move(ended);
   }
@@ -77,8 +86,8 @@ bool JournalWriter::HandIn(const std::shared_ptr<JournalChange>& change) {
     intake_writes_ += change->writes.size();
     intake_.push_back(change);
   }
-  // Whoever came before sees to it that the thread looks.
-  if (first) Wake();
+  // Whoever came before sees to it that the thread looks, or it does by itself.
+  if (first && !looks_.load()) Wake();
   return true;
 }
 
@@ -86,8 +95,11 @@ std::vector<JournalWriter::Told> JournalWriter::TakeIntakeLocked() {
   std::vector<std::shared_ptr<JournalChange>> came;
   {
     MutexLock lock(&intake_mu_);
-    came.swap(intake_);
-    intake_writes_ = 0;
+    while (!intake_.empty() && came.size() < kTakenAtOnce) {
+      intake_writes_ -= intake_.front()->writes.size();
+      came.push_back(std::move(intake_.front()));
+      intake_.pop_front();
+    }
   }
   std::vector<Told> told;
   for (const auto& change : came) {
@@ -104,11 +116,16 @@ std::vector<JournalWriter::Told> JournalWriter::TakeIntakeLocked() {
 absl::Status JournalWriter::TakeInLocked(const std::shared_ptr<JournalChange>& change) {
   bool never = false;
   absl::Status status = TryQueueLocked(change, &never);
+  refuses_.store(!status.ok(), std::memory_order_relaxed);
   if (status.ok() || DetailsOf(status).reason != ReasonName(Reason::kJOURNAL_FULL)) return status;
   change->waits = change->blocks && !never;
   if (change->waits) return WaitInLineLocked(change);
-  for (const PendingTypeId type : change->types) ++state_->FiguresOf(type).refused;
+  CountRefusedLocked(*change);
   return status;
+}
+
+void JournalWriter::CountRefusedLocked(const JournalChange& change) {
+  for (const PendingTypeId type : change.types) ++state_->FiguresOf(type).refused;
 }
 
 void JournalWriter::Tell(std::vector<Told> told) {

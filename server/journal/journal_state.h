@@ -134,10 +134,11 @@ struct JournalState {
   }
   void FinishLater(std::vector<std::shared_ptr<Race<absl::Status>>> races,
                    const absl::Status& status, Executor* on) {
-    // Few at a time, so that more than one thread may go on with them.
-    constexpr size_t kTogether = 32;
-    for (size_t begin = 0; begin < races.size(); begin += kTogether) {
-      const size_t end = std::min(races.size(), begin + kTogether);
+    // Few at a time, so that more than one thread may go on with them, and a loop with what else it
+    // has to do.
+    const size_t together = on == options.executor ? 32 : 4;
+    for (size_t begin = 0; begin < races.size(); begin += together) {
+      const size_t end = std::min(races.size(), begin + together);
       std::vector<std::shared_ptr<Race<absl::Status>>> some(
           races.begin() + static_cast<ptrdiff_t>(begin),
           races.begin() + static_cast<ptrdiff_t>(end));

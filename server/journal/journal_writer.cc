@@ -81,8 +81,11 @@ void JournalWriter::Wake() {
     const bool takes = !stopped_ && state_->trouble.ok();
     runs = work && !running_ && takes;
     running_ = running_ || runs;
-    // The thread does not look.
-    if (!takes) told = TakeIntakeLocked();
+    looks_.store(running_);
+    // The thread takes nothing, and may not look at all.
+    while (!takes && HasIntake()) {
+      for (Told& one : TakeIntakeLocked()) told.push_back(std::move(one));
+    }
   }
   Tell(std::move(told));
   for (auto& change : admitted) {
@@ -102,13 +105,18 @@ void JournalWriter::Run() {
       over = !TakeLocked(&batch);
       if (over) {
         running_ = false;
+        looks_.store(false);
         idle_.SignalAll();
       } else {
         PlanLocked(&batch);
       }
     }
     Tell(std::move(told));
-    if (over) return;
+    if (over) {
+      // Whoever handed something in meanwhile may have seen that the thread looks.
+      if (HasIntake()) Wake();
+      return;
+    }
     const absl::Status status = batch.disk.empty() && !batch.sync
                                     ? absl::OkStatus()
                                     : state_->store->Apply(batch.disk, batch.sync);

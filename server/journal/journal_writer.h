@@ -7,6 +7,7 @@
 #ifndef LARDER_JOURNAL_JOURNAL_WRITER_H_
 #define LARDER_JOURNAL_JOURNAL_WRITER_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -45,7 +46,7 @@ class JournalWriter {
   Task<absl::Status> Append(std::vector<JournalRecord> writes, std::vector<PendingTypeId> types,
                             MonoNanos deadline);
   // Without a bound on the room: what it brings has been in the journal before. An empty change
-  // ends when all that came before it has.
+  // ends when all that was acknowledged before it is in the index.
   Task<absl::Status> Change(std::shared_ptr<JournalChange> change);
 
   void EraseLocked(const std::vector<uint64_t>& seqs) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
@@ -105,6 +106,7 @@ class JournalWriter {
   // no room, or of whom nothing is taken any more.
   std::vector<Told> TakeIntakeLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
   void Tell(std::vector<Told> told);
+  void CountRefusedLocked(const JournalChange& change) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
   // Queues it, or has it wait for room.
   absl::Status TakeInLocked(const std::shared_ptr<JournalChange>& change)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
@@ -147,8 +149,13 @@ class JournalWriter {
   // Appends that have come since the thread last looked. Many callers hand them in while the thread
   // has the state's lock for long; this one nobody has for long.
   mutable Mutex intake_mu_;
-  std::vector<std::shared_ptr<JournalChange>> intake_ ABSL_GUARDED_BY(intake_mu_);
+  std::deque<std::shared_ptr<JournalChange>> intake_ ABSL_GUARDED_BY(intake_mu_);
   size_t intake_writes_ ABSL_GUARDED_BY(intake_mu_) = 0;
+
+  // The thread runs, and looks at what was handed in before it rests.
+  std::atomic<bool> looks_{false};
+  // The last append was not taken: whoever comes next is told so at once.
+  std::atomic<bool> refuses_{false};
 
   std::deque<std::shared_ptr<JournalChange>> queue_ ABSL_GUARDED_BY(state_->mu);
   size_t queued_writes_ ABSL_GUARDED_BY(state_->mu) = 0;

@@ -116,7 +116,8 @@ class CacheHandlers {
   bool SetsAtOnce(const v1::SetRequest& request) const {
     return request.value().size() <= kSetAtOnceBytesMax && request.lease_token().empty() &&
            (ChangesAtOnce(request) ||
-            engine_->HandsOverAtOnce({request.namespace_(), request.key(), request.type()}));
+            (request.condition_case() == v1::SetRequest::CONDITION_NOT_SET &&
+             engine_->HandsOverAtOnce({request.namespace_(), request.key(), request.type()})));
   }
   // Whether it would only join those who wait for a load.
   bool LoadsAtOnce(const v1::GetOrLoadRequest& request) const {
