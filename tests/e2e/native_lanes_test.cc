@@ -123,6 +123,39 @@ TEST_F(NativeLanesTest, GiveLeasesAndTakeThemBackAlike) {
     EXPECT_GT(answers[answer], kLeaseCalls / 100) << answer;
 }
 
+// Of few keys, so that hardly ever two share a place.
+TEST_F(NativeLanesTest, AnswerAlikeAboutWhatDependsOnOthers) {
+  v1::SetRequest set;
+  set.set_key("page");
+  set.set_value("v");
+  set.add_depends_on("part");
+  set.add_depends_on("other");
+  v1::GetRequest get;
+  get.set_key("page");
+  v1::ExplainRequest explain;
+  explain.set_key("page");
+  v1::DeleteRequest gone;
+  gone.set_key("part");
+  for (const bool batch : {false, true}) {
+    v1::BatchSetRequest items;
+    v1::BatchSetItem* const item = items.add_items();
+    item->set_key("page");
+    item->set_value("v");
+    *item->mutable_depends_on() = set.depends_on();
+    Compare(batch ? CallOf("Cache.BatchSet", items) : CallOf("Cache.Set", set));
+    std::string raw;
+    v1::GetResponse response;
+    Compare(CallOf("Cache.Get", get), CallOf("Cache.Get", get), &raw, nullptr);
+    ASSERT_TRUE(response.ParseFromString(raw));
+    EXPECT_TRUE(response.hit().dependent());
+    Compare(CallOf("Admin.Explain", explain));
+    Compare(CallOf("Cache.Delete", gone));
+    Compare(CallOf("Cache.Get", get), CallOf("Cache.Get", get), &raw, nullptr);
+    ASSERT_TRUE(response.ParseFromString(raw));
+    EXPECT_TRUE(response.has_miss());
+  }
+}
+
 // One has the lease, the other waits for what it loads.
 TEST_F(NativeLanesTest, AnswerAlikeWhoeverHasWaited) {
   v1::GetOrLoadRequest load;
