@@ -138,9 +138,11 @@ TEST_P(NearLarderdTest, ReadersNeverGoBackWhileOthersWrite) {
     const std::string last = ValueOf(other_->Get(key));
     while (ValueOf(near->Get(key)) != last) std::this_thread::yield();
   }
-  const NearStats stats = near->Near();
-  EXPECT_GT(stats.hits, 0u);
-  EXPECT_GE(stats.changes, 2'000u);
+  EXPECT_GT(near->Near().hits, 0u);
+  // A miss may have read the last value before anybody told of it.
+  const absl::Time patience = absl::Now() + absl::Seconds(30);
+  while (near->Near().changes < 2'000 && absl::Now() < patience) std::this_thread::yield();
+  EXPECT_GE(near->Near().changes, 2'000u);
 }
 
 TEST_P(NearLarderdTest, ServerThatIsGoneIsNoticed) {
