@@ -28,6 +28,28 @@ void WriteBreakers(const v1::StatsResponse& stats, Exposition* out) {
     out->Add({{"breaker", one.name()}}, one.opened());
 }
 
+void WriteWarm(const v1::WarmStats& warm, Exposition* out) {
+  using Warm = v1::WarmStats;
+  WriteOne("larder_warm_running", "1 while memory is filled again after the start.",
+           Flag(warm.state() == "waiting" || warm.state() == "warming"), out);
+  WriteOne("larder_warm_seconds", "How long that took; until now while it goes on.",
+           SecondsOf(warm.took()), out);
+  WriteColumns<Warm>(
+      {
+          {"larder_warm_keys", "Keys that were to come back.", &Warm::total},
+          {"larder_warm_loaded_total", "Entries that came back.", &Warm::loaded},
+          {"larder_warm_missing_total", "Entries that the tier no longer had.", &Warm::missing},
+          {"larder_warm_outdated_total",
+           "Entries that the tier had older than memory had, and were left there.",
+           &Warm::outdated},
+          {"larder_warm_saves_total", "Times that the list of what is in memory was written.",
+           &Warm::saves},
+          {"larder_warm_saves_failed_total", "Times that it could not be; that of before stays.",
+           &Warm::saves_failed},
+      },
+      {{{}, &warm}}, out);
+}
+
 void WriteRules(const v1::RuleStats& rules, Exposition* out) {
   using Rules = v1::RuleStats;
   WriteColumns<Rules>(
@@ -186,6 +208,7 @@ void WriteTiers(const v1::StatsResponse& stats, Exposition* out) {
       },
       rows, out);
   WriteBreakers(stats, out);
+  if (stats.has_warm()) WriteWarm(stats.warm(), out);
 }
 
 void WriteOrigins(const v1::StatsResponse& stats, Exposition* out) {

@@ -402,6 +402,8 @@ class Engine {
     Version version = kNoVersion;
     MonoNanos since = 0;
     uint64_t round = 0;
+    // The tier has just not answered: whoever waits for the flight has paid its time limit once.
+    bool failed = false;
   };
   // REQUIRES: the flight is open. It lands in any case.
   void StartFlight(std::string full_key, const TypePolicy* type, OriginCall call, SeenBelow seen);

@@ -74,6 +74,8 @@ TEST(MetricsTest, TellsWhatTheServerCounts) {
       {"larder_breaker_state{breaker=\"l2\",state=\"open\"}", "1"},
       {"larder_breaker_state{breaker=\"l2\",state=\"closed\"}", "0"},
       {"larder_breaker_opened_total{breaker=\"l2\"}", "2"},
+      {"larder_warm_running", "1"},
+      {"larder_warm_loaded_total", "9"},
       {"larder_origin_up{origin=\"shop\"}", "1"},
       {"larder_bus_up", "1"},
       {"larder_bus_lag_seconds", "0.25"},
@@ -183,7 +185,7 @@ TEST(MetricsTest, WhatIsNotThereIsNotTold) {
   view.deliveries = nullptr;
   const std::string text = RenderMetrics(view, true, Format::kText);
   for (const char* part : {"larder_journal", "larder_bus", "larder_native", "larder_origin",
-                           "larder_breaker", "larder_filter_"}) {
+                           "larder_breaker", "larder_filter_", "larder_warm"}) {
     EXPECT_THAT(text, Not(HasSubstr(absl::StrCat("# TYPE ", part)))) << part;
   }
 }

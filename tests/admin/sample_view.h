@@ -41,6 +41,8 @@ inline v1::StatsResponse SampleStats() {
   breaker.set_name("l2");
   breaker.set_state(v1::BREAKER_STATE_OPEN);
   breaker.set_opened(2);
+  stats.mutable_warm()->set_state("warming");
+  stats.mutable_warm()->set_loaded(9);
   v1::OriginStats& origin = *stats.add_origins();
   origin.set_name("shop");
   origin.set_kind("sqlite");

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "larder/rpc/v1/status.pb.h"
+#include "tests/admin/http_client.h"
 
 namespace larder {
 
@@ -229,6 +230,15 @@ v1::FleetStats Replica::Fleet() { return Stats().fleet(); }
 v1::BreakerStats Replica::Breaker() {
   const v1::StatsResponse stats = Stats();
   return stats.breakers_size() > 0 ? stats.breakers(0) : v1::BreakerStats();
+}
+
+double Replica::Metric(const std::string& series) {
+  std::istringstream lines(HttpGet(server_->AdminAddress(), "/metrics"));
+  const std::string wanted = series + " ";
+  for (std::string line; std::getline(lines, line);) {
+    if (line.rfind(wanted, 0) == 0) return std::atof(line.c_str() + wanted.size());
+  }
+  return -1;
 }
 
 bool Replica::Well() {

@@ -86,6 +86,8 @@ class Replica {
   v1::TierStats L2();
   v1::FleetStats Fleet();
   v1::BreakerStats Breaker();
+  // What /metrics says of `series`, a name and its labels as they stand there; -1: nothing.
+  double Metric(const std::string& series);
   // The tier answers, owes nothing, and nothing here is suspect.
   bool Well();
 

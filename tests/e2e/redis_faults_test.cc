@@ -110,6 +110,11 @@ class RedisFaultsTest : public testing::Test {
     EXPECT_EQ(std::system(verify.c_str()), 0) << verify;
   }
 
+  // For those who look at nothing but metrics.
+  static void ExpectCounted(Replica* replica, const std::vector<std::string>& series) {
+    for (const std::string& one : series) EXPECT_GT(replica->Metric(one), 0) << one;
+  }
+
   // The second tier was seen to fail, calls to it stopped, and it was made good since.
   void CheckCountersOfAnOutage() {
     const v1::TierStats tier = a_->L2();
@@ -121,6 +126,14 @@ class RedisFaultsTest : public testing::Test {
     const v1::BreakerStats breaker = a_->Breaker();
     EXPECT_GE(breaker.opened(), 1u);
     EXPECT_NE(breaker.reason(), "");
+    ExpectCounted(a_.get(), {R"(larder_tier_errors_total{tier="l2"})",
+                             R"(larder_tier_rejected_total{tier="l2"})",
+                             R"(larder_tier_owed_writes_total{tier="l2"})",
+                             R"(larder_tier_settled_writes_total{tier="l2"})",
+                             R"(larder_breaker_opened_total{breaker="l2"})",
+                             R"(larder_tier_up{tier="l2"})", "larder_bus_up"});
+    EXPECT_EQ(a_->Metric(R"(larder_tier_owed_keys{tier="l2"})"), 0);
+    EXPECT_EQ(a_->Metric("larder_bus_suspect"), 0);
   }
 
   // A type that requires the second tier says so when it is away, conditions and counters too.
@@ -174,6 +187,8 @@ TEST_F(RedisFaultsTest, KilledAndBackWithWhatItHadAMomentBefore) {
   CheckRecovery();
   EXPECT_GT(a_->L2().errors(), 0u);
   EXPECT_GT(a_->L2().settled(), 0u);
+  ExpectCounted(a_.get(), {R"(larder_tier_errors_total{tier="l2"})",
+                           R"(larder_tier_settled_writes_total{tier="l2"})"});
 }
 
 TEST_F(RedisFaultsTest, Flushed) {
@@ -191,6 +206,7 @@ TEST_F(RedisFaultsTest, Flushed) {
       seconds(30)))
       << a_->Stats().DebugString();
   EXPECT_GT(b_->L2().misses(), misses);
+  ExpectCounted(b_.get(), {"larder_bus_gaps_total", R"(larder_tier_misses_total{tier="l2"})"});
   WriteDuringFault();
   CheckRecovery();
 }
@@ -215,6 +231,32 @@ TEST_F(RedisFaultsTest, FailedOverToAReplicaThatWasBehind) {
   EXPECT_GT(a_->L2().errors(), 0u);
   EXPECT_GT(a_->Fleet().gaps(), 0u);
   EXPECT_GT(b_->Fleet().gaps(), 0u);
+  ExpectCounted(a_.get(), {R"(larder_tier_errors_total{tier="l2"})", "larder_bus_gaps_total"});
+}
+
+// It dies with the bus and a third of the keys, and with what its replica has not heard of.
+TEST_F(RedisFaultsTest, ClusterMasterOfTheBusDiesAndItsReplicaTakesOver) {
+  RedisClusterServers servers;
+  std::string url = "redis-cluster://";
+  for (const std::string& address : servers.addresses()) url += address + ",";
+  url.back() = '/';
+  StartFleet(url, url);
+  const int slot = std::atoi(servers.node(0).Run({"CLUSTER", "KEYSLOT", "larder:bus"}).c_str());
+  const int owner = servers.OwnerOf(slot);
+  ASSERT_EQ(servers.node(owner).Run({"EXISTS", "larder:bus"}), "1");
+  servers.LetReplicasTakeOver();
+  servers.node(owner).Kill();
+  WriteDuringFault();
+  const int witness = (owner + 1) % 3;
+  EXPECT_TRUE(Eventually([&] {
+    const int now = servers.OwnerOf(slot, witness);
+    return now >= 0 && now != owner;
+  }));
+  CheckRecovery();
+  EXPECT_GT(a_->L2().errors(), 0u);
+  EXPECT_GT(a_->Fleet().gaps(), 0u);
+  EXPECT_GT(b_->Fleet().gaps(), 0u);
+  ExpectCounted(a_.get(), {R"(larder_tier_errors_total{tier="l2"})", "larder_bus_gaps_total"});
 }
 
 TEST_F(RedisFaultsTest, WritersReplicaIsCutOffAndItsLastBytesComeLate) {
@@ -230,6 +272,21 @@ TEST_F(RedisFaultsTest, WritersReplicaIsCutOffAndItsLastBytesComeLate) {
   CheckRecovery();
   CheckCountersOfAnOutage();
   CheckStrictWorks();
+}
+
+TEST_F(RedisFaultsTest, WritersReplicaIsCutOffAndItsLastBytesAreLost) {
+  RedisServer redis;
+  TcpProxy proxy(redis.port());
+  StartFleet(UrlOf(proxy.port()), UrlOf(redis.port()));
+  proxy.Hold();
+  WriteDuringFault();
+  EXPECT_TRUE(Eventually([&] { return a_->Breaker().opened() > 0 && b_->Fleet().gaps() > 0; }));
+  // Whoever gave up on these connections is right: nothing of what they hold arrives.
+  proxy.Cut();
+  proxy.Release();
+  CheckRecovery();
+  CheckCountersOfAnOutage();
+  ExpectCounted(b_.get(), {"larder_bus_gaps_total"});
 }
 
 TEST_F(RedisFaultsTest, ReadersReplicaIsCutOffAndStopsToTrustItsMemory) {
@@ -252,6 +309,8 @@ TEST_F(RedisFaultsTest, ReadersReplicaIsCutOffAndStopsToTrustItsMemory) {
   EXPECT_GT(b_->L2().errors(), 0u);
   EXPECT_GE(b_->Breaker().opened(), 1u);
   EXPECT_EQ(a_->L2().errors(), 0u);
+  ExpectCounted(b_.get(), {R"(larder_tier_errors_total{tier="l2"})", "larder_bus_gaps_total",
+                           R"(larder_breaker_opened_total{breaker="l2"})"});
 }
 
 TEST_F(RedisFaultsTest, SlowerThanTheTimeLimit) {
@@ -266,6 +325,7 @@ TEST_F(RedisFaultsTest, SlowerThanTheTimeLimit) {
   proxy.Delay(milliseconds(0));
   CheckRecovery();
   CheckCountersOfAnOutage();
+  ExpectCounted(a_.get(), {R"(larder_tier_timeouts_total{tier="l2"})"});
   CheckStrictWorks();
 }
 
@@ -283,6 +343,9 @@ TEST_F(RedisFaultsTest, OutOfMemory) {
   const v1::TierStats tier = a_->L2();
   EXPECT_GT(tier.errors(), 0u);
   EXPECT_GT(tier.settled(), 0u);
+  ExpectCounted(a_.get(), {R"(larder_tier_errors_total{tier="l2"})",
+                           R"(larder_tier_settled_writes_total{tier="l2"})",
+                           "larder_bus_append_errors_total"});
   CheckStrictWorks();
 }
 

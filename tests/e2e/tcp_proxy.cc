@@ -178,6 +178,7 @@ void TcpProxy::Run() {
     const Clock::time_point now = Clock::now();
     for (Connection& connection : connections_) {
       connection.dead |= cut;
+      if (connection.dead) continue;
       for (Way* way : {&connection.up, &connection.down}) {
         Read(way, now + delay, &connection.dead);
         if (!holding) Write(way, now, &connection.dead);

@@ -36,7 +36,7 @@ class TcpProxy {
   void Release();
   // Every byte arrives this much later.
   void Delay(std::chrono::milliseconds delay);
-  // Ends all connections. New ones are taken.
+  // Ends all connections; what is held of them is lost. New ones are taken.
   void Cut();
 
  private:

@@ -304,6 +304,37 @@ TEST_F(FlightFleetTest, TheLoadOfAReplicaThatDiedIsTakenUpByAnother) {
   EXPECT_EQ(origin_.loads, 2);
 }
 
+// Whoever waits has paid the tier's time limit then, and pays it no second time: neither for the
+// lease of the fleet, which is there as well, nor for another look, nor for what was loaded.
+TEST_F(FlightFleetTest, ATierThatDoesNotAnswerIsWaitedForOnce) {
+  constexpr absl::Duration kEachWay = absl::Milliseconds(100);
+  tier(0).SetFaults({.fail_ratio = 1, .delay_min = kEachWay, .delay_max = kEachWay});
+  replicas_[0]->leases->SetFaults({.fails = 1, .delay_max = 2 * kEachWay});
+  const uint64_t before = tier(0).calls();
+  const MonoNanos began = clock_.Mono();
+  const Result caller = Load(0, "user:1");
+  while (ValueOf(caller) == "(waits)") executor_.Advance(absl::Milliseconds(1));
+  EXPECT_EQ(ValueOf(caller), "one");
+  EXPECT_EQ(tier(0).calls(), before + 1);
+  EXPECT_LE(clock_.Mono() - began,
+            absl::ToInt64Nanoseconds(2 * kEachWay + origin_.takes) + 2'000'000);
+  EXPECT_EQ(Get(0, "user:1"), "one");
+  EXPECT_EQ(engine(0).Stats().fleet_leases->waited_out, 1u);
+
+  // As soon as it answers, what is loaded is there for the others.
+  tier(0).SetFaults({});
+  replicas_[0]->leases->SetFaults({});
+  executor_.Advance(absl::Seconds(5));
+  origin_.values["user:2"] = {"two"};
+  const Result first = Load(0, "user:2");
+  executor_.Advance(absl::Seconds(1));
+  const Result second = Load(1, "user:2");
+  executor_.Advance(absl::Seconds(1));
+  EXPECT_EQ(ValueOf(first), "two");
+  EXPECT_EQ(ValueOf(second), "two");
+  EXPECT_EQ(origin_.loads, 2);
+}
+
 TEST_F(FlightFleetTest, WithTheTierAwayEachReplicaLoadsForItself) {
   for (size_t i = 0; i < 3; ++i) tier(i).Close();
   for (const auto& replica : replicas_) replica->leases->Cut();
