@@ -73,6 +73,8 @@ Task<absl::StatusOr<LoadResult>> Engine::LoadByLease(const FullKey* full_key, Lo
     std::shared_ptr<void> fleet_lease;
     // Who has just waited in vain for the tier, where the fleet's leases are too, goes on without.
     const bool away = !found.present && found.why == MissReason::kTierFailed;
+    if (fleet && away && turn.kind == LeaseTurn::Kind::kGranted)
+      loads_without_lease_.fetch_add(1, std::memory_order_relaxed);
     if (fleet && !away && turn.kind == LeaseTurn::Kind::kGranted) {
       FleetTurn theirs = co_await WaitForFleet(full_key, stale ? now : wake, request.cancellation);
       turn.kind = theirs.kind;

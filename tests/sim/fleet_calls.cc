@@ -456,7 +456,8 @@ void FleetWorld::Granted(const NodePtr& node, size_t key, const GrantedLease& le
   const int64_t loaded = history_.newest(key);
   Note(node->id.replica, static_cast<int>(key), "begins to load", loaded);
   FleetLeaseStats theirs;
-  if (weather_.fleet_leases) theirs = node->replica->leases->Stats();
+  // Those included that did not ask, because the tier was away.
+  if (weather_.fleet_leases) theirs = *node->replica->engine->Stats().fleet_leases;
   const bool exact =
       LeasesHold() && theirs.errors == 0 && theirs.waited_out == 0 && KindOf(key) != Kind::kLocal;
   for (Held& held : held_) {
