@@ -53,8 +53,9 @@ void RaiseTo(std::atomic<int64_t>* nanos, absl::Duration duration) {
 Engine::Engine(const Options& options)
     : options_(options),
       versions_(options.clock, options.node_id, options.version_floor),
-      rule_table_(RuleOptions(options)),
-      memory_(L1::New(MemoryOptions(options, &rule_table_))),
+      rule_table_(std::make_shared<RuleTable>(RuleOptions(options))),
+      covered_below_(std::make_shared<CoveredBelow>(rule_table_)),
+      memory_(L1::New(MemoryOptions(options, rule_table_.get()))),
       namespaces_(options.namespaces_max),
       usage_(options.types->capacity(), options.namespaces_max),
       hot_keys_(HotKeysOptions(options)),
@@ -71,20 +72,20 @@ Engine::Engine(const Options& options)
       longest_load_(absl::ToInt64Nanoseconds(LongestLoad(*options.types, options.lease_ttl_max))),
       longest_stale_(absl::ToInt64Nanoseconds(LongestStale(*options.types))),
       rules_(RulesOptions(
-          options, &rule_table_, memory_.get(), &versions_, &background_, &changes_, &rule_history_,
-          [this] { return DurationOf(longest_life_); },
+          options, rule_table_.get(), memory_.get(), &versions_, &background_, &changes_,
+          &rule_history_, [this] { return DurationOf(longest_life_); },
           [this](bool marked) {
             const absl::Duration load = DurationOf(longest_load_);
             return marked ? load + DurationOf(longest_stale_) : load;
           })),
-      lower_({options.tier, options.clock, &rule_table_, &rules_, options.owed_max}),
+      lower_({options.tier, options.clock, rule_table_.get(), &rules_, options.owed_max}),
       changes_(FeedOptions(options)),
       coherence_(CoherenceOptions(
           options, memory_.get(), &leases_, &lower_, &changes_, &versions_, &background_,
           [this](std::string_view full_key, Version version) {
             filters_->NoteChanged(full_key);
             flights_.OnChanged(full_key);
-            rule_table_.Changed(FullKey::NamespaceOf(full_key), FullKey::KeyOf(full_key), version);
+            rule_table_->Changed(FullKey::NamespaceOf(full_key), FullKey::KeyOf(full_key), version);
           },
           [this](const BusMessage& message) { rules_.OnMessage(message); },
           [this](bool following) { OnBus(following); },
@@ -94,6 +95,7 @@ Engine::Engine(const Options& options)
   // What waits there from before comes before all that is written from now on, whatever the clock
   // says.
   if (options.journal != nullptr) versions_.Observe(options.journal->newest());
+  if (options.tier != nullptr) options.tier->DropCovered(covered_below_);
   loader_of_.resize(options.types->capacity());
   learner_of_.resize(options.types->capacity());
   writer_of_.resize(options.types->capacity());
@@ -156,7 +158,7 @@ void Engine::OnBus(bool following) {
     rules_.OnGap();
     return;
   }
-  rule_table_.ForgetChanges(versions_.Next());
+  rule_table_->ForgetChanges(versions_.Next());
   rules_.OnFollowing();
 }
 
@@ -165,7 +167,7 @@ void Engine::Start() {
   options_.executor->After(kTrainInterval, [this] { TrainAndReschedule(); });
   if (lower_.exists()) options_.executor->After(kSettleInterval, [this] { SettleAndReschedule(); });
   // Changes before this are not known, and what depends on them may lie in the tier.
-  if (lower_.exists()) rule_table_.ForgetChanges(versions_.Next());
+  if (lower_.exists()) rule_table_->ForgetChanges(versions_.Next());
   coherence_.Start();
   rules_.Start();
   filters_->Start();
@@ -414,6 +416,7 @@ EngineStats Engine::Stats() const {
   if (options_.bus != nullptr) stats.bus = options_.bus->Stats();
   stats.coherence = coherence_.Stats();
   stats.rules = rules_.Stats();
+  stats.rules.removed_below += covered_below_->dropped();
   stats.watch = changes_.GetStats();
   if (options_.fleet_leases != nullptr) {
     stats.fleet_leases = options_.fleet_leases->Stats();

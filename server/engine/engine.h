@@ -34,6 +34,7 @@
 #include "engine/change_feed.h"
 #include "engine/coherence.h"
 #include "engine/copies_under_way.h"
+#include "engine/covered_below.h"
 #include "engine/engine_answers.h"
 #include "engine/failure_memo.h"
 #include "engine/flight_table.h"
@@ -624,7 +625,8 @@ class Engine {
 
   const Options options_;
   VersionClock versions_;
-  RuleTable rule_table_;
+  const std::shared_ptr<RuleTable> rule_table_;
+  const std::shared_ptr<CoveredBelow> covered_below_;
   RuleHistory rule_history_;
   std::unique_ptr<L1> memory_;
   NamespaceTable namespaces_;

@@ -342,7 +342,8 @@ Task<FleetAck> Engine::InvalidateDerived(std::vector<ChangedKey> changed,
 
 bool Engine::IsCovered(const EntryFields& fields) const {
   const bool listed = !fields.tags.empty() || !fields.depends_on.empty();
-  if (fields.version > (listed ? rule_table_.newest_listed() : rule_table_.newest())) return false;
+  if (fields.version > (listed ? rule_table_->newest_listed() : rule_table_->newest()))
+    return false;
   const RuleSubject subject{FullKey::NamespaceOf(fields.full_key),
                             FullKey::KeyOf(fields.full_key),
                             options_.types->Get(fields.type_id).name,
@@ -350,7 +351,7 @@ bool Engine::IsCovered(const EntryFields& fields) const {
                             fields.depends_on,
                             fields.version};
   // What is stale from the start is worth no more.
-  return rule_table_.Judge(subject).concerned();
+  return rule_table_->Judge(subject).concerned();
 }
 
 Task<bool> Engine::RemoveCoveredBelow(std::string full_key) {

@@ -216,7 +216,7 @@ Task<absl::StatusOr<Engine::Stored>> Engine::StoreIfShared(Storing storing) {
     if (storing.type->require_l2) co_return TierAway(why);
     co_return co_await StoreWithoutTier(std::move(storing), why);
   }
-  if (rule_table_.newest_listed() != kNoVersion) {
+  if (rule_table_->newest_listed() != kNoVersion) {
     const bool readable = co_await RemoveCoveredBelow(std::string(fields.full_key));
     if (!readable && storing.type->require_l2)
       co_return TierAway(absl::UnavailableError("it could not be read"));

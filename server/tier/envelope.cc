@@ -180,7 +180,8 @@ struct Reader {
 };
 
 // Takes the parts that the flags name off the front, up to and with the payload.
-absl::Status ReadBody(uint8_t flags, const Moment& moment, Reader* body, TierRead* read) {
+absl::Status ReadBody(uint8_t flags, const Moment& moment, bool want_value, Reader* body,
+                      TierRead* read) {
   Entry& entry = read->entry;
   uint64_t number;
   if (flags & kHasWritten) {
@@ -213,6 +214,7 @@ absl::Status ReadBody(uint8_t flags, const Moment& moment, Reader* body, TierRea
   }
   std::string_view payload;
   if (!body->String(&payload)) return Bad("payload");
+  if (!want_value) return absl::OkStatus();
   if (payload.size() < kSharedBytesMin) {
     entry.bytes = payload;
   } else {
@@ -271,6 +273,7 @@ absl::StatusOr<EnvelopeHead> DecodeEnvelopeHead(std::string_view envelope) {
   head.version = ReadFixed(envelope, kVersionAt, 8);
   head.tombstone = (flags & kTombstone) != 0;
   head.negative = (flags & kNegative) != 0;
+  head.listed = (flags & (kHasTags | kHasDependencies)) != 0;
   head.usable_until_ms = static_cast<int64_t>(ReadFixed(envelope, kUsableAt, 8));
   head.fresh_until_ms = static_cast<int64_t>(ReadFixed(envelope, kFreshAt, 8));
   if (head.usable_until_ms < 0 || head.fresh_until_ms < 0) return Bad("times");
@@ -287,7 +290,7 @@ absl::StatusOr<EnvelopeHead> CheckEnvelope(std::string_view full_key, std::strin
 }
 
 absl::StatusOr<TierRead> DecodeEnvelope(std::string_view full_key, std::string_view envelope,
-                                        const Clock& clock) {
+                                        const Clock& clock, bool want_value) {
   ASSIGN_OR_RETURN(const EnvelopeHead head, CheckEnvelope(full_key, envelope));
   const uint8_t flags = static_cast<uint8_t>(ReadFixed(envelope, kFlagsAt, 1));
   const Moment moment(clock);
@@ -306,7 +309,7 @@ absl::StatusOr<TierRead> DecodeEnvelope(std::string_view full_key, std::string_v
   entry.negative = head.negative;
   entry.usable_until = moment.Mono(head.usable_until_ms);
   entry.fresh_until = moment.Mono(head.fresh_until_ms);
-  RETURN_IF_ERROR(ReadBody(flags, moment, &body, &read));
+  RETURN_IF_ERROR(ReadBody(flags, moment, want_value, &body, &read));
   if (!body.rest.empty()) return Bad("bytes after its end");
   if (moment.NowMs() < head.usable_until_ms) {
     read.kind = TierRead::Kind::kEntry;

@@ -28,6 +28,7 @@ struct EnvelopeHead {
   Version version = kNoVersion;
   bool tombstone = false;
   bool negative = false;
+  bool listed = false;  // it has tags or depends on keys
   // Wall milliseconds since 1970; INT64_MAX is never.
   int64_t fresh_until_ms = 0;
   int64_t usable_until_ms = 0;
@@ -52,7 +53,7 @@ absl::StatusOr<EnvelopeHead> CheckEnvelope(std::string_view full_key, std::strin
 // Everything, checked. DataLoss says what is wrong with it. An entry past its usable_until reads as
 // kEnded, a tombstone past its time as kAbsent.
 absl::StatusOr<TierRead> DecodeEnvelope(std::string_view full_key, std::string_view envelope,
-                                        const Clock& clock);
+                                        const Clock& clock, bool want_value = true);
 
 }  // namespace larder
 

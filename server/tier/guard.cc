@@ -41,8 +41,8 @@
 #include "absl/status/status.h"
 #include "base/log.h"
 #include "base/mutex.h"
-#include "base/strings.h"
 #include "base/race.h"
+#include "base/strings.h"
 
 namespace larder {
 namespace {
@@ -333,6 +333,9 @@ class Guard : public Tier {
     return Call(shared_, &Tier::Scan, std::move(scan), terms, deadline);
   }
 
+  void DropCovered(std::shared_ptr<const TierCover> cover) override {
+    shared_->inner()->DropCovered(std::move(cover));
+  }
   bool shared() const override { return shared_->shared(); }
   TierStats Stats() const override { return shared_->Stats(); }
 

@@ -6,6 +6,10 @@
 // newer than a dropped entry but older than the cutoff can come in afterwards, because puts below
 // the cutoff are refused: so eviction opens no door for late writes, without a trace of each entry.
 //
+// An entry that an invalidation covers goes as well, but no sooner than a tombstone of its version
+// would: until then it keeps out an older write that is late and is not covered, of other tags,
+// say.
+//
 // Removal by the filter is safe on every level: where something older of the key may lie below,
 // RocksDB leaves a marker of its own in the place of what was removed.
 //
@@ -29,6 +33,12 @@ constexpr size_t kFirstStride = 1024;
 
 std::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
+// As long ago as a tombstone lives.
+bool IsGuardOver(const EnvelopeHead& head, int64_t now_ms) {
+  static const int64_t kGuardMs = absl::ToInt64Milliseconds(kTombstoneTtl);
+  return now_ms - static_cast<int64_t>(VersionMs(head.version)) >= kGuardMs;
+}
+
 class Filter : public rocksdb::CompactionFilter {
  public:
   explicit Filter(RocksCutoff* cutoff) : cutoff_(cutoff) {}
@@ -39,8 +49,13 @@ class Filter : public rocksdb::CompactionFilter {
     if (value_type != ValueType::kValue) return Decision::kKeep;
     const auto head = DecodeEnvelopeHead(View(value));
     if (!head.ok()) return Decision::kRemove;
-    const Version line = IsOwn(View(key)) ? kNoVersion : cutoff_->version();
-    if (!IsDead(*head, cutoff_->NowMs(), line)) return Decision::kKeep;
+    const bool own = IsOwn(View(key));
+    const Version line = own ? kNoVersion : cutoff_->version();
+    const int64_t now_ms = cutoff_->NowMs();
+    if (!IsDead(*head, now_ms, line)) {
+      return !own && IsCovered(View(key), View(value), *head, now_ms) ? Decision::kRemove
+                                                                      : Decision::kKeep;
+    }
     const bool evicted = !head->tombstone && head->version < line;
     (evicted ? cutoff_->evicted : cutoff_->expired).fetch_add(1, std::memory_order_relaxed);
     return Decision::kRemove;
@@ -49,6 +64,17 @@ class Filter : public rocksdb::CompactionFilter {
   const char* Name() const override { return "larder.dead"; }
 
  private:
+  bool IsCovered(std::string_view full_key, std::string_view envelope, const EnvelopeHead& head,
+                 int64_t now_ms) const {
+    const TierCover* const cover = cutoff_->cover();
+    if (cover == nullptr || head.tombstone || head.version > cover->newest(head.listed) ||
+        !IsGuardOver(head, now_ms)) {
+      return false;
+    }
+    const auto read = DecodeEnvelope(full_key, envelope, *cutoff_->clock, /*want_value=*/false);
+    return read.ok() && read->kind == TierRead::Kind::kEntry && cover->Covers(full_key, *read);
+  }
+
   RocksCutoff* const cutoff_;
 };
 
@@ -103,14 +129,19 @@ void RocksCutoff::Raise(Version to) {
   }
 }
 
+void RocksCutoff::SetCover(std::shared_ptr<const TierCover> cover) {
+  MutexLock lock(&mu_);
+  cover_.store(cover.get(), std::memory_order_release);
+  covers_.push_back(std::move(cover));
+}
+
 int64_t RocksCutoff::NowMs() const { return absl::ToUnixMillis(clock->Now()); }
 
 bool IsDead(const EnvelopeHead& head, int64_t now_ms, Version cutoff) {
   const bool ended = now_ms >= head.usable_until_ms;
   if (head.tombstone) return ended;
   if (head.version < cutoff) return true;
-  static const int64_t kGuardMs = absl::ToInt64Milliseconds(kTombstoneTtl);
-  return ended && now_ms - static_cast<int64_t>(VersionMs(head.version)) >= kGuardMs;
+  return ended && IsGuardOver(head, now_ms);
 }
 
 std::unique_ptr<const rocksdb::CompactionFilter> NewRocksFilter(RocksCutoff* cutoff) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "core/version.h"
 #include "tier/envelope.h"
 
@@ -29,6 +30,9 @@ struct RocksCutoff {
   // Entries below this version are dropped; only ever rises.
   void Raise(Version to);
   Version version() const { return version_.load(std::memory_order_relaxed); }
+  // What else is dropped. Every cover stays until the end, because compactions may be asking it.
+  void SetCover(std::shared_ptr<const TierCover> cover);
+  const TierCover* cover() const { return cover_.load(std::memory_order_acquire); }
   int64_t NowMs() const;
 
   Clock* const clock;
@@ -37,12 +41,15 @@ struct RocksCutoff {
 
  private:
   std::atomic<Version> version_{kNoVersion};
+  std::atomic<const TierCover*> cover_{nullptr};
+  Mutex mu_;
+  std::vector<std::shared_ptr<const TierCover>> covers_ ABSL_GUARDED_BY(mu_);
 };
 
 // True when nobody needs what this is the head of any more.
 bool IsDead(const EnvelopeHead& head, int64_t now_ms, Version cutoff);
 
-// Drops what is dead, and what is no envelope. `cutoff` outlives it.
+// Drops what is dead or covered, and what is no envelope. `cutoff` outlives it.
 std::unique_ptr<const rocksdb::CompactionFilter> NewRocksFilter(RocksCutoff* cutoff);
 
 // The property of a file under which its sample is found.

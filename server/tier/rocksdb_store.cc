@@ -87,7 +87,7 @@ class RocksStore::Listener : public rocksdb::EventListener {
 RocksStore::RocksStore(const RocksTierOptions& options)
     : options_(options),
       cutoff_(options.clock),
-      cache_(rocksdb::NewLRUCache(options.memory_bytes)),
+      cache_(rocksdb::NewLRUCache(options.memory_bytes - options.write_queue_bytes())),
       memtables_(std::make_shared<rocksdb::WriteBufferManager>(options.memory_bytes / 4, cache_)),
       filter_(NewRocksFilter(&cutoff_)),
       listener_(std::make_shared<Listener>(this)) {}

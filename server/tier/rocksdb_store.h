@@ -70,6 +70,7 @@ class RocksStore {
   // The size of a full file, and how much more than its entries take may be on disk at a time.
   uint64_t file_bytes() const;
   uint64_t compaction_bytes_max() const;
+  // Without what waits to be written.
   uint64_t memory_used() const;
   uint64_t free_on_disk() const;
   RocksTier::Drops drops() const;

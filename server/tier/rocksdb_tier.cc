@@ -69,8 +69,8 @@ absl::Status Check(const RocksTierOptions& options) {
   RETURN_IF_ERROR(InRange("memory_bytes", options.memory_bytes, 8 * kMiB, 1024 * kGiB));
   RETURN_IF_ERROR(InRange("threads", options.threads, 1, 64));
   RETURN_IF_ERROR(InRange<uint64_t>("reads_max", options.reads_max, 1, 1'000'000));
-  RETURN_IF_ERROR(
-      InRange<uint64_t>("write_queue_bytes_max", options.write_queue_bytes_max, kMiB, 16 * kGiB));
+  RETURN_IF_ERROR(InRange<uint64_t>("write_queue_bytes_max", options.write_queue_bytes(), 64 << 10,
+                                    options.memory_bytes / 2));
   RETURN_IF_ERROR(InRange<uint64_t>("entry_bytes_min", options.entry_bytes_min, 0, kMiB));
   RETURN_IF_ERROR(
       InRange<uint64_t>("entry_bytes_max", options.entry_bytes_max, 64 << 10, 256 * kMiB));
@@ -110,6 +110,9 @@ class RocksTierImpl : public RocksTier {
                                                       MonoNanos deadline) override;
   Task<absl::StatusOr<TierPage>> Scan(TierScan scan, MonoNanos deadline) override;
 
+  void DropCovered(std::shared_ptr<const TierCover> cover) override {
+    store_->cutoff().SetCover(std::move(cover));
+  }
   bool shared() const override { return false; }
   TierStats Stats() const override;
   Drops drops() const override { return store_->drops(); }
@@ -342,7 +345,7 @@ TierStats RocksTierImpl::Stats() const {
   stats.entries = sweep_.entries();
   stats.bytes = sweep_.bytes();
   stats.bytes_max = sweep_.bytes_max();
-  stats.memory_bytes = store_->memory_used();
+  stats.memory_bytes = store_->memory_used() + writer_.queued_bytes();
   stats.evictions = store_->cutoff().evicted.load();
   const Drops drops = store_->drops();
   stats.dropped_damaged = drops.damaged;

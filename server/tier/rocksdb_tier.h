@@ -13,9 +13,11 @@
 #ifndef LARDER_TIER_ROCKSDB_TIER_H_
 #define LARDER_TIER_ROCKSDB_TIER_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -35,14 +37,18 @@ struct RocksTierOptions {
   std::string path;
   // On disk, everything included. 32 MiB to 16 TiB. Less when the disk has less left.
   uint64_t max_bytes = uint64_t{20} << 30;
-  // Blocks, filters, indexes and what is not yet written out. 8 MiB to 1 TiB.
+  // Blocks, filters, indexes, what is not yet written out and what waits to be. 8 MiB to 1 TiB.
   uint64_t memory_bytes = 64 << 20;
   // Threads that read from the disk; 1 to 64. One more writes, one sweeps, and RocksDB has two.
   int threads = 2;
   // Reads that wait for one of them; 1 to 1,000,000.
   size_t reads_max = 10'000;
-  // Envelopes that wait to be written; 1 MiB to 16 GiB.
-  size_t write_queue_bytes_max = 64 << 20;
+  // Envelopes that wait to be written, out of memory_bytes; 64 KiB to half of that. One that is
+  // larger waits alone.
+  std::optional<uint64_t> write_queue_bytes_max = std::nullopt;  // an eighth, at least 4 MiB
+  uint64_t write_queue_bytes() const {
+    return write_queue_bytes_max.value_or(std::max<uint64_t>(memory_bytes / 8, 4 << 20));
+  }
   // An entry that ends sooner is not worth the write, unless its put has a condition. 0 to 1 hour.
   absl::Duration life_min = absl::Seconds(1);
   // A smaller envelope is not worth it either; 0 takes all. Up to 1 MiB.

@@ -196,7 +196,7 @@ bool RocksWriter::TryAdd(std::shared_ptr<RocksCall> call) {
   {
     MutexLock lock(&mu_);
     // One call that is larger than the queue passes when nothing else waits.
-    if (!queue_.empty() && queued_bytes_ + call->bytes > store_->options().write_queue_bytes_max)
+    if (!queue_.empty() && queued_bytes_ + call->bytes > store_->options().write_queue_bytes())
       return false;
     starts = !draining_;
     draining_ = true;
@@ -206,6 +206,11 @@ bool RocksWriter::TryAdd(std::shared_ptr<RocksCall> call) {
   // Only after Shutdown is there nobody to do it.
   if (starts && !thread_->TryPost([this] { Drain(); })) Abandon();
   return true;
+}
+
+uint64_t RocksWriter::queued_bytes() const {
+  MutexLock lock(&mu_);
+  return queued_bytes_;
 }
 
 void RocksWriter::Abandon() {

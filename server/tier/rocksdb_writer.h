@@ -75,6 +75,7 @@ class RocksWriter {
   // False, and nothing happens, when too much waits.
   bool TryAdd(std::shared_ptr<RocksCall> call);
   void Shutdown();
+  uint64_t queued_bytes() const;
 
  private:
   class Group;
@@ -90,7 +91,7 @@ class RocksWriter {
   RocksSweep* const sweep_;
   CounterBlock* const counters_;
 
-  Mutex mu_;
+  mutable Mutex mu_;
   std::deque<std::shared_ptr<RocksCall>> queue_ ABSL_GUARDED_BY(mu_);
   uint64_t queued_bytes_ ABSL_GUARDED_BY(mu_) = 0;
   bool draining_ ABSL_GUARDED_BY(mu_) = false;

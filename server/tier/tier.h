@@ -131,6 +131,17 @@ struct TierStats {
   std::string breaker_reason;  // what opened it last
 };
 
+// Knows of entries that nobody may see any more although their time is not over. Thread safety: any
+// method, any thread; never blocks.
+class TierCover {
+ public:
+  virtual ~TierCover() = default;
+  // No entry that is newer is covered. `listed`: it has tags or depends on keys.
+  virtual Version newest(bool listed) const = 0;
+  // Whether this entry, without its value, may be dropped. Whoever asks then drops it.
+  virtual bool Covers(std::string_view full_key, const TierRead& read) const = 0;
+};
+
 class Tier {
  public:
   virtual ~Tier() = default;
@@ -143,6 +154,10 @@ class Tier {
   virtual Task<absl::StatusOr<std::vector<TierChange>>> Erase(std::vector<TierErase> erases,
                                                               MonoNanos deadline) = 0;
   virtual Task<absl::StatusOr<TierPage>> Scan(TierScan scan, MonoNanos deadline) = 0;
+
+  // From now on the tier also drops what is covered, when it goes through its entries anyway. Most
+  // tiers never do.
+  virtual void DropCovered(std::shared_ptr<const TierCover> /*cover*/) {}
 
   // Whether other replicas see the same entries.
   virtual bool shared() const = 0;

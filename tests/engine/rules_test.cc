@@ -594,6 +594,33 @@ TEST_F(RulesFleetTest, AStartDoesNotBelieveWhatAClockThatIsAheadMadeBeforeIt) {
   }
 }
 
+// The sweep is for those who cannot wait until the tier goes through its entries anyway.
+TEST_F(RulesFleetTest, TheTierIsToldWhatItNeedNotKeep) {
+  Three();
+  SetTagged(0, "a", "1", {"red"});
+  SetTagged(0, "b", "2", {}, {"parent"});
+  const TierCover* const cover = tier(0).cover();
+  ASSERT_NE(cover, nullptr);
+  const auto covered = [&](const std::string& key) {
+    std::vector<std::string> keys(1, std::string(FullKey("", key).view()));
+    const auto reads = Now(tier(0).Get(keys, INT64_MAX));
+    EXPECT_TRUE(reads.ok());
+    const TierRead& read = (*reads)[0];
+    EXPECT_EQ(read.kind, TierRead::Kind::kEntry);
+    return read.entry.version <= cover->newest(/*listed=*/true) && cover->Covers(keys[0], read);
+  };
+  EXPECT_FALSE(covered("a"));
+  EXPECT_FALSE(covered("b"));
+  Invalidate(0, Tag("red"));
+  EXPECT_TRUE(covered("a"));
+  EXPECT_FALSE(covered("b"));
+  Set(0, "parent", "3");
+  EXPECT_TRUE(covered("b"));
+  EXPECT_EQ(engine(0).Stats().rules.removed_below, 2u);
+  SetTagged(0, "a", "4", {"red"});
+  EXPECT_FALSE(covered("a"));
+}
+
 TEST_F(RulesFleetTest, TheSweepRemovesWhatIsCoveredBelow) {
   Three();
   for (int i = 0; i < 50; ++i) SetTagged(0, "k" + std::to_string(i), "v", {"t"});

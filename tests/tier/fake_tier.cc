@@ -230,6 +230,8 @@ class HandleImpl : public FakeTier::Handle {
     });
   }
 
+  void DropCovered(std::shared_ptr<const TierCover> cover) override { cover_ = std::move(cover); }
+  const TierCover* cover() const override { return cover_.get(); }
   bool shared() const override { return shared_; }
 
   TierStats Stats() const override {
@@ -276,6 +278,7 @@ class HandleImpl : public FakeTier::Handle {
   const std::shared_ptr<Line> line_;
   const std::string name_;
   const bool shared_;
+  std::shared_ptr<const TierCover> cover_;
 };
 
 }  // namespace

@@ -65,6 +65,8 @@ class FakeTier {
     // What waits ends with UNAVAILABLE, and so does what is called from here on, without effect: as
     // when the handle is destroyed, for owners who cannot do that yet.
     virtual void Close() = 0;
+    // What it may drop besides what has ended, which it never does by itself. Null: nobody said.
+    virtual const TierCover* cover() const = 0;
     // Calls that hang, or are on their way, now.
     virtual size_t waiting() const = 0;
     // Calls since the start, those that failed included.

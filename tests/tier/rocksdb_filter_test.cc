@@ -74,6 +74,56 @@ TEST_F(RocksFilterTest, KeepsWhatIsLardersOwnBelowTheCutoff) {
   EXPECT_TRUE(Kept(entry, own));
 }
 
+// Everything of one tag, up to a version.
+class CoverOfTag : public TierCover {
+ public:
+  CoverOfTag(std::string tag, Version version) : tag_(std::move(tag)), version_(version) {}
+  Version newest(bool listed) const override { return listed ? version_ : kNoVersion; }
+  bool Covers(std::string_view full_key, const TierRead& read) const override {
+    EXPECT_EQ(full_key, Key("k"));
+    EXPECT_EQ(read.type, "user");
+    EXPECT_EQ(read.entry.stored(), "") << "nobody asks for it";
+    return read.entry.version <= version_ && read.entry.tags == std::vector<std::string>{tag_};
+  }
+
+ private:
+  const std::string tag_;
+  const Version version_;
+};
+
+TEST_F(RocksFilterTest, DropsWhatIsCoveredAsLateAsATombstone) {
+  const Version version = VersionAt(clock_.Now());
+  const std::vector<std::string> tags = {"sale"};
+  EntryFields fields;
+  const std::string key = Key("k");
+  fields.full_key = key;
+  fields.value = "v";
+  fields.version = version;
+  fields.fresh_until = fields.usable_until =
+      clock_.Mono() + absl::ToInt64Nanoseconds(absl::Hours(9));
+  const std::string plain = EncodeEnvelope(fields, "user", clock_);
+  fields.tags = tags;
+  const std::string tagged = EncodeEnvelope(fields, "user", clock_);
+  cutoff_.SetCover(std::make_shared<CoverOfTag>("sale", version));
+  EXPECT_TRUE(Kept(tagged, key));
+  clock_.Advance(kTombstoneTtl - absl::Milliseconds(1));
+  EXPECT_TRUE(Kept(tagged, key));
+  clock_.Advance(absl::Milliseconds(1));
+  EXPECT_FALSE(Kept(tagged, key));
+  EXPECT_TRUE(Kept(plain, key));
+  // What is damaged is for readers to find, who count it.
+  std::string damaged = tagged;
+  damaged[damaged.size() - 1] ^= 1;
+  EXPECT_TRUE(Kept(damaged, key));
+
+  cutoff_.SetCover(std::make_shared<CoverOfTag>("other", version));
+  EXPECT_TRUE(Kept(tagged, key));
+  cutoff_.SetCover(std::make_shared<CoverOfTag>("sale", version - 1));
+  EXPECT_TRUE(Kept(tagged, key));
+  cutoff_.SetCover(nullptr);
+  EXPECT_TRUE(Kept(tagged, key));
+}
+
 TEST_F(RocksFilterTest, DropsWhatIsNoEnvelope) {
   EXPECT_FALSE(Kept(""));
   EXPECT_FALSE(Kept(std::string(100, 'x')));

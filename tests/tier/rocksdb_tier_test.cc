@@ -135,7 +135,8 @@ TEST_F(RocksTierTest, ChecksItsOptions) {
   refuses([](auto& o) { o.threads = 0; });
   refuses([](auto& o) { o.threads = 65; });
   refuses([](auto& o) { o.reads_max = 0; });
-  refuses([](auto& o) { o.write_queue_bytes_max = (1 << 20) - 1; });
+  refuses([](auto& o) { o.write_queue_bytes_max = (64 << 10) - 1; });
+  refuses([](auto& o) { o.write_queue_bytes_max = o.memory_bytes / 2 + 1; });
   refuses([](auto& o) { o.entry_bytes_min = (1 << 20) + 1; });
   refuses([](auto& o) { o.entry_bytes_max = (64 << 10) - 1; });
   refuses([](auto& o) { o.entry_bytes_max = (256 << 20) + 1; });
