@@ -243,6 +243,7 @@ class Engine {
     // When the question began to which `seen_below` is the answer, and coherence_'s round then.
     std::optional<MonoNanos> looked_at;
     uint64_t round = 0;
+    bool timed_out = false;  // the lower tier did not answer in time
   };
   // What became of a store in all tiers.
   struct Stored {
@@ -403,8 +404,8 @@ class Engine {
     Version version = kNoVersion;
     MonoNanos since = 0;
     uint64_t round = 0;
-    // The tier has just not answered: whoever waits for the flight has paid its time limit once.
-    bool failed = false;
+    // The tier has just not answered in time: whoever waits for the flight has waited for it.
+    bool timed_out = false;
   };
   // REQUIRES: the flight is open. It lands in any case.
   void StartFlight(std::string full_key, const TypePolicy* type, OriginCall call, SeenBelow seen);

@@ -27,9 +27,9 @@
 // below: whatever changes the key after the look, in this replica or elsewhere, refuses it, and the
 // next attempt looks for itself.
 //
-// A tier that did not answer whoever opened the flight is not asked again for his sake: not for the
-// fleet's lease, which is there as well, nor to take what is loaded. So he waits for its time limit
-// once. What it then has of the key is removed when it is well again, like all that it owes.
+// A tier that has kept whoever opened the flight waiting to the end of its time limit is not asked
+// again before the load: neither for the fleet's lease, which is there as well, nor for another
+// look. What answers at once, be it with an error, costs nobody time and is asked.
 //
 // After a change of the key a flight goes on, to load once more, instead of making way for another
 // one: that would be two loads of one key.
@@ -135,7 +135,7 @@ Task<absl::StatusOr<LoadResult>> Engine::LoadThrough(const FullKey* full_key, Lo
                      .version = found.seen_below,
                      .since = found.looked_at.value_or(0),
                      .round = found.round,
-                     .failed = !found.present && found.why == MissReason::kTierFailed};
+                     .timed_out = found.timed_out};
       StartFlight(std::string(full_key->view()), &type, std::move(call), seen);
     } else if (!std::exchange(waited, true)) {
       usage_.Count(Usage::kLoadsCoalesced, type.id, resolved.name_space);
@@ -276,8 +276,7 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
   const FullKey key(FullKey::NamespaceOf(*full_key), FullKey::KeyOf(*full_key));
   const bool below = lower_.Has(*type);
   ArmedLease lease;
-  lease.tier_failed = before.failed && !type->require_l2;
-  if (lease.tier_failed) {
+  if (before.timed_out) {
     loads_without_lease_.fetch_add(options_.fleet_leases != nullptr ? 1 : 0,
                                    std::memory_order_relaxed);
   } else if (options_.fleet_leases != nullptr && below) {
@@ -334,7 +333,7 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
       before.round == lease.round) {
     lease.since = before.since;
     lease.seen_below = before.version;
-  } else if (below && !lease.tier_failed && (capped || !IsCurrent(*full_key, held, lease.since))) {
+  } else if (below && !before.timed_out && (capped || !IsCurrent(*full_key, held, lease.since))) {
     std::vector<std::string> keys(1, *full_key);
     std::vector<LowerTier::Read> reads = co_await lower_.Get(std::move(keys), INT64_MAX);
     // The same with another replica for B. It is kept under our ticket, if it is what was waited

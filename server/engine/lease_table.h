@@ -65,8 +65,6 @@ struct ArmedLease {
   // When that was, and Coherence::round() then.
   MonoNanos since = 0;
   uint64_t round = 0;
-  // The tier did not answer when the load began, so it is not asked to take what was loaded.
-  bool tier_failed = false;
   // The fleet's lease, where there is one: given back when the last copy of this goes.
   std::shared_ptr<void> fleet = nullptr;
 };

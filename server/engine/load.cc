@@ -72,7 +72,7 @@ Task<absl::StatusOr<LoadResult>> Engine::LoadByLease(const FullKey* full_key, Lo
     }
     std::shared_ptr<void> fleet_lease;
     // Who has just waited in vain for the tier, where the fleet's leases are too, goes on without.
-    const bool away = !found.present && found.why == MissReason::kTierFailed;
+    const bool away = found.timed_out && !in_line;
     if (fleet && away && turn.kind == LeaseTurn::Kind::kGranted)
       loads_without_lease_.fetch_add(1, std::memory_order_relaxed);
     if (fleet && !away && turn.kind == LeaseTurn::Kind::kGranted) {
@@ -87,7 +87,7 @@ Task<absl::StatusOr<LoadResult>> Engine::LoadByLease(const FullKey* full_key, Lo
       case LeaseTurn::Kind::kGranted: {
         // Not made within the call: g++ 12 destroys the pointer of such an argument twice.
         Below below{.seen_below = found.seen_below,
-                    .look_below = !away && (fleet || in_line || found.present),
+                    .look_below = fleet || in_line || found.present,
                     .fleet = std::move(fleet_lease)};
         CO_ASSIGN_OR_RETURN(
             std::optional<LoadResult> result,
@@ -319,8 +319,7 @@ Task<Engine::Filled> Engine::FillTiers(Storing storing, ArmedLease lease, bool c
     std::vector<TierPut> puts;
     puts.push_back(
         lower_.PutOf(fields, storing.plain, type, {Expect::Kind::kUnchanged, lease.seen_below}));
-    absl::StatusOr<std::vector<TierChange>> changes = absl::UnavailableError("it did not answer");
-    if (!lease.tier_failed) changes = co_await lower_.Put(std::move(puts), INT64_MAX);
+    const auto changes = co_await lower_.Put(std::move(puts), INT64_MAX);
     const bool late =
         changes.ok() && ((*changes)[0].outcome == TierChange::Outcome::kNewerExists ||
                          (*changes)[0].outcome == TierChange::Outcome::kConditionFailed);

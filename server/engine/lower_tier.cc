@@ -142,6 +142,7 @@ Task<std::vector<LowerTier::Read>> LowerTier::Get(std::vector<std::string> full_
     Read& read = reads[i];
     if (failed) {
       read.failed = true;
+      read.timed_out = absl::IsDeadlineExceeded(found.status());
       continue;
     }
     TierRead& at = (*found)[i];

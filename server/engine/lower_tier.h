@@ -77,8 +77,9 @@ class LowerTier {
   bool Has(const TypePolicy& type) const { return exists() && type.second_tier; }
 
   struct Read {
-    // The tier did not answer.
+    // The tier did not answer; or not in time.
     bool failed = false;
+    bool timed_out = false;
     // What lies there, be it a tombstone, negative, ended or out of date; kNoVersion for nothing.
     Version seen = kNoVersion;
     // What lies there is an entry whose life is over.

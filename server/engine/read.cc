@@ -350,6 +350,7 @@ Engine::Found Engine::Promote(const std::string& full_key, const TypePolicy& typ
   if (read.seen != kNoVersion) versions_.Observe(read.seen);
   if (read.failed) {
     found.why = MissReason::kTierFailed;
+    found.timed_out = read.timed_out;
     return found;
   }
   if (!read.entry.has_value()) {

@@ -213,8 +213,15 @@ uint64_t RocksWriter::queued_bytes() const {
   return queued_bytes_;
 }
 
+// What is being written is memory yet.
+void RocksWriter::NoteGone(const std::vector<std::shared_ptr<RocksCall>>& calls) {
+  MutexLock lock(&mu_);
+  for (const auto& call : calls) queued_bytes_ -= call->bytes;
+}
+
 void RocksWriter::Abandon() {
   for (auto calls = Take(); !calls.empty(); calls = Take()) {
+    NoteGone(calls);
     for (const auto& call : calls) {
       call->status = absl::UnavailableError("rocksdb: closed");
       call->done.TrySet(true);
@@ -230,7 +237,6 @@ std::vector<std::shared_ptr<RocksCall>> RocksWriter::Take() {
   MutexLock lock(&mu_);
   while (!queue_.empty() && changes < kGroupChanges) {
     changes += queue_.front()->size();
-    queued_bytes_ -= queue_.front()->bytes;
     calls.push_back(std::move(queue_.front()));
     queue_.pop_front();
   }
@@ -250,6 +256,7 @@ void RocksWriter::Drain() {
       }
     }
     Apply(in_time);
+    NoteGone(calls);
     for (const auto& call : calls) {
       if (!call->status.ok()) counters_->Add(kRocksErrors, call->size());
       call->done.TrySet(true);

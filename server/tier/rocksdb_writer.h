@@ -84,6 +84,7 @@ class RocksWriter {
   // Answers what waits with an error.
   void Abandon();
   std::vector<std::shared_ptr<RocksCall>> Take();
+  void NoteGone(const std::vector<std::shared_ptr<RocksCall>>& calls);
   bool WorthIt(const TierPut& put) const;
   void Apply(const std::vector<std::shared_ptr<RocksCall>>& calls);
 
