@@ -225,14 +225,17 @@ TEST_F(CoherenceTest, ReplicasLoadByThemselvesWhenRedisIsAway) {
     frozen ? redis_.Freeze() : redis_.Kill();
     for (int i = 0; i < kReplicas; ++i) {
       const std::string key = frozen ? "frozen" : "killed";
-      v1::GetOrLoadResponse response;
-      const auto asked = steady_clock::now();
-      const grpc::Status status = replica(i).GetOrLoad(key, &response);
-      ASSERT_TRUE(status.ok()) << status.error_message();
-      EXPECT_LT(steady_clock::now() - asked, seconds(3));
-      ASSERT_TRUE(response.has_lease());
       bool stored = false;
-      EXPECT_TRUE(replica(i).Fulfil(key, "loaded", response.lease().token(), &stored).ok());
+      // What is loaded while the bus falls silent is not kept: a change may have been missed.
+      for (int attempt = 0; !stored && attempt < 3; ++attempt) {
+        v1::GetOrLoadResponse response;
+        const auto asked = steady_clock::now();
+        const grpc::Status status = replica(i).GetOrLoad(key, &response);
+        ASSERT_TRUE(status.ok()) << status.error_message();
+        EXPECT_LT(steady_clock::now() - asked, seconds(3));
+        ASSERT_TRUE(response.has_lease());
+        EXPECT_TRUE(replica(i).Fulfil(key, "loaded", response.lease().token(), &stored).ok());
+      }
       EXPECT_TRUE(stored);
       EXPECT_EQ(replica(i).Value(key), "loaded");
       EXPECT_GT(replica(i).Fleet().leases_without(), 0u);
