@@ -1,4 +1,4 @@
-// Memory. A part of `memory_bytes`, an eighth or 4 MiB, is for what waits to be written. One block
+// Memory. A part of `memory_bytes`, a sixteenth or 4 MiB, is for what waits to be written. One block
 // cache of the rest is charged for everything else: blocks, filters and indexes, the readers of
 // open files, filters under construction, and the memtables through the write buffer manager, which
 // get a quarter. So the figure that an operator sets is the figure that it takes; filters and

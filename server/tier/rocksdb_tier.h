@@ -45,9 +45,9 @@ struct RocksTierOptions {
   size_t reads_max = 10'000;
   // Envelopes that wait to be written, out of memory_bytes; 64 KiB to half of that. One that is
   // larger waits alone.
-  std::optional<uint64_t> write_queue_bytes_max = std::nullopt;  // an eighth, at least 4 MiB
+  std::optional<uint64_t> write_queue_bytes_max = std::nullopt;  // a sixteenth, at least 4 MiB
   uint64_t write_queue_bytes() const {
-    return write_queue_bytes_max.value_or(std::max<uint64_t>(memory_bytes / 8, 4 << 20));
+    return write_queue_bytes_max.value_or(std::max<uint64_t>(memory_bytes / 16, 4 << 20));
   }
   // An entry that ends sooner is not worth the write, unless its put has a condition. 0 to 1 hour.
   absl::Duration life_min = absl::Seconds(1);
