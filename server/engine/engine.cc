@@ -1,6 +1,6 @@
 // The engine's frame: what is common to the paths (type and namespace of a call, TTLs, new
 // versions), the sweep, and the views for Explain and Stats. The paths themselves are in read.cc
-// and write.cc.
+// and write.cc. A little long, because the constructor names every part and what it is tied to.
 
 #include "engine/engine.h"
 

@@ -1,7 +1,7 @@
-// Memory. A part of `memory_bytes`, a sixteenth or 4 MiB, is for what waits to be written. One block
-// cache of the rest is charged for everything else: blocks, filters and indexes, the readers of
-// open files, filters under construction, and the memtables through the write buffer manager, which
-// get a quarter. So the figure that an operator sets is the figure that it takes; filters and
+// Memory. A part of `memory_bytes`, a sixteenth or 4 MiB, is for what waits to be written. One
+// block cache of the rest is charged for everything else: blocks, filters and indexes, the readers
+// of open files, filters under construction, and the memtables through the write buffer manager,
+// which get a quarter. So the figure that an operator sets is the figure that it takes; filters and
 // indexes are cut into pieces of 4 KiB that come and go like any block, because whole ones would be
 // 5 bytes an entry whether anybody reads it or not.
 //
