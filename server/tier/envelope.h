@@ -51,7 +51,7 @@ absl::StatusOr<EnvelopeHead> DecodeEnvelopeHead(std::string_view envelope);
 // The head of an envelope that is whole: checksum and key checked, what lies between not looked at.
 absl::StatusOr<EnvelopeHead> CheckEnvelope(std::string_view full_key, std::string_view envelope);
 // Everything, checked. DataLoss says what is wrong with it. An entry past its usable_until reads as
-// kEnded, a tombstone past its time as kAbsent.
+// kEnded, a tombstone past its time as kAbsent. Without `want_value` all but the value.
 absl::StatusOr<TierRead> DecodeEnvelope(std::string_view full_key, std::string_view envelope,
                                         const Clock& clock, bool want_value = true);
 
