@@ -365,6 +365,7 @@ class Engine {
   struct FleetTurn {
     LeaseTurn::Kind kind = LeaseTurn::Kind::kGranted;
     std::shared_ptr<void> lease;
+    bool timed_out = false;  // where the fleet's leases are, nobody answered in time
   };
   Task<FleetTurn> WaitForFleet(const FullKey* full_key, MonoNanos until,
                                Cancellation* cancellation);
@@ -419,8 +420,9 @@ class Engine {
   // The answer to a read that waited for it. REQUIRES: kLanded.
   ReadResult CountedLanding(const FullKey& full_key, const Landing& landing,
                             const Resolved& resolved);
+  // `waited`: those who wait have waited for a tier that did not answer in time.
   Task<Landing> LandLoaded(const std::string* full_key, const TypePolicy* type, OriginLoaded loaded,
-                           ArmedLease lease);
+                           ArmedLease lease, bool waited);
   // What the load that replaced `held` says of how often the key changes.
   void Learn(std::string_view full_key, const TypePolicy& type, const Found& held,
              const OriginLoaded& loaded);

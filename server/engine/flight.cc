@@ -27,9 +27,12 @@
 // below: whatever changes the key after the look, in this replica or elsewhere, refuses it, and the
 // next attempt looks for itself.
 //
-// A tier that has kept whoever opened the flight waiting to the end of its time limit is not asked
-// again before the load: neither for the fleet's lease, which is there as well, nor for another
-// look. What answers at once, be it with an error, costs nobody time and is asked.
+// Callers wait to the end of a time limit of the tier once. Where a look has, or the question for
+// the fleet's lease, which is there as well, neither is asked again before the load, and those who
+// wait are answered before the tier has taken what was loaded: they are told what they would be if
+// it did not answer again. The flight goes on to the put's end, because what it brings stays there
+// for the others if it does arrive. What answers at once, be it with an error, costs nobody time
+// and is asked.
 //
 // After a change of the key a flight goes on, to load once more, instead of making way for another
 // one: that would be two loads of one key.
@@ -276,17 +279,20 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
   const FullKey key(FullKey::NamespaceOf(*full_key), FullKey::KeyOf(*full_key));
   const bool below = lower_.Has(*type);
   ArmedLease lease;
-  if (before.timed_out) {
+  bool waited = before.timed_out;
+  if (waited) {
     loads_without_lease_.fetch_add(options_.fleet_leases != nullptr ? 1 : 0,
                                    std::memory_order_relaxed);
   } else if (options_.fleet_leases != nullptr && below) {
-    before.known = false;
     // Half of the time there is, so that a holder who hangs costs the others no failure.
     const MonoNanos began = options_.clock->Mono();
     const MonoNanos patience = began + (deadline - began) / 2;
     for (bool granted = false; !granted;) {
       FleetTurn turn = co_await WaitForFleet(&key, patience, nullptr);
       granted = turn.kind == LeaseTurn::Kind::kGranted;
+      waited = turn.timed_out;
+      // It may have been a wait for another replica's load.
+      if (!waited) before.known = false;
       if (granted) {
         lease.fleet = std::move(turn.lease);
       } else if (turn.kind == LeaseTurn::Kind::kStored && options_.clock->Mono() < patience) {
@@ -333,7 +339,7 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
       before.round == lease.round) {
     lease.since = before.since;
     lease.seen_below = before.version;
-  } else if (below && !before.timed_out && (capped || !IsCurrent(*full_key, held, lease.since))) {
+  } else if (below && !waited && (capped || !IsCurrent(*full_key, held, lease.since))) {
     std::vector<std::string> keys(1, *full_key);
     std::vector<LowerTier::Read> reads = co_await lower_.Get(std::move(keys), INT64_MAX);
     // The same with another replica for B. It is kept under our ticket, if it is what was waited
@@ -342,6 +348,7 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
     const std::optional<Entry>& entry = reads[0].entry;
     const MonoNanos now = options_.clock->Mono();
     const bool current = entry.has_value() && now < entry->fresh_until;
+    waited = reads[0].timed_out;
     Found there = Promote(*full_key, *type, std::move(reads[0]),
                           current && same_round ? lease.ticket : 0, /*want_value=*/true);
     lease.seen_below = there.seen_below;
@@ -388,7 +395,7 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
     loaded.depends_on = std::move(held.entry.depends_on);
     loaded.validator = std::move(held.entry.validator);
   }
-  co_return co_await LandLoaded(full_key, type, std::move(loaded), std::move(lease));
+  co_return co_await LandLoaded(full_key, type, std::move(loaded), std::move(lease), waited);
 }
 
 }  // namespace larder

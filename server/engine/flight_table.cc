@@ -126,6 +126,19 @@ void FlightTable::MoveTo(Joined joined, std::string_view full_key) {
   }
 }
 
+void FlightTable::Answer(std::string_view full_key, const Landing& landing) {
+  Waiters told;
+  {
+    Shard& shard = ShardOf(full_key);
+    MutexLock lock(&shard.mu);
+    Flight& flight = shard.flights.find(ToAbsl(full_key))->second;
+    for (size_t joined = 0; joined < kJoinedCount; ++joined) {
+      if (IsGiven(landing, joined)) told.splice(told.end(), Dismiss(&flight.waiters[joined]));
+    }
+  }
+  for (const auto& waiter : told) waiter->landing.TrySet(landing);
+}
+
 void FlightTable::Land(std::string_view full_key, const Landing& landing) {
   Waiters told, late;
   {
@@ -133,10 +146,7 @@ void FlightTable::Land(std::string_view full_key, const Landing& landing) {
     MutexLock lock(&shard.mu);
     const auto it = shard.flights.find(ToAbsl(full_key));
     for (size_t joined = 0; joined < kJoinedCount; ++joined) {
-      // A failure is as good for all.
-      const bool given = landing.kind != Landing::Kind::kLanded || joined == kBeforeLook ||
-                         (joined == kBeforeFill && landing.heard);
-      Waiters& to = given ? told : late;
+      Waiters& to = IsGiven(landing, joined) ? told : late;
       to.splice(to.end(), Dismiss(&it->second.waiters[joined]));
     }
     shard.flights.erase(it);

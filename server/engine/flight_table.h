@@ -5,7 +5,8 @@
 //
 // A flight's life: Join or Open opens it -> OnLook, when it begins to look -> OnFill, before it
 // stores what it loaded -> Land ends it and tells all who wait. A Set of the key meanwhile
-// (OnStored) sends those who wait to look for it; the flight goes on.
+// (OnStored) sends those who wait to look for it; the flight goes on. Answer, after OnFill, gives
+// those who may have it what is being stored; the flight goes on then, too.
 //
 // Who is given what landed depends on when he joined. Before the look: it is newer than he. Before
 // the fill: whatever had changed the key before he came would have ended the fill, provided that it
@@ -110,6 +111,8 @@ class FlightTable {
   // REQUIRES, here and below: the flight is open.
   void OnLook(std::string_view full_key) { MoveTo(kBeforeLook, full_key); }
   void OnFill(std::string_view full_key) { MoveTo(kBeforeFill, full_key); }
+  // Gives what will land to those who would be given it. REQUIRES: kLanded.
+  void Answer(std::string_view full_key, const Landing& landing);
   // Ends the flight.
   void Land(std::string_view full_key, const Landing& landing);
   // A value was stored under the key.
@@ -136,6 +139,11 @@ class FlightTable {
       return waiters[kBeforeLook].size() + waiters[kBeforeFill].size() + waiters[kAfterFill].size();
     }
   };
+  // Whether those who joined then are given `landing`. A failure is as good for all.
+  static bool IsGiven(const Landing& landing, size_t joined) {
+    return landing.kind != Landing::Kind::kLanded || joined == kBeforeLook ||
+           (joined == kBeforeFill && landing.heard);
+  }
   struct Shard {
     mutable Mutex mu;
     absl::flat_hash_map<std::string, Flight> flights ABSL_GUARDED_BY(mu);

@@ -63,7 +63,7 @@ Landing Engine::LandFound(Found found) {
 }
 
 Task<Landing> Engine::LandLoaded(const std::string* full_key, const TypePolicy* type,
-                                 OriginLoaded loaded, ArmedLease lease) {
+                                 OriginLoaded loaded, ArmedLease lease, bool waited) {
   const bool absent = loaded.kind == OriginLoaded::Kind::kAbsent;
   const absl::StatusOr<uint16_t> name_space = namespaces_.Intern(FullKey::NamespaceOf(*full_key));
   if (loaded.value.size() > options_.value_bytes_max) {
@@ -126,15 +126,20 @@ Task<Landing> Engine::LandLoaded(const std::string* full_key, const TypePolicy* 
   Encode(&fields, &stored);
   flights_.OnFill(*full_key);
   const MonoNanos began = lease.since;
+  Landing landing{.kind = Landing::Kind::kLanded};
+  landing.entry = std::move(entry);
+  landing.heard = coherence_.HeardSince(began);
+  // A type that requires the tier has not been loaded before the tier has it.
+  if (waited && !type->require_l2 && lease.round == coherence_.round() && !IsCovered(fields) &&
+      memory_->HasFill(*full_key, lease.ticket)) {
+    flights_.Answer(*full_key, landing);
+  }
   Filled filled = co_await FillTiers(std::move(storing), std::move(lease));
   switch (filled.kind) {
     case Filled::Kind::kKept:
-    case Filled::Kind::kTooLarge: {
-      Landing landing{.kind = Landing::Kind::kLanded};
-      landing.entry = std::move(entry);
+    case Filled::Kind::kTooLarge:
       landing.heard = filled.below || coherence_.HeardSince(began);
       co_return landing;
-    }
     case Filled::Kind::kTierAway:
       co_return FailedLanding(std::move(filled.error), absl::StatusCode::kUnavailable);
     case Filled::Kind::kLate:

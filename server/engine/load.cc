@@ -24,6 +24,8 @@ namespace {
 
 // How long to wait for the answer about a lease of the fleet before going on without it.
 constexpr absl::Duration kFleetAnswerMost = absl::Milliseconds(500);
+// Who has waited for the tier in vain does not wait for it again before that.
+constexpr absl::Duration kStillAway = absl::Seconds(1);
 // How long a put may be under way to the tier.
 constexpr absl::Duration kPutMost = absl::Seconds(10);
 
@@ -72,12 +74,13 @@ Task<absl::StatusOr<LoadResult>> Engine::LoadByLease(const FullKey* full_key, Lo
     }
     std::shared_ptr<void> fleet_lease;
     // Who has just waited in vain for the tier, where the fleet's leases are too, goes on without.
-    const bool away = found.timed_out && !in_line;
+    bool away = found.timed_out && options_.clock->Mono() < MonoAfter(now, kStillAway);
     if (fleet && away && turn.kind == LeaseTurn::Kind::kGranted)
       loads_without_lease_.fetch_add(1, std::memory_order_relaxed);
     if (fleet && !away && turn.kind == LeaseTurn::Kind::kGranted) {
       FleetTurn theirs = co_await WaitForFleet(full_key, stale ? now : wake, request.cancellation);
       turn.kind = theirs.kind;
+      away = theirs.timed_out;
       fleet_lease = std::move(theirs.lease);
       if (turn.kind != LeaseTurn::Kind::kGranted) {
         leases_.PassOn(full_key->view(), token, LeaseTable::Lost::kReleased);
@@ -87,7 +90,7 @@ Task<absl::StatusOr<LoadResult>> Engine::LoadByLease(const FullKey* full_key, Lo
       case LeaseTurn::Kind::kGranted: {
         // Not made within the call: g++ 12 destroys the pointer of such an argument twice.
         Below below{.seen_below = found.seen_below,
-                    .look_below = fleet || in_line || found.present,
+                    .look_below = !away && (fleet || in_line || found.present),
                     .fleet = std::move(fleet_lease)};
         CO_ASSIGN_OR_RETURN(
             std::optional<LoadResult> result,
@@ -158,13 +161,16 @@ Task<Engine::FleetTurn> Engine::WaitForFleet(const FullKey* full_key, MonoNanos 
         co_await options_.fleet_leases->Acquire(std::string(full_key->view()), began, INT64_MAX);
     if (turn.kind != FleetLeaseTurn::Kind::kHeld) {
       coherence_.Unwatch(waiter);
-      co_return FleetTurn{LeaseTurn::Kind::kGranted, OwnFleetLease(std::move(turn.lease))};
+      // Without a lease that may be ours, it was not the answer that was waited for.
+      const bool timed_out = turn.lease != nullptr && absl::IsDeadlineExceeded(turn.why);
+      co_return FleetTurn{LeaseTurn::Kind::kGranted, OwnFleetLease(std::move(turn.lease)),
+                          timed_out};
     }
     const MonoNanos ask_again = MonoAfter(options_.clock->Mono(), turn.ask_again_after);
     const LeaseTurn woken = co_await WaitInLine(waiter, std::min(until, ask_again), cancellation);
     coherence_.Unwatch(waiter);
     if (woken.kind == LeaseTurn::Kind::kTimeout && options_.clock->Mono() < until) continue;
-    co_return FleetTurn{woken.kind, nullptr};
+    co_return FleetTurn{woken.kind, nullptr, /*timed_out=*/false};
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "tests/e2e/counting_traffic.h"
 #include "tests/e2e/fleet_fixture.h"
+#include "tests/e2e/origin_fixture.h"
 #include "tests/e2e/tcp_proxy.h"
 
 namespace larder {
@@ -400,6 +401,40 @@ TEST_F(RedisFaultsTest, FrozenCostsHitsNothingAndMissesTheTimeLimitUntilTheBreak
   EXPECT_TRUE(Eventually([&] {
     return replica.Get("coldest").miss().reason() != v1::MISS_REASON_TIER_FAILED && replica.Well();
   }));
+}
+
+// A load asks the tier up to four times: for the key, for the fleet's lease, again, and to keep it.
+TEST_F(RedisFaultsTest, FrozenCostsALoadTheTimeLimitOnce) {
+  RedisServer redis;
+  OriginProcess origin(EchoOrigin());
+  constexpr milliseconds kTimeout{1000};
+  std::string config = FleetConfig(1, UrlOf(redis.port()),
+                                   "  shop: { match: [\"shop:*\"], origin: shop }\n"
+                                   "origins: { shop: { grpc: { target: \"" +
+                                       origin.target() + "\" } } }\n",
+                                   kTimeout);
+  // The breaker has its own test, and stays out of this one.
+  const std::string breaker = "breaker: { ";
+  config.insert(config.find(breaker) + breaker.size(), "min_calls: 1000000, ");
+  Replica replica(config);
+  ASSERT_TRUE(Eventually([&] { return replica.Well(); }));
+  v1::GetOrLoadResponse response;
+  ASSERT_TRUE(replica.GetOrLoad("shop:0", &response).ok());
+  redis.Freeze();
+  const auto took = [&](const std::string& key) {
+    const auto asked = steady_clock::now();
+    EXPECT_TRUE(replica.GetOrLoad(key, &response).ok());
+    return steady_clock::now() - asked;
+  };
+  // Between one and two of them, for a machine that may be busy.
+  const auto loaded = took("shop:1");
+  EXPECT_EQ(response.hit().value(), "shop:1");
+  EXPECT_GT(loaded, kTimeout / 2);
+  EXPECT_LT(loaded, kTimeout * 19 / 10);
+  EXPECT_LT(took("other:1"), kTimeout * 19 / 10);
+  EXPECT_TRUE(response.has_lease());
+  redis.Thaw();
+  EXPECT_TRUE(Eventually([&] { return replica.Well(); }));
 }
 
 // By the usual settings: trusted for two seconds. After that copies are suspect, and a probe has

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "base/strings.h"
 
 namespace larder {
 
@@ -75,6 +76,11 @@ struct Line {
   FleetLeaseStats stats;
 
   double Draw() { return (random->NextSigned() + 1) / 2; }
+  absl::Status Unanswered(std::string_view why) const {
+    const absl::StatusCode code =
+        faults.late ? absl::StatusCode::kDeadlineExceeded : absl::StatusCode::kUnavailable;
+    return absl::Status(code, ToAbsl(why));
+  }
 };
 
 Task<bool> Travel(std::shared_ptr<Line> line) {
@@ -88,10 +94,10 @@ Task<bool> Travel(std::shared_ptr<Line> line) {
   co_return co_await *there;
 }
 
-FleetLeaseTurn LoadAnyway(std::shared_ptr<HeldFleetLease> lease, std::string_view why) {
+FleetLeaseTurn LoadAnyway(std::shared_ptr<HeldFleetLease> lease, absl::Status why) {
   FleetLeaseTurn turn;
   turn.lease = std::move(lease);
-  turn.why = absl::UnavailableError(absl::string_view(why.data(), why.size()));
+  turn.why = std::move(why);
   return turn;
 }
 
@@ -101,14 +107,15 @@ Task<FleetLeaseTurn> AcquireOn(std::shared_ptr<Line> line, std::string full_key,
   co_await Travel(line);
   if (line->cut || fails) {
     ++line->stats.errors;
-    co_return LoadAnyway(nullptr, "the lease could not be asked for");
+    co_return LoadAnyway(std::make_shared<Held>(line->table, full_key, /*token=*/0),
+                         line->Unanswered("the lease could not be asked for"));
   }
   Table& table = *line->table;
   const absl::Duration waited = absl::Nanoseconds(table.now() - began);
   if (table.Holder(full_key) != nullptr) {
     if (waited >= table.options.wait_max) {
       ++line->stats.waited_out;
-      co_return LoadAnyway(nullptr, "waited for too long");
+      co_return LoadAnyway(nullptr, absl::DeadlineExceededError("waited for too long"));
     }
     ++line->stats.refused;
     FleetLeaseTurn turn;
@@ -124,7 +131,7 @@ Task<FleetLeaseTurn> AcquireOn(std::shared_ptr<Line> line, std::string full_key,
   auto held = std::make_shared<Held>(line->table, full_key, row.token);
   if (loses) {
     ++line->stats.errors;
-    co_return LoadAnyway(std::move(held), "the answer was lost");
+    co_return LoadAnyway(std::move(held), line->Unanswered("the answer was lost"));
   }
   ++line->stats.granted;
   FleetLeaseTurn turn;

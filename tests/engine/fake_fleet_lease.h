@@ -30,6 +30,8 @@ class FakeFleetLease {
   struct Faults {
     double fails = 0;  // without effect
     double loses = 0;  // with effect
+    // Either looks as if no answer had come in time.
+    bool late = false;
     // Each call takes up to this long.
     absl::Duration delay_max = absl::ZeroDuration();
   };

@@ -481,6 +481,32 @@ TEST_F(FleetTest, WithoutFleetLeasesEveryReplicaLoads) {
   EXPECT_EQ(engine(0).Stats().fleet_leases->errors, 1u);
 }
 
+// Neither for the fleet's lease, which is there as well, nor for another look.
+TEST_F(FleetTest, WhoIsToLoadWaitsForATierThatDoesNotAnswerOnce) {
+  Some(2);
+  const absl::Status late = absl::DeadlineExceededError("no answer within the time limit");
+  tier(0).SetFaults({.fail_ratio = 1, .error = late});
+  uint64_t before = tier(0).calls();
+  const auto looked = Load(0, "a");
+  EXPECT_TRUE(looked->HasLease());
+  EXPECT_EQ(tier(0).calls(), before + 1);
+  EXPECT_EQ(engine(0).Stats().fleet_leases->waited_out, 1u);
+  // Nothing older was there, so it is of no harm not to have looked.
+  tier(0).SetFaults({});
+  EXPECT_TRUE(Set(0, "a", "1", {}, {}, looked->Token()).stored);
+  EXPECT_EQ(Get(1, "a"), "1");
+
+  replicas_[0]->leases->SetFaults({.fails = 1, .late = true});
+  before = tier(0).calls();
+  const auto asked = Load(0, "b");
+  EXPECT_TRUE(asked->HasLease());
+  EXPECT_EQ(tier(0).calls(), before + 1);
+  // Something has come since, and what was loaded before that is not to replace it.
+  Set(1, "b", "newer");
+  EXPECT_FALSE(Set(0, "b", "older", {}, {}, asked->Token()).stored);
+  EXPECT_EQ(Get(0, "b"), "newer");
+}
+
 TEST_F(FleetTest, AWaitForTheFleetEndsWithTheCallersTime) {
   Some(2);
   const auto holder = Load(0, "a", absl::Minutes(1));

@@ -18,7 +18,10 @@ class FlightFleetTest : public ReplicasFixture {
     type.ttl.base = absl::Seconds(100);
     type.freshness.stale_while_revalidate = absl::Seconds(30);
     type.freshness.stale_if_error = absl::Hours(1);
-    types_ = {type};
+    TypePolicy strict = Type("strict");
+    strict.origin = "shop";
+    strict.require_l2 = true;
+    types_ = {type, strict};
     OriginLink link;
     link.name = "shop";
     link.origin = &origin_;
@@ -317,11 +320,24 @@ TEST_F(FlightFleetTest, ATierThatDoesNotAnswerInTimeIsAskedOnceBeforeTheLoad) {
   while (origin_.loads == 0) executor_.Advance(absl::Milliseconds(1));
   EXPECT_EQ(tier(0).calls(), before + 1);
   EXPECT_LE(clock_.Mono() - began, absl::ToInt64Nanoseconds(2 * kEachWay) + 2'000'000);
-  // The load's value is brought below all the same: that it is kept there is worth a try.
+  // The load's value is brought below all the same: that it is kept there is worth a try. But not
+  // worth a wait.
+  const Result joins = Load(0, "user:1");
   while (ValueOf(caller) == "(waits)") executor_.Advance(absl::Milliseconds(1));
   EXPECT_EQ(ValueOf(caller), "one");
+  EXPECT_LE(clock_.Mono() - began,
+            absl::ToInt64Nanoseconds(2 * kEachWay + origin_.takes) + 3'000'000);
   EXPECT_EQ(tier(0).calls(), before + 2);
+  EXPECT_EQ(ValueOf(joins), "one");
+  // Who comes while it is tried has not seen what may have changed since it began.
+  const Result later = Load(0, "user:1");
+  executor_.Advance(kEachWay);
+  EXPECT_EQ(ValueOf(later), "(waits)");
+  executor_.Advance(kEachWay + absl::Milliseconds(5));
+  EXPECT_EQ(ValueOf(later), "one");
   EXPECT_EQ(Get(0, "user:1"), "one");
+  EXPECT_EQ(tier(0).calls(), before + 2);
+  EXPECT_EQ(origin_.loads, 1);
   EXPECT_EQ(engine(0).Stats().fleet_leases->waited_out, 1u);
 
   // As soon as it answers, what is loaded is there for the others.
@@ -336,6 +352,62 @@ TEST_F(FlightFleetTest, ATierThatDoesNotAnswerInTimeIsAskedOnceBeforeTheLoad) {
   EXPECT_EQ(ValueOf(first), "two");
   EXPECT_EQ(ValueOf(second), "two");
   EXPECT_EQ(origin_.loads, 2);
+}
+
+// The look was in time, and the question for the lease was the one that was waited for.
+TEST_F(FlightFleetTest, ALeaseThatIsNotAnsweredInTimeIsTheOnlyWait) {
+  replicas_[0]->leases->SetFaults({.fails = 1, .late = true, .delay_max = absl::Milliseconds(100)});
+  const uint64_t before = tier(0).calls();
+  const Result caller = Load(0, "user:1");
+  while (origin_.loads == 0) executor_.Advance(absl::Milliseconds(1));
+  EXPECT_EQ(tier(0).calls(), before + 1);
+  tier(0).SetFaults({.hang = true});
+  executor_.Advance(origin_.takes + absl::Milliseconds(1));
+  EXPECT_EQ(ValueOf(caller), "one");
+  EXPECT_EQ(tier(0).waiting(), 1u);
+  tier(0).SetFaults({});
+  tier(0).Release();
+  executor_.Advance(absl::Seconds(1));
+  EXPECT_EQ(Get(1, "user:1"), "one");
+  EXPECT_EQ(origin_.loads, 1);
+}
+
+// Answered before the tier has it means: as if it did not answer again. A change that was heard of
+// counts as ever.
+TEST_F(FlightFleetTest, WhatIsAnsweredBeforeTheTierHasItIsStillNothingOld) {
+  const absl::Status late = absl::DeadlineExceededError("no answer within the time limit");
+  for (const size_t changer : {0, 1}) {
+    SCOPED_TRACE(changer);
+    const std::string key = "user:2" + std::to_string(changer);
+    origin_.values[key] = {"old"};
+    tier(0).SetFaults({.fail_next = 1, .error = late});
+    const Result caller = Load(0, key);
+    executor_.Advance(origin_.takes / 2);
+    // The load has its value, and is on the way back with it.
+    tier(0).SetFaults({});
+    origin_.values[key] = {"new"};
+    Delete(changer, key);
+    executor_.Advance(absl::Seconds(2));
+    EXPECT_EQ(ValueOf(caller), "new");
+    EXPECT_EQ(Get(0, key), "new");
+  }
+}
+
+// A type that wants nothing to be kept without the tier has it confirmed before it answers.
+TEST_F(FlightFleetTest, ATypeThatRequiresTheTierWaitsForItsAnswer) {
+  const absl::Status late = absl::DeadlineExceededError("no answer within the time limit");
+  origin_.values["strict:1"] = {"one"};
+  tier(0).SetFaults({.fail_next = 1, .error = late});
+  const Result caller = Load(0, "strict:1");
+  executor_.Advance(origin_.takes / 2);
+  tier(0).SetFaults({.hang = true});
+  executor_.Advance(absl::Seconds(1));
+  EXPECT_EQ(ValueOf(caller), "(waits)");
+  tier(0).Drop();
+  executor_.Advance(absl::Milliseconds(10));
+  EXPECT_EQ(ValueOf(caller), "TIER_UNAVAILABLE");
+  tier(0).SetFaults({});
+  EXPECT_EQ(Get(0, "strict:1"), "(absent)");
 }
 
 // A look that fails once is no reason to lose what the tier has, nor for the others to load.

@@ -357,6 +357,7 @@ void FleetWorld::LeaseFault(const NodePtr& node) {
   FakeFleetLease::Faults faults;
   faults.delay_max = absl::Milliseconds(Below(20));
   if (OneIn(2)) faults.fails = faults.loses = 0.2;
+  faults.late = OneIn(2);
   node->replica->leases->SetFaults(faults);
   if (OneIn(4)) {
     const std::string_view key = kKeyNames[Below(kKeys)];
