@@ -243,7 +243,8 @@ class Engine {
     // When the question began to which `seen_below` is the answer, and coherence_'s round then.
     std::optional<MonoNanos> looked_at;
     uint64_t round = 0;
-    bool timed_out = false;  // the lower tier did not answer in time
+    // When the question began that the lower tier did not answer in time.
+    std::optional<MonoNanos> waited_since;
   };
   // What became of a store in all tiers.
   struct Stored {
@@ -365,7 +366,8 @@ class Engine {
   struct FleetTurn {
     LeaseTurn::Kind kind = LeaseTurn::Kind::kGranted;
     std::shared_ptr<void> lease;
-    bool timed_out = false;  // where the fleet's leases are, nobody answered in time
+    // When the question began that was not answered in time, where the fleet's leases are.
+    std::optional<MonoNanos> waited_since;
   };
   Task<FleetTurn> WaitForFleet(const FullKey* full_key, MonoNanos until,
                                Cancellation* cancellation);
@@ -405,8 +407,8 @@ class Engine {
     Version version = kNoVersion;
     MonoNanos since = 0;
     uint64_t round = 0;
-    // The tier has just not answered in time: whoever waits for the flight has waited for it.
-    bool timed_out = false;
+    // Whoever waits for the flight has just waited for the tier in vain, since then.
+    std::optional<MonoNanos> waited_since;
   };
   // REQUIRES: the flight is open. It lands in any case.
   void StartFlight(std::string full_key, const TypePolicy* type, OriginCall call, SeenBelow seen);
@@ -420,9 +422,12 @@ class Engine {
   // The answer to a read that waited for it. REQUIRES: kLanded.
   ReadResult CountedLanding(const FullKey& full_key, const Landing& landing,
                             const Resolved& resolved);
-  // `waited`: those who wait have waited for a tier that did not answer in time.
+  // `waited_since`: since when those who wait have waited for a tier that did not answer in time.
   Task<Landing> LandLoaded(const std::string* full_key, const TypePolicy* type, OriginLoaded loaded,
-                           ArmedLease lease, bool waited);
+                           ArmedLease lease, std::optional<MonoNanos> waited_since);
+  // Whether those who wait for a flight are answered before the tier is.
+  bool AnswersFirst(const EntryFields& fields, const TypePolicy& type, const ArmedLease& lease,
+                    MonoNanos waited_since) const;
   // What the load that replaced `held` says of how often the key changes.
   void Learn(std::string_view full_key, const TypePolicy& type, const Found& held,
              const OriginLoaded& loaded);

@@ -27,12 +27,12 @@
 // below: whatever changes the key after the look, in this replica or elsewhere, refuses it, and the
 // next attempt looks for itself.
 //
-// Callers wait to the end of a time limit of the tier once. Where a look has, or the question for
-// the fleet's lease, which is there as well, neither is asked again before the load, and those who
-// wait are answered before the tier has taken what was loaded: they are told what they would be if
-// it did not answer again. The flight goes on to the put's end, because what it brings stays there
-// for the others if it does arrive. What answers at once, be it with an error, costs nobody time
-// and is asked.
+// Callers wait to the end of a time limit of the tier once. Who has waited for a look in vain does
+// not ask for the fleet's lease, which is there as well, nor look again; who has for the lease does
+// not look again either, if he has looked. And if the tier still has answered nobody when the load
+// is over, those who wait are answered before it is: they are told what they would be if the put
+// failed. The flight goes on to the put's end, because what it brings stays there for the others if
+// it does arrive. What answers at once, be it with an error, costs nobody time and is asked.
 //
 // After a change of the key a flight goes on, to load once more, instead of making way for another
 // one: that would be two loads of one key.
@@ -118,12 +118,10 @@ Task<absl::StatusOr<LoadResult>> Engine::LoadThrough(const FullKey* full_key, Lo
     }
     const MonoNanos wake = found.present ? SoonEnough(until, now, type) : until;
     const bool missing = !found.present && (found.looked_at.has_value() || !lower_.Has(type));
+    const bool opener = opened != nullptr && opened->exists();
     absl::StatusOr<FlightTable::Place> joined =
-        flights_.Join(full_key->view(), wake > now, missing);
-    if (joined.ok() && opened != nullptr && opened->exists()) {
-      joined->opened = true;
-      opened->Release();
-    }
+        flights_.Join(full_key->view(), wake > now, missing, opener);
+    if (joined.ok() && opener) opened->Release();
     if (!joined.ok()) {
       flights_refused_.fetch_add(1, std::memory_order_relaxed);
       std::optional<LoadResult> instead = StaleInstead(*full_key, &found, resolved);
@@ -138,7 +136,7 @@ Task<absl::StatusOr<LoadResult>> Engine::LoadThrough(const FullKey* full_key, Lo
                      .version = found.seen_below,
                      .since = found.looked_at.value_or(0),
                      .round = found.round,
-                     .timed_out = found.timed_out};
+                     .waited_since = found.waited_since};
       StartFlight(std::string(full_key->view()), &type, std::move(call), seen);
     } else if (!std::exchange(waited, true)) {
       usage_.Count(Usage::kLoadsCoalesced, type.id, resolved.name_space);
@@ -279,8 +277,8 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
   const FullKey key(FullKey::NamespaceOf(*full_key), FullKey::KeyOf(*full_key));
   const bool below = lower_.Has(*type);
   ArmedLease lease;
-  bool waited = before.timed_out;
-  if (waited) {
+  std::optional<MonoNanos> waited_since = before.waited_since;
+  if (waited_since.has_value()) {
     loads_without_lease_.fetch_add(options_.fleet_leases != nullptr ? 1 : 0,
                                    std::memory_order_relaxed);
   } else if (options_.fleet_leases != nullptr && below) {
@@ -290,9 +288,9 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
     for (bool granted = false; !granted;) {
       FleetTurn turn = co_await WaitForFleet(&key, patience, nullptr);
       granted = turn.kind == LeaseTurn::Kind::kGranted;
-      waited = turn.timed_out;
+      waited_since = turn.waited_since;
       // It may have been a wait for another replica's load.
-      if (!waited) before.known = false;
+      if (!waited_since.has_value()) before.known = false;
       if (granted) {
         lease.fleet = std::move(turn.lease);
       } else if (turn.kind == LeaseTurn::Kind::kStored && options_.clock->Mono() < patience) {
@@ -335,12 +333,15 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
   }
   // What memory keeps for a part of its time says nothing of the whole.
   const bool capped = type->l1_ttl_max != absl::InfiniteDuration();
-  if (before.known && !held.present && type->l1_ttl_max > absl::ZeroDuration() &&
-      before.round == lease.round) {
+  const bool knows =
+      !held.present && type->l1_ttl_max > absl::ZeroDuration() && before.round == lease.round;
+  if (before.known && (knows || waited_since.has_value())) {
     lease.since = before.since;
     lease.seen_below = before.version;
-  } else if (below && !waited && (capped || !IsCurrent(*full_key, held, lease.since))) {
+  } else if (below && !before.waited_since.has_value() &&
+             (capped || !IsCurrent(*full_key, held, lease.since))) {
     std::vector<std::string> keys(1, *full_key);
+    const MonoNanos asked = options_.clock->Mono();
     std::vector<LowerTier::Read> reads = co_await lower_.Get(std::move(keys), INT64_MAX);
     // The same with another replica for B. It is kept under our ticket, if it is what was waited
     // for.
@@ -348,7 +349,7 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
     const std::optional<Entry>& entry = reads[0].entry;
     const MonoNanos now = options_.clock->Mono();
     const bool current = entry.has_value() && now < entry->fresh_until;
-    waited = reads[0].timed_out;
+    if (reads[0].timed_out) waited_since = asked;
     Found there = Promote(*full_key, *type, std::move(reads[0]),
                           current && same_round ? lease.ticket : 0, /*want_value=*/true);
     lease.seen_below = there.seen_below;
@@ -395,7 +396,7 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
     loaded.depends_on = std::move(held.entry.depends_on);
     loaded.validator = std::move(held.entry.validator);
   }
-  co_return co_await LandLoaded(full_key, type, std::move(loaded), std::move(lease), waited);
+  co_return co_await LandLoaded(full_key, type, std::move(loaded), std::move(lease), waited_since);
 }
 
 }  // namespace larder

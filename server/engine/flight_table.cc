@@ -45,7 +45,7 @@ FlightTable::Shard& FlightTable::ShardOf(std::string_view full_key) const {
 }
 
 absl::StatusOr<FlightTable::Place> FlightTable::Join(std::string_view full_key, bool wait,
-                                                     bool missing) {
+                                                     bool missing, bool opener) {
   Shard& shard = ShardOf(full_key);
   MutexLock lock(&shard.mu);
   if (shard.draining) {
@@ -53,28 +53,30 @@ absl::StatusOr<FlightTable::Place> FlightTable::Join(std::string_view full_key, 
                           "the server is shutting down");
   }
   const auto it = shard.flights.find(ToAbsl(full_key));
-  const size_t before_us = it == shard.flights.end() ? 0 : it->second.waiting();
+  const bool none = it == shard.flights.end();
+  const size_t before_us = none ? 0 : it->second.waiting();
   if (wait && (before_us >= options_.waiters_per_key_max || waiting() >= options_.waiters_max)) {
     return RetryableError(Reason::kTOO_MANY_WAITERS, absl::Milliseconds(500),
                           StrCat(before_us, " callers wait for this key and ", waiting(),
                                  " in all (limits.waiters_per_key, limits.waiters)"));
   }
   Place place;
-  place.opened = it == shard.flights.end();
-  if (place.opened && flights() >= options_.flights_max) {
+  place.opened = none || opener;
+  if (none && flights() >= options_.flights_max) {
     return RetryableError(Reason::kOVERLOADED, absl::Seconds(1),
                           StrCat(options_.flights_max, " keys are being loaded (limits.leases)"));
   }
-  Flight& flight = place.opened ? shard.flights[std::string(full_key)] : it->second;
-  if (place.opened) {
+  Flight& flight = none ? shard.flights[std::string(full_key)] : it->second;
+  if (none) {
     flight.missing = missing;
     flights_.fetch_add(1, std::memory_order_relaxed);
   }
   if (wait) {
     place.waiter = std::make_shared<FlightWaiter>(HereOr(options_.executor), full_key);
-    Waiters& line = flight.waiters[kAfterFill];
+    const Joined joined = place.opened ? kBeforeLook : kAfterFill;
+    Waiters& line = flight.waiters[joined];
     place.waiter->place = line.insert(line.end(), place.waiter);
-    place.waiter->joined = kAfterFill;
+    place.waiter->joined = joined;
     place.waiter->waits = true;
     waiting_.fetch_add(1, std::memory_order_relaxed);
   }

@@ -8,9 +8,9 @@
 // (OnStored) sends those who wait to look for it; the flight goes on. Answer, after OnFill, gives
 // those who may have it what is being stored; the flight goes on then, too.
 //
-// Who is given what landed depends on when he joined. Before the look: it is newer than he. Before
-// the fill: whatever had changed the key before he came would have ended the fill, provided that it
-// was heard of. After that he has to look again:
+// Who is given what landed depends on when he joined. First, or before the look: it is newer than
+// he. Before the fill: whatever had changed the key before he came would have ended the fill,
+// provided that it was heard of. After that he has to look again:
 //   1: the flight stores its value.  2: a Delete removes it, and is answered.  3: A misses, and
 //   joins.  4: the flight lands.  A must not get the value of 1.
 
@@ -93,8 +93,9 @@ class FlightTable {
     std::shared_ptr<FlightWaiter> waiter;
   };
   // TOO_MANY_WAITERS, OVERLOADED (flights_max) or DRAINING when there is no place. `missing`: the
-  // caller has found the key nowhere.
-  absl::StatusOr<Place> Join(std::string_view full_key, bool wait, bool missing = false);
+  // caller has found the key nowhere. `opener`: he has opened the flight, to look.
+  absl::StatusOr<Place> Join(std::string_view full_key, bool wait, bool missing = false,
+                             bool opener = false);
   // Opens a flight of a key that memory does not have, for a caller who looks further before he
   // starts it. False: there is one, or may be none.
   bool OpenToLook(std::string_view full_key) { return Open(full_key, /*missing=*/true); }

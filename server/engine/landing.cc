@@ -62,8 +62,18 @@ Landing Engine::LandFound(Found found) {
   return landing;
 }
 
+// Not while the tier answers others: it may know of something newer. Nor where that is likely,
+// because the origin has a write later than the tier; nor for a type that is nothing without it.
+bool Engine::AnswersFirst(const EntryFields& fields, const TypePolicy& type,
+                          const ArmedLease& lease, MonoNanos waited_since) const {
+  return !type.require_l2 && !MayWait(type) && !lower_.AnsweredSince(waited_since) &&
+         lease.round == coherence_.round() && !IsCovered(fields) &&
+         memory_->HasFill(fields.full_key, lease.ticket);
+}
+
 Task<Landing> Engine::LandLoaded(const std::string* full_key, const TypePolicy* type,
-                                 OriginLoaded loaded, ArmedLease lease, bool waited) {
+                                 OriginLoaded loaded, ArmedLease lease,
+                                 std::optional<MonoNanos> waited_since) {
   const bool absent = loaded.kind == OriginLoaded::Kind::kAbsent;
   const absl::StatusOr<uint16_t> name_space = namespaces_.Intern(FullKey::NamespaceOf(*full_key));
   if (loaded.value.size() > options_.value_bytes_max) {
@@ -129,11 +139,8 @@ Task<Landing> Engine::LandLoaded(const std::string* full_key, const TypePolicy* 
   Landing landing{.kind = Landing::Kind::kLanded};
   landing.entry = std::move(entry);
   landing.heard = coherence_.HeardSince(began);
-  // A type that requires the tier has not been loaded before the tier has it.
-  if (waited && !type->require_l2 && lease.round == coherence_.round() && !IsCovered(fields) &&
-      memory_->HasFill(*full_key, lease.ticket)) {
+  if (waited_since.has_value() && AnswersFirst(fields, *type, lease, *waited_since))
     flights_.Answer(*full_key, landing);
-  }
   Filled filled = co_await FillTiers(std::move(storing), std::move(lease));
   switch (filled.kind) {
     case Filled::Kind::kKept:

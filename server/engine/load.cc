@@ -74,13 +74,15 @@ Task<absl::StatusOr<LoadResult>> Engine::LoadByLease(const FullKey* full_key, Lo
     }
     std::shared_ptr<void> fleet_lease;
     // Who has just waited in vain for the tier, where the fleet's leases are too, goes on without.
-    bool away = found.timed_out && options_.clock->Mono() < MonoAfter(now, kStillAway);
+    const bool away =
+        found.waited_since.has_value() && options_.clock->Mono() < MonoAfter(now, kStillAway);
+    bool knows = away;
     if (fleet && away && turn.kind == LeaseTurn::Kind::kGranted)
       loads_without_lease_.fetch_add(1, std::memory_order_relaxed);
     if (fleet && !away && turn.kind == LeaseTurn::Kind::kGranted) {
       FleetTurn theirs = co_await WaitForFleet(full_key, stale ? now : wake, request.cancellation);
       turn.kind = theirs.kind;
-      away = theirs.timed_out;
+      knows = theirs.waited_since.has_value() && found.looked_at.has_value();
       fleet_lease = std::move(theirs.lease);
       if (turn.kind != LeaseTurn::Kind::kGranted) {
         leases_.PassOn(full_key->view(), token, LeaseTable::Lost::kReleased);
@@ -90,7 +92,7 @@ Task<absl::StatusOr<LoadResult>> Engine::LoadByLease(const FullKey* full_key, Lo
       case LeaseTurn::Kind::kGranted: {
         // Not made within the call: g++ 12 destroys the pointer of such an argument twice.
         Below below{.seen_below = found.seen_below,
-                    .look_below = !away && (fleet || in_line || found.present),
+                    .look_below = !knows && (fleet || in_line || found.present),
                     .fleet = std::move(fleet_lease)};
         CO_ASSIGN_OR_RETURN(
             std::optional<LoadResult> result,
@@ -157,20 +159,22 @@ Task<Engine::FleetTurn> Engine::WaitForFleet(const FullKey* full_key, MonoNanos 
     // Watching begins before the question, so that a release in between is not missed.
     const auto waiter = std::make_shared<LeaseWaiter>(options_.executor, full_key->view());
     coherence_.Watch(waiter);
+    const MonoNanos asked = options_.clock->Mono();
     FleetLeaseTurn turn =
         co_await options_.fleet_leases->Acquire(std::string(full_key->view()), began, INT64_MAX);
     if (turn.kind != FleetLeaseTurn::Kind::kHeld) {
       coherence_.Unwatch(waiter);
       // Without a lease that may be ours, it was not the answer that was waited for.
-      const bool timed_out = turn.lease != nullptr && absl::IsDeadlineExceeded(turn.why);
-      co_return FleetTurn{LeaseTurn::Kind::kGranted, OwnFleetLease(std::move(turn.lease)),
-                          timed_out};
+      FleetTurn ours;
+      if (turn.lease != nullptr && absl::IsDeadlineExceeded(turn.why)) ours.waited_since = asked;
+      ours.lease = OwnFleetLease(std::move(turn.lease));
+      co_return ours;
     }
     const MonoNanos ask_again = MonoAfter(options_.clock->Mono(), turn.ask_again_after);
     const LeaseTurn woken = co_await WaitInLine(waiter, std::min(until, ask_again), cancellation);
     coherence_.Unwatch(waiter);
     if (woken.kind == LeaseTurn::Kind::kTimeout && options_.clock->Mono() < until) continue;
-    co_return FleetTurn{woken.kind, nullptr, /*timed_out=*/false};
+    co_return FleetTurn{woken.kind, nullptr, std::nullopt};
   }
 }
 

@@ -142,7 +142,7 @@ Task<std::vector<LowerTier::Read>> LowerTier::Get(std::vector<std::string> full_
     Read& read = reads[i];
     if (failed) {
       read.failed = true;
-      read.timed_out = absl::IsDeadlineExceeded(found.status());
+      read.timed_out = !known || absl::IsDeadlineExceeded(found.status());
       continue;
     }
     TierRead& at = (*found)[i];
@@ -224,6 +224,8 @@ void LowerTier::Remember(const std::vector<TierChange>& changes, std::vector<Tak
 }
 
 bool LowerTier::Note(const absl::Status& status) {
+  if (!absl::IsUnavailable(status) && !absl::IsDeadlineExceeded(status))
+    answered_at_.store(options_.clock->Mono(), std::memory_order_relaxed);
   if (!shared()) return true;
   MonoNanos since = failing_since_.load(std::memory_order_acquire);
   if (absl::IsUnavailable(status)) {

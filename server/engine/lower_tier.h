@@ -77,7 +77,7 @@ class LowerTier {
   bool Has(const TypePolicy& type) const { return exists() && type.second_tier; }
 
   struct Read {
-    // The tier did not answer; or not in time.
+    // The tier did not answer; it may have been waited for to the end of a time limit.
     bool failed = false;
     bool timed_out = false;
     // What lies there, be it a tombstone, negative, ended or out of date; kNoVersion for nothing.
@@ -145,6 +145,11 @@ class LowerTier {
   // The tier will be given `version`; until then it has `seen`, which is older.
   bool IsBehind(std::string_view full_key, Version version, Version seen);
 
+  // Whether the tier has answered anybody since.
+  bool AnsweredSince(MonoNanos then) const {
+    return answered_at_.load(std::memory_order_relaxed) > then;
+  }
+
   LowerTierStats Stats() const;
   TierStats OfTier() const { return options_.tier->Stats(); }
   Tier* tier() const { return options_.tier; }
@@ -208,7 +213,9 @@ class LowerTier {
   std::atomic<uint64_t> owed_forgotten_{0};
   std::atomic<uint64_t> outdated_reads_{0};
   std::atomic<uint64_t> owed_again_{0};
-  // When the tier became unavailable; 0 while it answers.
+  // When the tier answered last.
+  std::atomic<MonoNanos> answered_at_{0};
+  // When it became unavailable; 0 while it answers.
   std::atomic<MonoNanos> failing_since_{0};
   std::atomic<bool> owing_again_{false};
   std::atomic<uint64_t> outages_{0};

@@ -333,8 +333,10 @@ Task<std::vector<Engine::Found>> Engine::FindBelow(std::vector<std::string> full
     if ((!same_round || outdated) && tickets[i] != 0)
       memory_->EndFill(full_keys[i], std::exchange(tickets[i], 0));
     const bool answered = !reads[i].failed;
+    const bool timed_out = reads[i].timed_out;
     found.push_back(Promote(full_keys[i], *types[i], std::move(reads[i]), tickets[i], want_value));
     if (answered) found.back().looked_at = began;
+    if (timed_out) found.back().waited_since = began;
     found.back().round = round;
     // Harmless when the fill has ended.
     if (tickets[i] != 0) memory_->EndFill(full_keys[i], tickets[i]);
@@ -350,7 +352,6 @@ Engine::Found Engine::Promote(const std::string& full_key, const TypePolicy& typ
   if (read.seen != kNoVersion) versions_.Observe(read.seen);
   if (read.failed) {
     found.why = MissReason::kTierFailed;
-    found.timed_out = read.timed_out;
     return found;
   }
   if (!read.entry.has_value()) {

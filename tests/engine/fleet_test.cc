@@ -507,6 +507,20 @@ TEST_F(FleetTest, WhoIsToLoadWaitsForATierThatDoesNotAnswerOnce) {
   EXPECT_EQ(Get(0, "b"), "newer");
 }
 
+TEST_F(FleetTest, ALateLeaseDoesNotKeepALoadFromReplacingWhatIsBelow) {
+  TypePolicy page = Type("page", absl::Seconds(10));
+  page.freshness.stale_while_revalidate = absl::Seconds(60);
+  types_ = {page};
+  Some(2);
+  Set(0, "page:1", "old");
+  executor_.Advance(absl::Seconds(15));
+  replicas_[0]->leases->SetFaults({.fails = 1, .late = true});
+  const auto holder = Load(0, "page:1");
+  ASSERT_TRUE(holder->HasLease());
+  EXPECT_TRUE(Set(0, "page:1", "new", {}, {}, holder->Token()).stored);
+  EXPECT_EQ(Get(1, "page:1"), "new");
+}
+
 TEST_F(FleetTest, AWaitForTheFleetEndsWithTheCallersTime) {
   Some(2);
   const auto holder = Load(0, "a", absl::Minutes(1));

@@ -21,7 +21,10 @@ class FlightFleetTest : public ReplicasFixture {
     TypePolicy strict = Type("strict");
     strict.origin = "shop";
     strict.require_l2 = true;
-    types_ = {type, strict};
+    TypePolicy below = Type("below");
+    below.origin = "shop";
+    below.l1_ttl_max = absl::ZeroDuration();
+    types_ = {type, strict, below};
     OriginLink link;
     link.name = "shop";
     link.origin = &origin_;
@@ -370,6 +373,60 @@ TEST_F(FlightFleetTest, ALeaseThatIsNotAnsweredInTimeIsTheOnlyWait) {
   executor_.Advance(absl::Seconds(1));
   EXPECT_EQ(Get(1, "user:1"), "one");
   EXPECT_EQ(origin_.loads, 1);
+}
+
+// The same where nobody can say what was changed since: whoever opens a flight asked before it.
+TEST_F(FlightFleetTest, WhoOpensAFlightIsAnsweredWhileNothingIsHeard) {
+  replicas_[0]->leases->SetFaults({.fails = 1, .late = true, .delay_max = absl::Milliseconds(100)});
+  fleet_.log.Disconnect(0);
+  executor_.Advance(absl::Seconds(5));
+  const Result caller = Load(0, "user:1");
+  while (origin_.loads == 0) executor_.Advance(absl::Milliseconds(1));
+  tier(0).SetFaults({.hang = true});
+  executor_.Advance(origin_.takes + absl::Milliseconds(1));
+  EXPECT_EQ(ValueOf(caller), "one");
+  tier(0).Drop();
+}
+
+// The lease is late, again and again, and what is below is older: it is replaced by one load.
+TEST_F(FlightFleetTest, ALateLeaseDoesNotKeepALoadFromReplacingWhatIsBelow) {
+  const Result first = Load(0, "user:1");
+  executor_.Advance(absl::Seconds(110));
+  ASSERT_EQ(ValueOf(first), "one");
+  origin_.values["user:1"] = {"two"};
+  replicas_[0]->leases->SetFaults({.fails = 1, .late = true});
+  EXPECT_EQ(Get(0, "user:1"), "one") << "stale, and refreshed behind";
+  const Result second = Load(0, "user:1");
+  executor_.Advance(absl::Seconds(1));
+  EXPECT_EQ(ValueOf(second), "one");
+  EXPECT_EQ(Get(0, "user:1"), "two");
+  EXPECT_EQ(origin_.loads, 2);
+  EXPECT_EQ(Get(1, "user:1"), "two");
+
+  // A tombstone, and memory keeps nothing of the type.
+  origin_.values["below:1"] = {"new"};
+  Set(1, "below:1", "old");
+  Delete(1, "below:1");
+  const uint64_t before = tier(0).calls();
+  const Result third = Load(0, "below:1");
+  executor_.Advance(absl::Seconds(1));
+  EXPECT_EQ(ValueOf(third), "new");
+  EXPECT_EQ(tier(0).calls(), before + 2) << "a look and a put";
+  EXPECT_EQ(Get(1, "below:1"), "new");
+  EXPECT_EQ(origin_.loads, 3);
+}
+
+// One look is late, while the tier answers others: it has the last word.
+TEST_F(FlightFleetTest, WhileTheTierAnswersOthersItIsWaitedFor) {
+  const absl::Status late = absl::DeadlineExceededError("no answer within the time limit");
+  Set(1, "user:1", "set");
+  tier(0).SetFaults({.fail_next = 1, .error = late});
+  const Result caller = Load(0, "user:1");
+  executor_.Advance(origin_.takes / 2);
+  EXPECT_EQ(Get(0, "user:2"), "(absent)");
+  executor_.Advance(absl::Seconds(1));
+  EXPECT_EQ(ValueOf(caller), "set");
+  EXPECT_EQ(Get(0, "user:1"), "set");
 }
 
 // Answered before the tier has it means: as if it did not answer again. A change that was heard of
