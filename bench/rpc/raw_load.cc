@@ -3,8 +3,8 @@
 //
 //   larder_raw_load HOST:PORT fill KEYS
 //   larder_raw_load HOST:PORT get KEYS CONNECTIONS STREAMS SECONDS
-//   larder_raw_load HOST:PORT set KEYS CONNECTIONS RATE SECONDS
-//   larder_raw_load HOST:PORT load KEYS CONNECTIONS RATE SECONDS
+//   larder_raw_load HOST:PORT set KEYS CONNECTIONS RATE SECONDS WARMUP
+//   larder_raw_load HOST:PORT load KEYS CONNECTIONS RATE SECONDS WARMUP
 //   larder_raw_load HOST:PORT write KEYS CONNECTIONS SECONDS
 //   larder_raw_load HOST:PORT[,HOST:PORT...] crowd KEY CALLERS BYTES
 //
@@ -12,10 +12,10 @@
 // calls of 100 keys each, drawn anew, under way and reports calls and keys a second. Every answer
 // has to be OK and long enough for 100 values. `set` sends RATE Sets a second, whether or not they
 // are answered, and reports what is done and what is refused, and how long each took from when it
-// should have been sent; `load` does the same with GetOrLoad. `write` is CONNECTIONS callers that
-// Set 200 bytes, wait for the answer, and Set again. `crowd` makes CALLERS calls of GetOrLoad for
-// one key as fast as they can be sent, 100 on a connection, and reports how many were answered with
-// BYTES at least and how long they waited.
+// should have been sent, but for those of the first WARMUP seconds. `load` does the same with
+// GetOrLoad. `write` is CONNECTIONS callers that Set 200 bytes, wait for the answer, and Set again.
+// `crowd` makes CALLERS calls of GetOrLoad for one key as fast as they can be sent, 100 on a
+// connection, and reports how many were answered with BYTES at least and how long they waited.
 
 #include <algorithm>
 #include <chrono>
@@ -152,49 +152,55 @@ void Write(const std::vector<Address>& to, uint64_t keys, int connections, doubl
 
 // Asks at that rate, whatever becomes of the calls.
 void Flood(const std::vector<Address>& to, const std::string& path,
-           const std::function<std::string()>& next, int connections, double rate, double seconds) {
+           const std::function<std::string()>& next, int connections, double rate, double seconds,
+           double warmup) {
   constexpr int kResourceExhausted = 8;
+  const auto count = static_cast<uint64_t>(rate * (warmup + seconds));
+  const auto begun = Clock::now();
+  const auto due = [&](uint64_t i) {
+    return begun +
+           std::chrono::duration_cast<Clock::duration>(Seconds(static_cast<double>(i) / rate));
+  };
+  const auto counts = due(static_cast<uint64_t>(rate * warmup));
   std::vector<double> done;
   std::vector<double> refused;
+  uint64_t answered = 0;
   uint64_t failed = 0;
   Questions questions{path, next,
                       [&](const Call& call) {
-                        const double millis = 1e3 * Seconds(Clock::now() - call.due).count();
+                        const auto now = Clock::now();
+                        const double millis = 1e3 * Seconds(now - call.due).count();
+                        ++answered;
                         if (call.status == 0) {
-                          done.push_back(millis);
+                          if (call.due >= counts) done.push_back(millis);
                         } else if (call.status == kResourceExhausted) {
-                          refused.push_back(millis);
+                          if (call.due >= counts) refused.push_back(millis);
                         } else {
                           ++failed;
                         }
                       },
                       /*asks_again=*/false};
   Connections all(to, connections, &questions);
-  const auto begun = Clock::now();
-  const auto count = static_cast<uint64_t>(rate * seconds);
-  const auto due = [&](uint64_t i) {
-    return begun +
-           std::chrono::duration_cast<Clock::duration>(Seconds(static_cast<double>(i) / rate));
-  };
   for (uint64_t i = 0; i < count;) {
     for (; i < count && due(i) <= Clock::now(); ++i) all.Next().Ask(due(i));
     all.Turn(i < count ? due(i) : Clock::now());
   }
-  const double took = Seconds(Clock::now() - begun).count();
+  const double took = Seconds(Clock::now() - counts).count();
   const auto give_up = Clock::now() + kPatience;
   while (all.Turn(give_up) > 0 && Clock::now() < give_up) {
   }
-  const size_t answered = done.size() + refused.size() + failed;
   Report("done", static_cast<double>(done.size()) / took, "calls/s");
   Report("refused", static_cast<double>(refused.size()) / took, "calls/s");
   Report("failed", static_cast<double>(failed), "calls");
   Report("unanswered", static_cast<double>(count - answered), "calls");
+  Report("done_p50", Percentile(done, 50), "ms");
   Report("done_p99", Percentile(done, 99), "ms");
+  Report("refused_p50", Percentile(refused, 50), "ms");
   Report("refused_p99", Percentile(refused, 99), "ms");
 }
 
 void Set(const std::vector<Address>& to, uint64_t keys, int connections, double rate,
-         double seconds) {
+         double seconds, double warmup) {
   std::mt19937_64 random(1);
   v1::SetRequest request;
   request.set_value(std::string(kValueBytes, 'v'));
@@ -203,18 +209,18 @@ void Set(const std::vector<Address>& to, uint64_t keys, int connections, double 
     request.set_key(KeyOf(random() % keys));
     return Framed(request);
   };
-  Flood(to, "/larder.v1.Cache/Set", next, connections, rate, seconds);
+  Flood(to, "/larder.v1.Cache/Set", next, connections, rate, seconds, warmup);
 }
 
 void Load(const std::vector<Address>& to, uint64_t keys, int connections, double rate,
-          double seconds) {
+          double seconds, double warmup) {
   std::mt19937_64 random(std::random_device{}());
   v1::GetOrLoadRequest request;
   const auto next = [&] {
     request.set_key("item:" + std::to_string(random() % keys));
     return Framed(request);
   };
-  Flood(to, "/larder.v1.Cache/GetOrLoad", next, connections, rate, seconds);
+  Flood(to, "/larder.v1.Cache/GetOrLoad", next, connections, rate, seconds, warmup);
 }
 
 void Crowd(const std::vector<Address>& to, const std::string& key, int callers, size_t bytes) {
@@ -258,12 +264,12 @@ int Main(const std::vector<std::string>& args) {
   } else if (args[1] == "get" && args.size() == 6) {
     Get(to, keys, std::atoi(args[3].c_str()), std::atoi(args[4].c_str()),
         std::atof(args[5].c_str()));
-  } else if (args[1] == "set" && args.size() == 6) {
+  } else if (args[1] == "set" && args.size() == 7) {
     Set(to, keys, std::atoi(args[3].c_str()), std::atof(args[4].c_str()),
-        std::atof(args[5].c_str()));
-  } else if (args[1] == "load" && args.size() == 6) {
+        std::atof(args[5].c_str()), std::atof(args[6].c_str()));
+  } else if (args[1] == "load" && args.size() == 7) {
     Load(to, keys, std::atoi(args[3].c_str()), std::atof(args[4].c_str()),
-         std::atof(args[5].c_str()));
+         std::atof(args[5].c_str()), std::atof(args[6].c_str()));
   } else if (args[1] == "write" && args.size() == 5) {
     Write(to, keys, std::atoi(args[3].c_str()), std::atof(args[4].c_str()));
   } else {

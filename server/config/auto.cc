@@ -15,7 +15,7 @@ namespace {
 // L1 refuses entries of more than a quarter of one of its shards, the key and the books included.
 constexpr uint64_t kValuesInMemory = 8;
 constexpr uint32_t kNodeIds = 1024;
-constexpr int kThreadsLeast = 2;
+constexpr int kWorkersLeast = 2;
 constexpr int kThreadsMost = 256;
 constexpr uint64_t kL2MemoryLeast = uint64_t{8} << 20;
 constexpr uint64_t kL2MemoryMost = uint64_t{512} << 20;
@@ -107,7 +107,10 @@ AutoValue ResolveAuto(config::v1::Auto from, const Machine& machine,
     case config::v1::AUTO_NODE_ID:
       return NodeIdOf(so_far.node().name());
     case config::v1::AUTO_CPUS:
-      return {absl::StrCat(std::clamp(machine.cpus, kThreadsLeast, kThreadsMost)),
+      return {absl::StrCat(std::clamp(machine.cpus, 1, kThreadsMost)),
+              absl::StrCat(machine.cpus, machine.cpus == 1 ? " CPU" : " CPUs")};
+    case config::v1::AUTO_WORKERS:
+      return {absl::StrCat(std::clamp(machine.cpus, kWorkersLeast, kThreadsMost)),
               absl::StrCat(machine.cpus, machine.cpus == 1 ? " CPU, at least 2 threads" : " CPUs")};
     case config::v1::AUTO_L2_EMBEDDED:
       return EmbeddedTier(so_far);

@@ -1,10 +1,10 @@
 // How many calls the server can do is not known beforehand: it depends on what they ask for, and on
 // what is slow just now. What tells is how long they wait for a worker. A burst makes some of them
-// wait; when even the one that waits least in half a second has to wait, there is a queue
-// that does not go away, and each further call only makes it longer. So many calls as wait now took
-// so long to come to their turn: as many as the allowed time is of that are let wait from then on,
-// and more and more again when workers wait for calls. Calls that a worker has begun and that wait
-// for an origin, or for each other, are not in that queue.
+// wait; when even the one that waits least in half a second has to wait, or in less while more and
+// more of them wait, there is a queue that does not go away, and each further call only makes it
+// longer. From then on so many are let wait that those wait a part of the allowed time, on average,
+// and more and more again when they wait less. Calls that a worker has begun and that wait for an
+// origin, or for each other, are not in that queue.
 //
 // What has come before the limit falls is a queue of its own: to do all of it keeps those behind it
 // waiting as long, and its callers have most likely given it up.
@@ -20,10 +20,14 @@ namespace larder {
 namespace {
 
 constexpr absl::Duration kComeAgain = absl::Milliseconds(100);
+// So long after a call was refused others are likely to be.
+constexpr absl::Duration kRefusesOn = absl::Milliseconds(50);
 constexpr absl::Duration kMemoryAgain = absl::Seconds(1);
 // Of the limit, what each class may fill.
 constexpr std::array<double, 4> kShares = {1.0, 0.9, 0.8, 0.6};
-constexpr double kRise = 1.5;
+// In one window.
+constexpr double kRise = 1.04;
+constexpr double kFall = 0.5;
 
 }  // namespace
 
@@ -107,6 +111,8 @@ void Admission::NoteWait(MonoNanos nanos) {
   while (nanos < least &&
          !least_wait_.compare_exchange_weak(least, nanos, std::memory_order_relaxed)) {
   }
+  waits_.fetch_add(nanos, std::memory_order_relaxed);
+  waited_.fetch_add(1, std::memory_order_relaxed);
   const MonoNanos now = clock_->Mono();
   MonoNanos ends = window_ends_.load(std::memory_order_relaxed);
   if (now < ends) return;
@@ -114,22 +120,42 @@ void Admission::NoteWait(MonoNanos nanos) {
                                             std::memory_order_relaxed)) {
     return;
   }
-  MoveLimit(least_wait_.exchange(INT64_MAX, std::memory_order_relaxed));
+  const uint64_t count = std::max<uint64_t>(waited_.exchange(0, std::memory_order_relaxed), 1);
+  const MonoNanos mean =
+      waits_.exchange(0, std::memory_order_relaxed) / static_cast<MonoNanos>(count);
+  MoveLimit(least_wait_.exchange(INT64_MAX, std::memory_order_relaxed), mean);
 }
 
-void Admission::MoveLimit(MonoNanos least) {
+bool Admission::StandsStill(MonoNanos least) {
+  const uint64_t now = waiting();
+  const bool growing = now > waiting_before_.exchange(now, std::memory_order_relaxed);
+  const bool late = least > queue_time_.load(std::memory_order_relaxed);
+  const int windows_late = late ? windows_late_.load(std::memory_order_relaxed) + 1 : 0;
+  const int windows_growing =
+      late && growing ? windows_growing_.load(std::memory_order_relaxed) + 1 : 0;
+  windows_late_.store(windows_late, std::memory_order_relaxed);
+  windows_growing_.store(windows_growing, std::memory_order_relaxed);
+  return windows_late >= kWindowsLate || windows_growing >= kWindowsGrowing;
+}
+
+void Admission::MoveLimit(MonoNanos least, MonoNanos mean) {
   const uint64_t most = most_.load(std::memory_order_relaxed);
   const uint64_t now = limit();
-  const MonoNanos allowed = queue_time_.load(std::memory_order_relaxed);
+  const MonoNanos aim = queue_time_.load(std::memory_order_relaxed) / kPartWaited;
+  const bool still = StandsStill(least);
   if (!adaptive_.load(std::memory_order_relaxed)) {
     limit_.store(most, std::memory_order_relaxed);
-  } else if (least > allowed) {
-    const auto in_time = static_cast<uint64_t>(
-        static_cast<double>(waiting()) * static_cast<double>(allowed) / static_cast<double>(least));
+  } else if (now >= most) {
+    if (!still) return;
+    const double part = static_cast<double>(aim) / static_cast<double>(least);
+    const auto in_time = static_cast<uint64_t>(part * static_cast<double>(waiting()));
     limit_.store(std::min(most, std::max(in_time, kLeast)), std::memory_order_relaxed);
-  } else if (now < most) {
-    const auto risen = static_cast<uint64_t>(kRise * static_cast<double>(now));
-    limit_.store(std::min(most, risen), std::memory_order_relaxed);
+  } else {
+    const double part =
+        static_cast<double>(aim) / static_cast<double>(std::max<MonoNanos>(mean, 1));
+    const auto moved =
+        static_cast<uint64_t>(std::clamp(part, kFall, kRise) * static_cast<double>(now) + 1);
+    limit_.store(std::min(most, std::max(moved, kLeast)), std::memory_order_relaxed);
   }
 }
 
@@ -142,6 +168,7 @@ absl::Status Admission::Refuse(Why why) {
                                    "in_flight_per_peer is ",
                                    most_per_peer_.load(std::memory_order_relaxed), ")"));
     case kQueueTime: {
+      refuses_until_.store(MonoAfter(clock_->Mono(), kRefusesOn), std::memory_order_relaxed);
       // One for all: in a flood to make it anew costs as much as what is refused.
       static const auto& refusal = *new absl::Status(RetryableError(
           Reason::kOVERLOADED, kComeAgain, "calls wait too long for a worker (limits.queue_time)"));

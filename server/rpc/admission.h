@@ -42,9 +42,16 @@ class Admission {
 
   // While fewer calls than this wait, none is refused for how long others wait.
   static constexpr uint64_t kLeast = 32;
-  // How long waits are watched before the limit of those that may wait moves: longer than a burst
-  // of ten thousand calls lasts, and than a busy machine keeps a process from its processor.
-  static constexpr absl::Duration kWindow = absl::Milliseconds(500);
+  // Waits are looked at so often.
+  static constexpr absl::Duration kWindow = absl::Milliseconds(50);
+  // When everybody has waited too long for so many windows on end, there is a queue that does not
+  // go away by itself: longer than a burst lasts, and than a busy machine keeps a process from its
+  // processor.
+  static constexpr int kWindowsLate = 10;
+  // And for so many when the queue has become longer in each of them.
+  static constexpr int kWindowsGrowing = 3;
+  // The part of the allowed time that calls wait, on average, while others are refused.
+  static constexpr int kPartWaited = 4;
   // While others are refused and as many as that wait, calls that have waited so many times the
   // allowed time are refused, too.
   static constexpr int kPatience = 2;
@@ -79,6 +86,10 @@ class Admission {
   // How many may wait for a worker now.
   uint64_t limit() const { return limit_.load(std::memory_order_relaxed); }
 
+  // Whether calls were refused just now because others wait too long.
+  bool RefusesAt(MonoNanos now) const {
+    return now < refuses_until_.load(std::memory_order_relaxed);
+  }
   // Refused since the start, by why: `in_flight`, `peer`, `queue_time`, `memory`.
   std::vector<std::pair<std::string_view, uint64_t>> Refused() const;
 
@@ -97,8 +108,10 @@ class Admission {
   static uint64_t PartOf(uint64_t limit, CallClass what);
   absl::Status Refuse(Why why);
   void NoteWait(MonoNanos nanos);
-  // At the end of a window: moves the limit by how long the call that waited least had to wait.
-  void MoveLimit(MonoNanos least);
+  // At the end of a window, by how long calls had to wait in it.
+  void MoveLimit(MonoNanos least, MonoNanos mean);
+  // Whether there is a queue that does not go away.
+  bool StandsStill(MonoNanos least);
 
   Clock* const clock_;
   Mutex replacing_;
@@ -108,12 +121,20 @@ class Admission {
   std::atomic<bool> adaptive_;
   std::atomic<bool> tight_{false};
   std::atomic<MonoNanos> queue_time_;
+  std::atomic<MonoNanos> refuses_until_{0};
 
   std::atomic<uint64_t> under_way_{0};
   std::atomic<uint64_t> waiting_{0};
   std::atomic<uint64_t> limit_;
   std::atomic<MonoNanos> window_ends_;
+  // Of the window.
   std::atomic<MonoNanos> least_wait_{INT64_MAX};
+  std::atomic<MonoNanos> waits_{0};
+  std::atomic<uint64_t> waited_{0};
+  // Of those before it, for whoever ends a window.
+  std::atomic<uint64_t> waiting_before_{0};
+  std::atomic<int> windows_late_{0};
+  std::atomic<int> windows_growing_{0};
   std::array<Shard, kShards> shards_;
   CounterBlock refused_{kWhys};
 };

@@ -41,6 +41,11 @@ class Dispatcher {
   // Calls that take longer are written down; infinite: none.
   void SetSlowCall(absl::Duration slow) { slow_call_ = absl::ToInt64Nanoseconds(slow); }
 
+  // Whether there is more to do than time for it.
+  bool IsOverloadedAt(MonoNanos now) const {
+    return admission_ != nullptr && admission_->RefusesAt(now);
+  }
+
   Clock* clock() const { return clock_; }
   Executor* executor() const { return executor_; }
 

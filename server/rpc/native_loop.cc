@@ -8,6 +8,10 @@
 // so before it looks at its queue for the last time, and the poster looks after it has queued, so
 // that one of the two sees the other.
 //
+// While calls are refused because there is too much to do, turns begin a quarter of a millisecond
+// apart: to wake up for each call that comes, only to refuse it, takes the time that the others
+// wait for.
+//
 // Connections are freed at the end of the turn: an event of this turn may still name one that
 // another event ended.
 
@@ -41,6 +45,7 @@ constexpr size_t kTickedAtOnce = 200;
 // That a loop may hold in any case: with a smaller share no call of the largest ones would ever
 // work.
 constexpr uint64_t kLargestMessages = 4;
+constexpr absl::Duration kGather = absl::Microseconds(250);
 constexpr absl::Duration kTickMost = absl::Seconds(1);
 constexpr absl::Duration kTickLeast = absl::Milliseconds(10);
 
@@ -143,8 +148,9 @@ void NativeLoop::PostWork(Work work) {
 
 void NativeLoop::Run() {
   current_ = this;
-  LookAtClock();
+  MonoNanos turn = LookAtClock();
   while (true) {
+    if (shared_->dispatcher->IsOverloadedAt(turn) && handshakes_.empty()) Gather(turn);
     asleep_.store(true);
     int millis = handshakes_.empty() ? WaitMillis() : 0;
     {
@@ -153,6 +159,7 @@ void NativeLoop::Run() {
       if (!posted_.empty() || !work_.empty() || !taken_work_.empty()) millis = 0;
     }
     HandleEvents(millis);
+    turn = now_;
     HandlePosted();
     FlushAll();
     HandleDeadlines();
@@ -161,6 +168,11 @@ void NativeLoop::Run() {
     FlushAll();
     removed_.clear();
   }
+}
+
+void NativeLoop::Gather(MonoNanos since) {
+  const MonoNanos left = MonoAfter(since, kGather) - LookAtClock();
+  if (left > 0) absl::SleepFor(absl::Nanoseconds(left));
 }
 
 int NativeLoop::WaitMillis() const {

@@ -161,6 +161,8 @@ class NativeLoop {
   };
 
   void Run();
+  // Lets some of what comes come together.
+  void Gather(MonoNanos since);
   int WaitMillis() const;
   void HandleEvents(int millis);
   void HandlePosted();

@@ -139,9 +139,11 @@ TEST(ConfigTest, ResolvesAutoFromTheMachine) {
   Machine container = SomeMachine();
   container.cpus = 1;
   EXPECT_EQ(Load({}, container).proto->workers().threads(), 2u);
+  EXPECT_EQ(Load({}, container).proto->listen().loops(), 1u);
   Machine huge = SomeMachine();
   huge.cpus = 512;
   EXPECT_EQ(Load({}, huge).proto->workers().threads(), 256u);
+  EXPECT_EQ(Load({}, huge).proto->listen().loops(), 256u);
 }
 
 TEST(ConfigTest, AutomaticMemoryStaysAutomaticAndSaysWhatItMeansNow) {

@@ -37,7 +37,8 @@ class AdmissionTest : public testing::Test {
   static void Serve(Admission* admission, int calls) {
     for (int i = 0; i < calls; ++i) Waited(admission, absl::Hours(1));
   }
-  // A window in which the call that waited least waited so long. Two calls come and are served.
+  // A window in which the call that waited least waited so long, and another three times that. Two
+  // calls come and are served.
   void Window(Admission* admission, absl::Duration least) {
     Queue(admission, 2);
     Waited(admission, least * 3);
@@ -46,6 +47,10 @@ class AdmissionTest : public testing::Test {
     admission->Leave("");
     admission->Leave("");
   }
+  // As many of them as show that a queue does not go away.
+  void Windows(Admission* admission, absl::Duration least) {
+    for (int i = 0; i < Admission::kWindowsLate; ++i) Window(admission, least);
+  }
 
   ManualClock clock_;
 };
@@ -53,7 +58,7 @@ class AdmissionTest : public testing::Test {
 TEST_F(AdmissionTest, WhoNeedsNoWorkerIsNotRefusedForHowLongOthersWaitForOne) {
   Admission admission({.in_flight = 1000, .queue_time = absl::Milliseconds(20)}, &clock_);
   Queue(&admission, 200);
-  Window(&admission, absl::Seconds(1));
+  Windows(&admission, absl::Seconds(1));
   ASSERT_LT(admission.limit(), 200u);
   EXPECT_FALSE(admission.Enter(CallClass::kWrite, "").ok());
   EXPECT_TRUE(admission.Enter(CallClass::kWrite, "", /*waits=*/false).ok());
@@ -102,20 +107,64 @@ TEST_F(AdmissionTest, OneAddressDoesNotTakeWhatOthersNeed) {
 TEST_F(AdmissionTest, FewerAreLetWaitWhileAllWaitTooLong) {
   Admission admission({.in_flight = 10'000, .queue_time = absl::Milliseconds(20)}, &clock_);
   Queue(&admission, 1'000);
-  Window(&admission, absl::Milliseconds(19));
+  Windows(&admission, absl::Milliseconds(19));
   EXPECT_EQ(admission.limit(), 10'000u);
-  // A thousand took a tenth of a second: two hundred are done in time.
-  Window(&admission, absl::Milliseconds(100));
+  EXPECT_FALSE(admission.RefusesAt(clock_.Mono()));
+  // A thousand took a tenth of a second: fifty are done in the quarter of the time that is allowed
+  // by which the others are refused.
+  Windows(&admission, absl::Milliseconds(100));
   EXPECT_EQ(admission.waiting(), 1'000u);
-  EXPECT_EQ(admission.limit(), 200u);
+  EXPECT_EQ(admission.limit(), 50u);
   EXPECT_EQ(Refusal(admission.Enter(CallClass::kRead, "")),
             "OVERLOADED: calls wait too long for a worker (limits.queue_time)");
-  Serve(&admission, 1'000 - 170);
-  EXPECT_FALSE(admission.Enter(CallClass::kBatch, "").ok()) << "may fill 160";
-  Serve(&admission, 170 - 100);
+  EXPECT_TRUE(admission.RefusesAt(clock_.Mono()));
+  Serve(&admission, 1'000 - 45);
+  EXPECT_FALSE(admission.Enter(CallClass::kBatch, "").ok()) << "may fill 40";
+  Serve(&admission, 45 - 30);
   EXPECT_TRUE(admission.Enter(CallClass::kBatch, "").ok());
-  Window(&admission, absl::Seconds(10));
+  Serve(&admission, 20);
+  Windows(&admission, absl::Seconds(10));
   EXPECT_EQ(admission.limit(), Admission::kLeast);
+  clock_.Advance(absl::Seconds(1));
+  EXPECT_FALSE(admission.RefusesAt(clock_.Mono())) << "nobody was refused just now";
+}
+
+// While calls are refused those that are not wait five milliseconds, more or less: a fourth of what
+// is allowed.
+TEST_F(AdmissionTest, TheQueueIsKeptShortWhileCallsAreRefused) {
+  Admission admission({.in_flight = 10'000, .queue_time = absl::Milliseconds(20)}, &clock_);
+  Queue(&admission, 8'000);
+  Windows(&admission, absl::Milliseconds(40));
+  const uint64_t limit = admission.limit();
+  EXPECT_EQ(limit, 1'000u);
+  Serve(&admission, 7'900);
+  // Twice too long on average: half as many.
+  Window(&admission, absl::Milliseconds(5));
+  EXPECT_NEAR(static_cast<double>(admission.limit()), 500, 1);
+  // As long as they may.
+  for (int i = 0; i < 20; ++i) Window(&admission, absl::Microseconds(2'500));
+  EXPECT_NEAR(static_cast<double>(admission.limit()), 500, 25);
+  Window(&admission, absl::Milliseconds(1));
+  EXPECT_GT(admission.limit(), 500u);
+  EXPECT_LT(admission.limit(), 600u) << "one window does not tell much";
+}
+
+// One that grows all the time need not be waited for as long as one that only stands.
+TEST_F(AdmissionTest, AQueueThatGrowsIsSeenSooner) {
+  Admission admission({.in_flight = 10'000, .queue_time = absl::Milliseconds(20)}, &clock_);
+  Queue(&admission, 500);
+  for (int i = 0; i < Admission::kWindowsGrowing - 1; ++i) {
+    Queue(&admission, 100);
+    Window(&admission, absl::Milliseconds(100));
+  }
+  Window(&admission, absl::Milliseconds(100));
+  EXPECT_EQ(admission.limit(), 10'000u) << "as long as before";
+  for (int i = 0; i < Admission::kWindowsGrowing; ++i) {
+    EXPECT_EQ(admission.limit(), 10'000u);
+    Queue(&admission, 100);
+    Window(&admission, absl::Milliseconds(100));
+  }
+  EXPECT_EQ(admission.limit(), 50u);
 }
 
 TEST_F(AdmissionTest, CallsThatWaitForAnOriginAreNotInTheQueue) {
@@ -123,7 +172,7 @@ TEST_F(AdmissionTest, CallsThatWaitForAnOriginAreNotInTheQueue) {
   Queue(&admission, 5'000);
   Serve(&admission, 5'000);
   EXPECT_EQ(admission.under_way(), 5'000u);
-  Window(&admission, absl::Milliseconds(100));
+  Windows(&admission, absl::Milliseconds(100));
   EXPECT_EQ(admission.limit(), Admission::kLeast);
   EXPECT_TRUE(admission.Enter(CallClass::kRead, "").ok());
   admission.NotQueued();
@@ -134,7 +183,7 @@ TEST_F(AdmissionTest, WhatCameBeforeTheLimitFellIsNotDoneTooLate) {
   Admission admission({.in_flight = 10'000, .queue_time = absl::Milliseconds(20)}, &clock_);
   Queue(&admission, 1'000);
   EXPECT_TRUE(Waited(&admission, absl::Seconds(1))) << "a burst";
-  Window(&admission, absl::Milliseconds(100));
+  Windows(&admission, absl::Milliseconds(100));
   ASSERT_LT(admission.limit(), 10'000u);
   EXPECT_FALSE(Waited(&admission, absl::Milliseconds(42)));
   EXPECT_TRUE(Waited(&admission, absl::Milliseconds(40)));
@@ -150,27 +199,30 @@ TEST_F(AdmissionTest, WhatCameBeforeTheLimitFellIsNotDoneTooLate) {
 
 TEST_F(AdmissionTest, ComesBackWhenNobodyWaits) {
   Admission admission({.in_flight = 10'000, .queue_time = absl::Milliseconds(20)}, &clock_);
-  Window(&admission, absl::Seconds(10));
+  Windows(&admission, absl::Seconds(10));
   EXPECT_EQ(admission.limit(), Admission::kLeast);
   int windows = 0;
   for (; admission.limit() < 10'000; ++windows) Window(&admission, absl::Milliseconds(1));
-  EXPECT_LE(windows, 16) << "eight seconds";
+  EXPECT_LE(windows, 160) << "eight seconds";
 }
 
 TEST_F(AdmissionTest, BurstThatGoesAwayMovesNothing) {
   Admission admission({.in_flight = 1000, .queue_time = absl::Milliseconds(20)}, &clock_);
-  Queue(&admission, 3);
-  Waited(&admission, absl::Seconds(1));
-  Waited(&admission, absl::Milliseconds(2));
-  clock_.Advance(Admission::kWindow);
-  Waited(&admission, absl::Seconds(1));
+  for (int i = 0; i < 2 * Admission::kWindowsLate; ++i) {
+    const bool quick = i % Admission::kWindowsLate == 5;
+    Queue(&admission, quick ? 3 : 2);
+    Waited(&admission, absl::Seconds(1));
+    if (quick) Waited(&admission, absl::Milliseconds(2));
+    clock_.Advance(Admission::kWindow);
+    Waited(&admission, absl::Seconds(1));
+  }
   EXPECT_EQ(admission.limit(), 1000u);
 }
 
 TEST_F(AdmissionTest, NotAdaptiveMeansAsConfigured) {
   Admission admission({.in_flight = 1000, .adaptive = false}, &clock_);
-  Window(&admission, absl::Seconds(5));
-  Window(&admission, absl::Seconds(5));
+  Windows(&admission, absl::Seconds(5));
+  Windows(&admission, absl::Seconds(5));
   EXPECT_EQ(admission.limit(), 1000u);
   admission.Replace({.in_flight = 10});
   EXPECT_EQ(Fill(&admission, CallClass::kRead), 10);
