@@ -2,10 +2,6 @@
 // acknowledged, synced or not, is there when the store is opened again.
 
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -15,56 +11,22 @@
 
 #include "tests/journal/store_rig.h"
 #include "tests/journal/store_writer/queue.h"
+#include "tests/journal/writer_process.h"
 
 namespace larder {
 namespace {
 
 namespace fs = std::filesystem;
 
-// A process that writes until it is killed, by itself or by the test.
-class WriterProcess {
- public:
-  WriterProcess(const std::string& path, const std::string& point, int count, int value_bytes,
-                int sync_every) {
-    int ends[2];
-    if (pipe(ends) != 0) std::abort();
-    acknowledged_ = ends[0];
-    const std::string program = LARDER_BIN_DIR "/journal_store_writer";
-    const std::string numbers[] = {StrCat(count), StrCat(value_bytes), StrCat(sync_every)};
-    child_ = fork();
-    if (child_ == 0) {
-      prctl(PR_SET_PDEATHSIG, SIGKILL);
-      dup2(ends[1], STDOUT_FILENO);
-      execl(program.c_str(), program.c_str(), path.c_str(), point.c_str(), numbers[0].c_str(),
-            numbers[1].c_str(), numbers[2].c_str(), nullptr);
-      _exit(127);
-    }
-    close(ends[1]);
-  }
-  ~WriterProcess() {
-    Kill();
-    close(acknowledged_);
-  }
-
-  // The last seq that it acknowledged after this; false: it has ended.
-  bool Next(uint64_t* seq) const { return read(acknowledged_, seq, sizeof(*seq)) == sizeof(*seq); }
-  // True: it was killed, and did not end for another reason.
-  bool Kill() {
-    if (child_ <= 0) return true;
-    kill(child_, SIGKILL);
-    return Reap();
-  }
-  bool Reap() {
-    int status = 0;
-    waitpid(child_, &status, 0);
-    child_ = 0;
-    return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
-  }
-
- private:
-  int acknowledged_ = -1;
-  pid_t child_ = 0;
-};
+std::vector<std::string> WriterOn(const std::string& path, const std::string& point, int count,
+                                  int value_bytes, int sync_every) {
+  return {LARDER_BIN_DIR "/journal_store_writer",
+          path,
+          point,
+          StrCat(count),
+          StrCat(value_bytes),
+          StrCat(sync_every)};
+}
 
 struct Point {
   const char* name;
@@ -97,8 +59,8 @@ TEST_P(JournalStorePointTest, KilledThereFiveTimesItKeepsAllThatWasAcknowledged)
   uint64_t acknowledged = 0;
   for (int count = 1; count <= 5; ++count) {
     SCOPED_TRACE(count);
-    WriterProcess writer(path(), GetParam().name, 1 + (count - 1) % 3, GetParam().value_bytes,
-                         GetParam().sync_every);
+    WriterProcess writer(WriterOn(path(), GetParam().name, 1 + (count - 1) % 3,
+                                  GetParam().value_bytes, GetParam().sync_every));
     for (uint64_t seq; writer.Next(&seq);) acknowledged = seq;
     ASSERT_TRUE(writer.Reap()) << "it ended before it came there";
     ExpectAllAcknowledged(&acknowledged);
@@ -124,7 +86,7 @@ class JournalStoreRecoveryPointTest : public JournalStoreKillTest,
                                       public testing::WithParamInterface<const char*> {
  protected:
   uint64_t WriteUntil(uint64_t enough) {
-    WriterProcess writer(path(), "never", 1, 100, 2);
+    WriterProcess writer(WriterOn(path(), "never", 1, 100, 2));
     uint64_t acknowledged = 0;
     while (acknowledged < enough && writer.Next(&acknowledged)) {
     }
@@ -133,7 +95,7 @@ class JournalStoreRecoveryPointTest : public JournalStoreKillTest,
     return acknowledged;
   }
   void DieAt(const char* point) {
-    WriterProcess writer(path(), point, 1, 100, 2);
+    WriterProcess writer(WriterOn(path(), point, 1, 100, 2));
     uint64_t seq = 0;
     EXPECT_FALSE(writer.Next(&seq)) << "it was opened";
     EXPECT_TRUE(writer.Reap()) << "it ended before it came there";
@@ -200,7 +162,8 @@ TEST_F(JournalStoreKillTest, KilledAtAnyMomentItKeepsAllThatWasAcknowledged) {
   uint64_t acknowledged = 0;
   for (int round = 0; round < 10; ++round) {
     SCOPED_TRACE(round);
-    WriterProcess writer(path(), "never", 1, round % 2 == 0 ? 100 : 50'000, 1 + round % 5);
+    WriterProcess writer(
+        WriterOn(path(), "never", 1, round % 2 == 0 ? 100 : 50'000, 1 + round % 5));
     const uint64_t enough = acknowledged + 100 + static_cast<uint64_t>(37 * round);
     while (acknowledged < enough) ASSERT_TRUE(writer.Next(&acknowledged));
     EXPECT_TRUE(writer.Kill());
