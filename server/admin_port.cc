@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "base/strings.h"
 #include "config/reload.h"
+#include "engine/engine.h"
 #include "larder/config/v1/config.pb.h"
 
 namespace larder {
@@ -40,6 +41,25 @@ std::vector<DeliveryTally> TallyDeliveries(const Journal& journal) {
   std::vector<DeliveryTally> tallies;
   for (JournalTypeStats& type : journal.Stats().types)
     tallies.push_back({std::move(type.type), std::move(type.lag)});
+  return tallies;
+}
+
+std::vector<BelowTally> TallyTiers(const Engine& engine) {
+  EngineStats stats = engine.Stats();
+  std::vector<BelowTally> tallies;
+  if (!stats.tier.has_value()) return tallies;
+  tallies.push_back({"l2", "read", std::move(stats.tier->reads_took)});
+  tallies.push_back({"l2", "change", std::move(stats.tier->changes_took)});
+  return tallies;
+}
+
+std::vector<BelowTally> TallyOrigins(const Engine& engine) {
+  EngineStats stats = engine.Stats();
+  std::vector<BelowTally> tallies;
+  for (OriginStats& origin : stats.origins) {
+    tallies.push_back({origin.name, "load", std::move(origin.loads_took)});
+    tallies.push_back({origin.name, "store", std::move(origin.stores_took)});
+  }
   return tallies;
 }
 
@@ -92,6 +112,8 @@ AdminView ViewOf(const Config& config, const std::string& version, absl::Time st
   };
   view.reload = parts.reload;
   view.memory_tight = [tight = parts.memory_tight] { return tight->load(); };
+  view.tiers_took = [engine = parts.engine] { return TallyTiers(*engine); };
+  view.origins_took = [engine = parts.engine] { return TallyOrigins(*engine); };
   if (parts.journal != nullptr) {
     view.deliveries = [journal = parts.journal] { return TallyDeliveries(*journal); };
     view.journal_room = {config.proto->journal().max_bytes(),

@@ -29,6 +29,7 @@ struct AdminParts {
   const CacheHandlers* cache;
   const MethodTable* methods;
   const Lanes* lanes;
+  const Engine* engine;
   const Journal* journal;  // null: there is none
   Access* access;
   const Reloader* reloader;

@@ -378,12 +378,13 @@ absl::Status Serve(const Config& config, const ConfigOrigin& source, const std::
 
   RETURN_IF_ERROR(version_keeper.Save(engine.versions()));
   ASSIGN_OR_RETURN(Lanes lanes, Lanes::Start(config, &methods, &dispatcher));
-  ASSIGN_OR_RETURN(std::unique_ptr<AdminServer> admin_port,
-                   NewAdminPort(config, version, started,
-                                {&cache, &methods, &lanes, journal.get(), &access, &reloader,
-                                 &admission, &quotas, &memory_tight, [&reloader](bool dry_run) {
-                                   return AnswerReload(&reloader, dry_run, "http");
-                                 }}));
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<AdminServer> admin_port,
+      NewAdminPort(config, version, started,
+                   {&cache, &methods, &lanes, &engine, journal.get(), &access, &reloader,
+                    &admission, &quotas, &memory_tight, [&reloader](bool dry_run) {
+                      return AnswerReload(&reloader, dry_run, "http");
+                    }}));
   engine.Start();
   memory.Start({.held_bytes = [&engine] { return engine.memory().Usage().bytes; },
                 .set_budget = [&engine](uint64_t bytes) { engine.SetMemoryBudget(bytes); },

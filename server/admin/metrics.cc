@@ -40,6 +40,14 @@ void WriteRpcs(const std::vector<RpcTally>& rpcs, Exposition* out) {
   for (const RpcTally& rpc : rpcs) WriteLatency({{"rpc", rpc.rpc}}, rpc.latency, out);
 }
 
+void WriteTook(std::string_view name, std::string_view help, std::string_view of,
+               const std::vector<BelowTally>& tallies, Exposition* out) {
+  if (tallies.empty()) return;
+  out->Histogram(name, help);
+  for (const BelowTally& tally : tallies)
+    WriteLatency({{of, tally.name}, {"operation", tally.operation}}, tally.took, out);
+}
+
 void WriteNative(const std::vector<std::pair<std::string_view, uint64_t>>& counts,
                  Exposition* out) {
   for (const auto& [name, count] : counts) {
@@ -137,9 +145,22 @@ std::string RenderMetrics(const AdminView& view, bool ready, Exposition::Format 
   if (view.certificates != nullptr) WriteCertificates(view.certificates(), &out);
   WriteTypes(stats, &out);
   WriteMemory(stats, &out);
+  WriteOne("larder_memory_tight", "1 while writes are refused because memory is short.",
+           uint64_t{view.memory_tight != nullptr && view.memory_tight() ? 1u : 0u}, &out);
   WriteLoading(stats, &out);
   WriteTiers(stats, &out);
+  if (view.tiers_took != nullptr) {
+    WriteTook(
+        "larder_tier_duration_seconds",
+        "How long reads and changes of the tier took, late ones until nobody waited any more.",
+        "tier", view.tiers_took(), &out);
+  }
   WriteOrigins(stats, &out);
+  if (view.origins_took != nullptr) {
+    WriteTook("larder_origin_duration_seconds",
+              "How long loads and writes took at the origin, without the wait for their turn.",
+              "origin", view.origins_took(), &out);
+  }
   WriteBus(stats, &out);
   WriteJournal(stats, view.journal_room, &out);
   if (view.deliveries != nullptr) {

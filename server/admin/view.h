@@ -86,6 +86,13 @@ struct AdminAsk {
   bool changes = false;  // whether it is an act
 };
 
+// How long calls of what lies below memory took.
+struct BelowTally {
+  std::string name;            // of the tier, or of the origin
+  std::string_view operation;  // `read`, `change`; `load`, `store`
+  Histogram::Snapshot took;
+};
+
 struct AdminView {
   std::string version;
   std::string node;
@@ -112,6 +119,9 @@ struct AdminView {
   // Whether memory is so short that writes are refused. Null: it is not.
   std::function<bool()> memory_tight = nullptr;
   std::function<std::vector<RpcTally>()> rpcs;
+  // Null: there are none.
+  std::function<std::vector<BelowTally>()> tiers_took = nullptr;
+  std::function<std::vector<BelowTally>()> origins_took = nullptr;
   // Null: there is no journal.
   std::function<std::vector<DeliveryTally>()> deliveries = nullptr;
   // What the native lane counts by name; those called `connections` and `calls` are the case now,

@@ -7,6 +7,9 @@
 //             other error may be the fault of one of the writes: each goes alone next time. When
 //             the time of a lone write is over (DEADLINE_EXCEEDED) and the origin said nothing to
 //             others either, it is away, too
+// What a missing table or a lost right answers may be meant for one write, and then attempts are
+// counted. When kUnfitKeys keys of a type in a row were answered so, it is the origin that cannot
+// take the type: no attempts are counted until it has taken one of its writes.
 // Thread safety: any method, any thread. Only Stop blocks. Errors: those of Flush, Pause, Resume.
 
 #ifndef LARDER_JOURNAL_DELIVERY_H_
@@ -17,6 +20,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -61,13 +65,20 @@ class Delivery {
     int failures = 0;
     MonoNanos away_since = 0;
     MonoNanos away_until = 0;
-    // When it last said anything at all to a call; negative: never.
+    // When it last said anything at all to a call, and took a write; negative: never.
     MonoNanos answered = -1;
+    MonoNanos took = -1;
     bool looking = false;  // a look is on its way
     // The timer that is set.
     TimerId timer = 0;
     MonoNanos timer_due = kMonoNever;
   };
+  // Keys of a type that were answered that the origin is not fit to take them, since it took one.
+  struct Unfit {
+    std::set<std::string> keys;  // at most kUnfitKeys
+    MonoNanos since = 0;
+  };
+  static constexpr size_t kUnfitKeys = 8;
   using Call = PendingIndex::Call;
   using Records = std::vector<JournalRecord>;
   using Answer = absl::StatusOr<std::vector<JournalDelivered>>;
@@ -99,8 +110,11 @@ class Delivery {
   // Whether the origin has said nothing to any call since before the write was last tried.
   bool IsSilentLocked(size_t origin, PendingKey* key, MonoNanos began)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
-  void FailLocked(const Call& call, size_t i, JournalRecord* record, bool refused,
+  void FailLocked(size_t origin, const Call& call, size_t i, JournalRecord* record, bool refused,
                   const absl::Status& error) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
+  // Notes the answer, and says whether the origin cannot take the type.
+  bool IsUnfitLocked(size_t origin, PendingTypeId type, const std::string& full_key,
+                     const absl::Status& error) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
   void EndLocked(size_t origin, const Call& call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
   std::string OriginName(size_t origin) const;
   // Whether what a flush of the type waits for is held up by a pause.
@@ -113,6 +127,7 @@ class Delivery {
   std::weak_ptr<void> alive_;
 
   std::vector<Lane> lanes_ ABSL_GUARDED_BY(state_->mu);
+  std::map<PendingTypeId, Unfit> unfit_ ABSL_GUARDED_BY(state_->mu);
   bool started_ ABSL_GUARDED_BY(state_->mu) = false;
   bool stopped_ ABSL_GUARDED_BY(state_->mu) = false;
   size_t calls_ ABSL_GUARDED_BY(state_->mu) = 0;

@@ -140,9 +140,11 @@ void Delivery::Conclude(size_t origin, const Call& call, Records* records, MonoN
         const JournalDelivered& one = (*answer)[i];
         if (one.kind != JournalDelivered::Kind::kDone) {
           const bool refused = one.kind == JournalDelivered::Kind::kReject;
-          FailLocked(call, i, &(*records)[i], refused, one.error);
+          FailLocked(origin, call, i, &(*records)[i], refused, one.error);
           continue;
         }
+        lane.took = now;
+        unfit_.erase(call.type);
         const MonoNanos since = state_->index.Done(call.writes[i].key, &erase);
         const absl::Duration waited = absl::Nanoseconds(now - since);
         figures.lag.Record(waited);
@@ -184,7 +186,7 @@ bool Delivery::OnErrorLocked(size_t origin, const Call& call, Records* records, 
       state_->index.GoAlone(taken.key, &erase);
     }
   } else {
-    FailLocked(call, 0, records->data(), /*refused=*/false, error);
+    FailLocked(origin, call, 0, records->data(), /*refused=*/false, error);
   }
   writer_->EraseLocked(erase);
   return false;
@@ -212,12 +214,43 @@ bool Delivery::PauseLaneLocked(size_t origin, const Call& call, MonoNanos began)
   return first;
 }
 
-void Delivery::FailLocked(const Call& call, size_t i, JournalRecord* record, bool refused,
-                          const absl::Status& error) {
+bool Delivery::IsUnfitLocked(size_t origin, PendingTypeId type, const std::string& full_key,
+                             const absl::Status& error) {
+  switch (error.code()) {
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kUnauthenticated:
+    case absl::StatusCode::kUnimplemented:
+      break;
+    default:
+      return false;
+  }
+  Unfit& unfit = unfit_[type];
+  const MonoNanos now = state_->options.clock->Mono();
+  if (unfit.keys.empty()) unfit.since = now;
+  if (unfit.keys.size() < kUnfitKeys) unfit.keys.insert(full_key);
+  if (unfit.keys.size() < kUnfitKeys) return false;
+  // Where it takes other types, these are not held up.
+  Lane& lane = lanes_[origin];
+  if (lane.took < unfit.since) {
+    const Backoff& backoff = state_->index.type(type).policy.backoff;
+    lane.away_until = MonoAfter(now, backoff.Pause(1, state_->options.random));
+  }
+  return true;
+}
+
+void Delivery::FailLocked(size_t origin, const Call& call, size_t i, JournalRecord* record,
+                          bool refused, const absl::Status& error) {
   PendingKey* const key = call.writes[i].key;
   const absl::Time wall = state_->options.clock->Now();
   std::vector<uint64_t> erase;
   JournalFigures& figures = state_->FiguresOf(call.type);
+  if (!refused && IsUnfitLocked(origin, call.type, record->full_key, error)) {
+    ++figures.retried;
+    state_->index.Delay(key, state_->options.clock->Mono(), &erase);
+    writer_->EraseLocked(erase);
+    return;
+  }
   if (!state_->index.Retry(key, refused, state_->options.clock->Mono(), wall, &erase)) {
     ++figures.retried;
     writer_->EraseLocked(erase);

@@ -5,9 +5,24 @@
 
 #include "base/log.h"
 #include "core/error.h"
+#include "core/key.h"
 #include "journal/journal_writer.h"
 
 namespace larder {
+namespace {
+
+// Not the key, and not what the origin said, which may name it: `larder dlq show` has both.
+void WriteDown(const DeadLetter& letter) {
+  LogLazily(LogLevel::kWarning, "journal_dead_letter", [&]() -> std::vector<LogField> {
+    return {{"id", letter.id},
+            {"type", letter.record.type},
+            {"namespace", FullKey::NamespaceOf(letter.record.full_key)},
+            {"attempts", letter.attempts}};
+  });
+}
+
+}  // namespace
+
 void JournalWriter::Commit(Batch* batch) {
   // The table of letters has a lock of its own.
   const LetterTable::Sum dropped = state_->letters.Remove(batch->disk.drop_letters);
@@ -52,6 +67,7 @@ void JournalWriter::Commit(Batch* batch) {
     state_->Publish();
   }
   Answer(batch->changes, absl::OkStatus());
+  for (const JournalBurial& burial : batch->burials) WriteDown(burial.letter);
   if (JournalSink* const sink = state_->sink.load(); sink != nullptr) {
     for (const JournalBurial& burial : batch->burials) sink->OnDead(burial.letter);
   }

@@ -84,7 +84,7 @@ struct alignas(64) L1Tally {
   uint64_t overhead_bytes = 0;  // headers, tags, index slots, rounding
   std::array<uint64_t, kEvictionCauses> evictions = {};
   uint64_t evicted_bytes = 0;
-  // Sum of the ages, since they came into memory, of what was evicted; in milliseconds.
+  // Sum of the ages, since they were written, of what was evicted; in milliseconds.
   uint64_t evicted_age_ms = 0;
   uint64_t expirations = 0;
 

@@ -279,9 +279,12 @@ class Shard {
     record.Read(entry);
     entry->fresh_until = record.FreshUntil(at);
     entry->usable_until = record.UsableUntil(at);
-    const MonoNanos written = record.WrittenExplicitly();
-    entry->written = written != 0 ? written : std::min(common_->MadeAt(entry->version), at.now);
+    entry->written = WrittenAt(record, at.now);
     entry->hits = record.Hits(hits_epoch);
+  }
+  MonoNanos WrittenAt(const Record& record, MonoNanos now) const {
+    const MonoNanos written = record.WrittenExplicitly();
+    return written != 0 ? written : std::min(common_->MadeAt(record.version()), now);
   }
   // What few lookups need, kept out of the way of the others. See FindPlain.
   Index::Seen FindSlowly(std::string_view full_key, uint64_t hash) const;

@@ -109,7 +109,7 @@ void Shard::Bury(Record* record, uint64_t hash, Index::Slot* slot, Leave how, Mo
         ABSL_PREDICT_FALSE(common_->keeps_ended.load(std::memory_order_relaxed))) {
       KeepEnded(*record);
     }
-    const int64_t age_ms = std::max<int64_t>(MsBetween(segment.opened, now), 0);
+    const int64_t age_ms = std::max<int64_t>(MsBetween(WrittenAt(*record, now), now), 0);
     for (L1Tally* tally :
          {&TypeTally(record->type_id()), &NamespaceTally(record->namespace_id())}) {
       if (how == Leave::kExpired) {

@@ -25,6 +25,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "base/histogram.h"
 #include "base/task.h"
 #include "core/entry.h"
 #include "core/version.h"
@@ -150,6 +151,10 @@ struct OriginStats {
   uint64_t breaker_opened = 0;
   std::string breaker;         // `closed`, `open`, `half-open`; empty without a guard
   std::string breaker_reason;  // what opened it last
+  // How long its attempts took, without the wait for their turn, late ones as long as they were
+  // waited for.
+  Histogram::Snapshot loads_took;
+  Histogram::Snapshot stores_took;
 };
 
 class Origin {

@@ -94,6 +94,9 @@ Task<Tried<Answer>> Try(std::shared_ptr<OriginGuardCore> core, Method<Answer, Re
   if (trial_timer != 0) options.executor->Cancel(trial_timer);
   if (!answer) answer = absl::DeadlineExceededError("the origin did not answer in time");
 
+  const MonoNanos took = options.clock->Mono() - began;
+  if constexpr (std::is_same_v<Request, OriginLoad>) core->LoadTook(took);
+  if constexpr (std::is_same_v<Request, OriginStore>) core->StoreTook(took);
   const double part = static_cast<double>(call.end - began) /
                       static_cast<double>(std::max<MonoNanos>(call.end - call.began, 1));
   core->Judge(*admission, HealthOf(*answer), began, call.end, part);

@@ -157,6 +157,8 @@ OriginStats OriginGuardCore::Stats() const {
   stats.timeouts = timeouts_.load(std::memory_order_relaxed);
   stats.retries = retries_.load(std::memory_order_relaxed);
   stats.refused = refused_.load(std::memory_order_relaxed);
+  stats.loads_took = loads_took_.Snap();
+  stats.stores_took = stores_took_.Snap();
   const Breaker::Status breaker = breaker_.GetStatus();
   stats.breaker = BreakerStateName(breaker.state);
   stats.breaker_opened = breaker.opened;

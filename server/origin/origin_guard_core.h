@@ -84,6 +84,8 @@ class OriginGuardCore {
   void EndTrial(const OriginAdmission& admission) { gate_.TrialOver(admission.ticket); }
 
   void CountRetry() { retries_.fetch_add(1, std::memory_order_relaxed); }
+  void LoadTook(MonoNanos nanos) { loads_took_.RecordNanos(nanos); }
+  void StoreTook(MonoNanos nanos) { stores_took_.RecordNanos(nanos); }
   OriginStats Stats() const;
   // Ends the inner origin, or leaves it to the last attempt.
   void Close();
@@ -116,6 +118,8 @@ class OriginGuardCore {
   std::atomic<uint64_t> timeouts_{0};
   std::atomic<uint64_t> retries_{0};
   std::atomic<uint64_t> refused_{0};
+  Histogram loads_took_;
+  Histogram stores_took_;
 
   mutable Mutex mu_;
   size_t under_way_ ABSL_GUARDED_BY(mu_) = 0;  // attempts

@@ -44,6 +44,16 @@ bool MayHaveHappened(const absl::Status& status) {
          reason == ReasonName(Reason::kTIER_UNAVAILABLE);
 }
 
+// Whether the call again, after it happened, would do or answer something else.
+template <typename Request>
+bool IsForOnce(const Request& /*request*/) {
+  return false;
+}
+bool IsForOnce(const v1::IncrementRequest& /*request*/) { return true; }
+bool IsForOnce(const v1::SetRequest& request) {
+  return request.condition_case() != v1::SetRequest::CONDITION_NOT_SET;
+}
+
 }  // namespace
 
 template <typename Request, typename Response>
@@ -63,10 +73,10 @@ Task<absl::Status> CacheHandlers::Once(const Request* request, Response* respons
   if (status.ok()) {
     request_ids_->End(name_space, request->request_id(), begun.place,
                       response->SerializeAsString());
-  } else if (std::is_same_v<Request, v1::IncrementRequest> && MayHaveHappened(status)) {
+  } else if (IsForOnce(*request) && MayHaveHappened(status)) {
     request_ids_->EndUnknown(name_space, request->request_id(), begun.place, status);
   } else {
-    // A Set or a Delete that did happen happens again, which changes nothing.
+    // Any other Set or Delete that did happen happens again.
     request_ids_->Forget(name_space, request->request_id(), begun.place);
   }
   co_return status;

@@ -3,10 +3,13 @@
 
 #include "rpc/slow_call.h"
 
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/log.h"
+#include "base/strings.h"
 #include "core/error.h"
 #include "google/protobuf/descriptor.h"
 #include "rpc/log_key.h"
@@ -51,14 +54,30 @@ std::string EnumOf(const Message& message, const char* inner, const char* name) 
 
 // Where the answer came from: the tier of a hit, or why it is a miss; of other calls, what came of
 // it.
-std::string PathOf(const Message& response) {
+std::string PathOfOne(const Message& response) {
   for (const auto& [inner, name] :
        {std::pair("hit", "tier"), std::pair("miss", "reason"), std::pair("lease", "token"),
-        std::pair("stored", "version"), std::pair("not_stored", "reason")}) {
+        std::pair("error", "message"), std::pair("stored", "version"),
+        std::pair("not_stored", "reason")}) {
     std::string path = EnumOf(response, inner, name);
     if (!path.empty()) return path;
   }
   return "";
+}
+
+// The same; of a batch, how often each: `97 TIER_L1, 3 TIER_ORIGIN`.
+std::string PathOf(const Message& response) {
+  const FieldDescriptor* const results = response.GetDescriptor()->FindFieldByName("results");
+  if (results == nullptr || !results->is_repeated() || results->message_type() == nullptr)
+    return PathOfOne(response);
+  const google::protobuf::Reflection& reflection = *response.GetReflection();
+  std::map<std::string, int> counts;
+  for (int i = 0; i < reflection.FieldSize(response, results); ++i)
+    ++counts[PathOfOne(reflection.GetRepeatedMessage(response, results, i))];
+  std::string path;
+  for (const auto& [one, count] : counts)
+    path = StrCat(path, path.empty() ? "" : ", ", count, " ", one);
+  return path;
 }
 
 }  // namespace

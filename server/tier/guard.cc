@@ -54,6 +54,7 @@ struct Terms {
   bool repeatable = true;
   // How long it takes says how well the tier is.
   bool timed = true;
+  bool reads = false;
 };
 
 // What the guard shares with the attempts that outlive their calls.
@@ -144,6 +145,9 @@ class Shared {
     return status;
   }
   void CountRetry() { retries_.fetch_add(1, std::memory_order_relaxed); }
+  void Took(const Terms& terms, MonoNanos nanos) {
+    if (terms.timed) (terms.reads ? reads_took_ : changes_took_).RecordNanos(nanos);
+  }
 
   TierStats Stats() const {
     TierStats stats = inner_->Stats();
@@ -159,6 +163,8 @@ class Shared {
     stats.breaker = BreakerStateName(breaker.state);
     stats.breaker_opened = breaker.opened;
     stats.breaker_reason = breaker.reason;
+    stats.reads_took = reads_took_.Snap();
+    stats.changes_took = changes_took_.Snap();
     if (breaker.state != Breaker::State::kClosed) {
       MutexLock lock(&mu_);
       stats.state = StrCat("circuit breaker ", stats.breaker, ": ", breaker.reason, last_error_);
@@ -222,6 +228,8 @@ class Shared {
   std::atomic<uint64_t> rejected_{0};      // keys
   std::atomic<uint64_t> failed_{0};        // keys
   std::atomic<uint64_t> inner_failed_{0};  // keys of attempts that the inner tier failed
+  Histogram reads_took_;
+  Histogram changes_took_;
 
   mutable Mutex mu_;
   CondVar idle_;
@@ -280,6 +288,7 @@ Task<absl::StatusOr<Answer>> Call(std::shared_ptr<Shared> shared, Method<Answer,
     if (!answer) answer = absl::DeadlineExceededError("no answer within the time limit");
 
     const MonoNanos now = options.clock->Mono();
+    shared->Took(terms, now - began);
     shared->Judge(*pass, answer->status(),
                   terms.timed ? absl::Nanoseconds(now - began) : absl::ZeroDuration(),
                   /*callers_time=*/deadline < limit && now >= inner_end);
@@ -305,7 +314,7 @@ class Guard : public Tier {
 
   Task<absl::StatusOr<std::vector<TierRead>>> Get(std::vector<std::string> full_keys,
                                                   MonoNanos deadline) override {
-    const Terms terms{.timeout = options_.read_timeout, .keys = full_keys.size()};
+    const Terms terms{.timeout = options_.read_timeout, .keys = full_keys.size(), .reads = true};
     return Call(shared_, &Tier::Get, std::move(full_keys), terms, deadline);
   }
 

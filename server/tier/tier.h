@@ -21,6 +21,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "base/histogram.h"
 #include "base/task.h"
 #include "core/entry.h"
 #include "core/expect.h"
@@ -129,6 +130,9 @@ struct TierStats {
   uint64_t breaker_opened = 0;
   std::string breaker;         // `closed`, `open`, `half-open`; empty without a guard
   std::string breaker_reason;  // what opened it last
+  // How long its attempts took, late ones as long as they were waited for.
+  Histogram::Snapshot reads_took;
+  Histogram::Snapshot changes_took;
 };
 
 // Knows of entries that nobody may see any more although their time is not over. Thread safety: any

@@ -67,6 +67,7 @@ TEST(MetricsTest, TellsWhatTheServerCounts) {
       {"larder_filter_keys{type=\"user\"}", "5"},
       {"larder_namespace_hits_total{namespace=\"a\\\"b\\\\c\"}", "0"},
       {"larder_memory_budget_bytes", "1000"},
+      {"larder_memory_tight", "0"},
       {"larder_tier_up{tier=\"l1\"}", "1"},
       {"larder_tier_up{tier=\"l2\"}", "0"},
       {"larder_tier_info{tier=\"l2\",kind=\"redis\"}", "1"},
@@ -85,6 +86,9 @@ TEST(MetricsTest, TellsWhatTheServerCounts) {
       {"larder_journal_writes{type=\"user\"}", "11"},
       {"larder_journal_oldest_age_seconds{type=\"user\"}", "12"},
       {"larder_journal_delivery_seconds_count{type=\"user\"}", "3"},
+      {"larder_tier_duration_seconds_count{tier=\"l2\",operation=\"read\"}", "3"},
+      {"larder_tier_duration_seconds_count{tier=\"l2\",operation=\"change\"}", "0"},
+      {"larder_origin_duration_seconds_count{origin=\"shop\",operation=\"load\"}", "3"},
       {"larder_native_connections", "3"},
       {"larder_native_calls", "1"},
       {"larder_native_events_total{event=\"connections_accepted\"}", "5"},
@@ -183,9 +187,12 @@ TEST(MetricsTest, WhatIsNotThereIsNotTold) {
   view.stats = [] { return v1::StatsResponse(); };
   view.native = nullptr;
   view.deliveries = nullptr;
+  view.tiers_took = nullptr;
+  view.origins_took = [] { return std::vector<BelowTally>(); };
   const std::string text = RenderMetrics(view, true, Format::kText);
-  for (const char* part : {"larder_journal", "larder_bus", "larder_native", "larder_origin",
-                           "larder_breaker", "larder_filter_", "larder_warm"}) {
+  for (const char* part :
+       {"larder_journal", "larder_bus", "larder_native", "larder_origin", "larder_breaker",
+        "larder_filter_", "larder_warm", "larder_tier_duration"}) {
     EXPECT_THAT(text, Not(HasSubstr(absl::StrCat("# TYPE ", part)))) << part;
   }
 }

@@ -99,6 +99,12 @@ inline AdminView SampleView() {
     tallies[0] = {"Get", {{"OK", 2}, {"NOT_FOUND", 1}}, SampleLatency()};
     return tallies;
   };
+  view.tiers_took = [] {
+    return std::vector<BelowTally>{{"l2", "read", SampleLatency()}, {"l2", "change", {}}};
+  };
+  view.origins_took = [] {
+    return std::vector<BelowTally>{{"shop", "load", SampleLatency()}, {"shop", "store", {}}};
+  };
   view.deliveries = [] { return std::vector<DeliveryTally>{{"user", SampleLatency()}}; };
   view.native = [] {
     return std::vector<std::pair<std::string_view, uint64_t>>{

@@ -158,18 +158,24 @@ class WriteKillTest : public testing::Test {
   // Kills so often, and checks what is there after the last start. `crash` does something else
   // to the world now and then, and with -1 makes it good.
   void KillAgainAndAgain(int kills, const std::function<void(int)>& crash = nullptr) {
-    kills = IsLong() ? kills * 50 : kills;
+    EndAgainAndAgain(SIGKILL, IsLong() ? kills * 50 : kills, crash);
+  }
+  void EndAgainAndAgain(int signal, int ends, const std::function<void(int)>& crash = nullptr) {
     StartWriters();
-    for (int i = 0; i < kills; ++i) {
+    for (int i = 0; i < ends; ++i) {
       ServerProcess server(Arguments());
-      ASSERT_TRUE(server.running()) << "after " << i << " kills";
+      ASSERT_TRUE(server.running()) << "after " << i << " ends";
       AwaitAcknowledged(20);
       if (crash) crash(i);
       // A moment of the seed's, whatever is under way then.
       std::this_thread::sleep_for(Within(150));
-      server.Signal(SIGKILL);
-      server.Wait();
-      if (i % 3 == 2) KillWhileItStarts();
+      server.Signal(signal);
+      const int exit_code = server.Wait().exit_code;
+      if (signal == SIGTERM) {
+        EXPECT_EQ(exit_code, 0);
+      } else if (i % 3 == 2) {
+        KillWhileItStarts();
+      }
     }
     ServerProcess server(Arguments());
     ASSERT_TRUE(server.running());
@@ -280,6 +286,13 @@ TEST_F(WriteKillTest, EveryAcknowledgedWriteArrivesOnceWithoutCoalescing) {
   Configure("delay: 0s, coalesce: false");
   KillAgainAndAgain(10);
   CheckDatabase(/*every_write=*/true);
+}
+
+// As a rollout ends it. What it had no time to deliver is delivered by the next one.
+TEST_F(WriteKillTest, NothingAcknowledgedIsLostWhenLarderdIsEndedUnderLoad) {
+  Configure("delay: 20ms, sync: none");
+  EndAgainAndAgain(SIGTERM, 20);
+  CheckDatabase(/*every_write=*/false);
 }
 
 // Writes wait in the journal over several starts, and the origin, too, dies in the middle of

@@ -136,6 +136,54 @@ TEST_F(DeliveryTest, AWriteIsTriedAsOftenAsItMayThenItIsDead) {
   EXPECT_EQ(StatsOf().retried, 2u);
 }
 
+// A table that a deployment has forgotten, or a right that was taken away: not one write is lost
+// while it lasts, and other types of the origin go on.
+TEST_F(DeliveryTest, AnOriginThatCannotTakeATypeBuriesNothingOfIt) {
+  AddType("other", "db");
+  bool mended = false;
+  sink_.of_call = [&](const JournalDelivery& delivery) {
+    FakeSink::Fate fate;
+    if (delivery.type == "t" && !mended)
+      fate.error = absl::FailedPreconditionError("relation carts does not exist");
+    return fate;
+  };
+  Open();
+  AppendMany(100);
+  Advance(absl::Minutes(1));
+  ASSERT_TRUE(Append(WriteOf("o1", 1'000, "v", "other")).ok());
+  Advance(absl::Minutes(1));
+  EXPECT_EQ(sink_.row(Full("o1")).version, 1'000u);
+  Advance(absl::Minutes(10));
+  EXPECT_TRUE(sink_.dead.empty());
+  EXPECT_EQ(StatsOf().delivered, 0u);
+  // Tried now and then, and not as fast as it can say no.
+  EXPECT_LT(sink_.call_count(), 100u * 60);
+  mended = true;
+  Advance(absl::Minutes(1));
+  EXPECT_EQ(StatsOf().delivered, 100u);
+  EXPECT_EQ(disk_.records(), 0u);
+}
+
+// The same answer to few keys is theirs, also when nothing else is there to tell.
+TEST_F(DeliveryTest, FewWritesThatAreAnsweredSoAreDeadLetters) {
+  Answer({"k0", "k1", "k2"}, Kind::kRetry, absl::PermissionDeniedError("row-level security"));
+  Open();
+  AppendMany(3);
+  Advance(absl::Minutes(10));
+  EXPECT_EQ(sink_.dead.size(), 3u);
+  // And among others that are taken, of many.
+  sink_.of_write = [](const JournalRecord& write) {
+    const bool odd = write.version % 2 == 1;
+    return JournalDelivered{odd ? Kind::kRetry : Kind::kDone,
+                            absl::PermissionDeniedError("row-level security")};
+  };
+  for (int i = 0; i < 20; ++i) {
+    AppendMany(2, 100 + 2 * i);
+    Advance(absl::Minutes(10));
+  }
+  EXPECT_EQ(sink_.dead.size(), 23u);
+}
+
 TEST_F(DeliveryTest, AttemptsBeginAnewAfterARestart) {
   policy().attempts = 3;
   Answer({"bad"}, Kind::kRetry, absl::AbortedError("locked"));

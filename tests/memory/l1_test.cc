@@ -2,12 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <random>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "core/key.h"
+#include "core/version.h"
 
 namespace larder {
 namespace {
@@ -348,6 +350,53 @@ TEST_F(L1Test, TypesHaveSharesThatOthersCannotTakeAndCannotExceed) {
   }
   EXPECT_GT(static_cast<double>(TypeTally(2).bytes()), 0.02 * budget);
   EXPECT_GT(TypeTally(2).evictions[static_cast<size_t>(EvictionCause::kTypeFull)], 0u);
+}
+
+// What a type keeps within its maximum share is as well chosen as in a cache of its own.
+TEST_F(L1Test, WithinItsMaximumShareATypeKeepsWhatIsReadMost) {
+  const auto hits_of = [&](uint64_t budget, double share_max) {
+    L1::Options options;
+    options.budget_bytes = budget;
+    options.entry_bytes_max = 64 << 10;
+    options.clock = &clock_;
+    options.types.resize(3);
+    options.types[2].share_max = share_max;
+    l1_ = L1::New(options);
+    std::mt19937_64 random(7);
+    const std::string value(200, 'x');
+    int hits = 0;
+    for (int i = 0; i < 600'000; ++i) {
+      // Few keys are read again and again, most once or twice.
+      const double drawn = std::generate_canonical<double, 53>(random);
+      const auto key = static_cast<uint64_t>(std::pow(2e6, drawn));
+      const std::string name = "k" + std::to_string(key);
+      const bool hit = Find(name);
+      if (i >= 200'000) hits += hit ? 1 : 0;
+      if (!hit) InsertAs(2, name, value);
+    }
+    return hits;
+  };
+  const int alone = hits_of(2 << 20, 1);
+  const int within = hits_of(32 << 20, 1.0 / 16);
+  EXPECT_GT(alone, 200'000);
+  EXPECT_GE(within, alone * 95 / 100);
+}
+
+// Whatever was moved meanwhile because it was read.
+TEST_F(L1Test, AgesOfWhatIsEvictedCountFromWhenItWasWritten) {
+  Make(16 << 20);
+  VersionClock versions(&clock_, 1);
+  for (int i = 0; i < 40'000; ++i)
+    Insert("k" + std::to_string(i), std::string(300, 'x'), versions.Next(), {}, absl::Hours(1));
+  for (int i = 0; i < 40'000; i += 2) Find("k" + std::to_string(i));
+  const L1Tally before = l1_->Usage().total;
+  clock_.Advance(absl::Minutes(1));
+  SetBudget(2 << 20);
+  const L1Tally after = l1_->Usage().total;
+  const uint64_t evicted = after.evicted() - before.evicted();
+  ASSERT_GT(evicted, 20'000u);
+  EXPECT_NEAR(static_cast<double>(after.evicted_age_ms - before.evicted_age_ms),
+              static_cast<double>(60'000 * evicted), static_cast<double>(100 * evicted));
 }
 
 TEST_F(L1Test, SmallEntriesStayLongerThanLargeOnesOfAsManyHits) {

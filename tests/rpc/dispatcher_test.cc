@@ -59,7 +59,9 @@ class Handler {
   Task<absl::Status> BatchGet(CallContext*, const v1::BatchGetRequest* request,
                               v1::BatchGetResponse* response) {
     for (int i = 0; i < request->keys_size(); ++i) {
-      response->add_results()->mutable_hit()->set_value(std::string(100, 'v'));
+      v1::Hit& hit = *response->add_results()->mutable_hit();
+      hit.set_value(std::string(100, 'v'));
+      hit.set_tier(i == 0 ? v1::TIER_L2 : v1::TIER_L1);
     }
     co_return absl::OkStatus();
   }
@@ -275,6 +277,12 @@ TEST_F(DispatcherTest, SlowCallsAreWrittenDownWithTheWayThatTheyTook) {
   dispatcher->Run(&late);
   clock_.Advance(absl::Seconds(2));
   executor_.RunReady();
+  const auto batch = New("BatchGet", clock_.Mono());
+  for (const char* key : {"a", "b", "c"})
+    static_cast<v1::BatchGetRequest*>(batch->request())->add_keys(key);
+  dispatcher->Run(batch.get());
+  clock_.Advance(absl::Seconds(2));
+  executor_.RunReady();
   ConfigureLog(LogOptions());
   std::array<char, 65536> text;
   const ssize_t bytes = pread(log, text.data(), text.size(), 0);
@@ -284,7 +292,7 @@ TEST_F(DispatcherTest, SlowCallsAreWrittenDownWithTheWayThatTheyTook) {
   for (std::string line; std::getline(all, line);) {
     if (line.find("\"slow_call\"") != line.npos) lines.push_back(line);
   }
-  ASSERT_EQ(lines.size(), 2u);
+  ASSERT_EQ(lines.size(), 3u);
   for (const char* part : {"\"rpc\":\"Set\"", "\"took\":2", "\"waited_for_worker\":2",
                            "\"path\":\"stored\"", "\"namespace\":\"shop\"", "\"key_hash\":\"",
                            "\"traceparent\":\"00-0af7651916cd43dd8448eb211c80319c-"}) {
@@ -292,6 +300,7 @@ TEST_F(DispatcherTest, SlowCallsAreWrittenDownWithTheWayThatTheyTook) {
   }
   EXPECT_THAT(lines[0], testing::Not(testing::HasSubstr("canary-key")));
   EXPECT_THAT(lines[1], testing::HasSubstr("\"path\":\"DEADLINE_EXCEEDED\""));
+  EXPECT_THAT(lines[2], testing::HasSubstr("\"path\":\"2 TIER_L1, 1 TIER_L2\""));
 }
 
 TEST_F(DispatcherTest, EveryMethodWithoutAHandlerSaysSo) {

@@ -19,12 +19,12 @@ namespace larder {
 
 // Entries that left memory to make room, by cause.
 struct EvictionStats {
-  uint64_t unread = 0;     // never read after they came
-  uint64_t cold = 0;       // read, but not of late
-  uint64_t type_full = 0;  // their type had reached its maximum share
-  uint64_t shrink = 0;     // the memory budget was made smaller
-  uint64_t bytes = 0;      // of all of them
-  absl::Duration mean_age = {};
+  uint64_t unread = 0;           // never read after they came
+  uint64_t cold = 0;             // read, but not of late
+  uint64_t type_full = 0;        // their type had reached its maximum share
+  uint64_t shrink = 0;           // the memory budget was made smaller
+  uint64_t bytes = 0;            // of all of them
+  absl::Duration mean_age = {};  // since they were written
 };
 
 struct UsageStats {
