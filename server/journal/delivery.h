@@ -8,8 +8,8 @@
 //             the time of a lone write is over (DEADLINE_EXCEEDED) and the origin said nothing to
 //             others either, it is away, too
 // What a missing table or a lost right answers may be meant for one write, and then attempts are
-// counted. When kUnfitKeys keys of a type in a row were answered so, it is the origin that cannot
-// take the type: no attempts are counted until it has taken one of its writes.
+// counted. When kUnfitKeys keys of a type were answered so since it took one, it is the origin that
+// cannot take the type: no attempts are counted until it does again.
 // Thread safety: any method, any thread. Only Stop blocks. Errors: those of Flush, Pause, Resume.
 
 #ifndef LARDER_JOURNAL_DELIVERY_H_
@@ -76,7 +76,6 @@ class Delivery {
   // Keys of a type that were answered that the origin is not fit to take them, since it took one.
   struct Unfit {
     std::set<std::string> keys;  // at most kUnfitKeys
-    MonoNanos since = 0;
   };
   static constexpr size_t kUnfitKeys = 8;
   using Call = PendingIndex::Call;
@@ -128,6 +127,8 @@ class Delivery {
 
   std::vector<Lane> lanes_ ABSL_GUARDED_BY(state_->mu);
   std::map<PendingTypeId, Unfit> unfit_ ABSL_GUARDED_BY(state_->mu);
+  // What a type that has just become unfit was answered, to be written down.
+  absl::Status unfit_told_ ABSL_GUARDED_BY(state_->mu);
   bool started_ ABSL_GUARDED_BY(state_->mu) = false;
   bool stopped_ ABSL_GUARDED_BY(state_->mu) = false;
   size_t calls_ ABSL_GUARDED_BY(state_->mu) = 0;

@@ -13,6 +13,8 @@ namespace {
 
 // Before records are read again that could not be.
 constexpr absl::Duration kReadPause = absl::Milliseconds(100);
+// Between tries of an origin that takes nothing of a type, and nothing else either.
+constexpr absl::Duration kUnfitPause = absl::Seconds(1);
 
 }  // namespace
 
@@ -117,6 +119,7 @@ void Delivery::Conclude(size_t origin, const Call& call, Records* records, MonoN
   };
   std::vector<Done> done;
   bool went_away = false, is_back = false;
+  absl::Status unfit;
   {
     MutexLock lock(&state_->mu);
     Lane& lane = lanes_[origin];
@@ -144,6 +147,7 @@ void Delivery::Conclude(size_t origin, const Call& call, Records* records, MonoN
           continue;
         }
         lane.took = now;
+        lane.away_until = 0;
         unfit_.erase(call.type);
         const MonoNanos since = state_->index.Done(call.writes[i].key, &erase);
         const absl::Duration waited = absl::Nanoseconds(now - since);
@@ -153,7 +157,13 @@ void Delivery::Conclude(size_t origin, const Call& call, Records* records, MonoN
       }
       writer_->EraseLocked(erase);
     }
+    unfit = std::exchange(unfit_told_, absl::OkStatus());
     state_->Publish();
+  }
+  if (!unfit.ok()) {
+    LogWarning("journal_type_not_taken", {{"origin", OriginName(origin)},
+                                          {"type", records->empty() ? "" : records->front().type},
+                                          {"code", absl::StatusCodeToString(unfit.code())}});
   }
   if (went_away) {
     LogWarning("journal_origin_away", {{"origin", OriginName(origin)}, {"error", answer.status()}});
@@ -226,16 +236,16 @@ bool Delivery::IsUnfitLocked(size_t origin, PendingTypeId type, const std::strin
       return false;
   }
   Unfit& unfit = unfit_[type];
-  const MonoNanos now = state_->options.clock->Mono();
-  if (unfit.keys.empty()) unfit.since = now;
-  if (unfit.keys.size() < kUnfitKeys) unfit.keys.insert(full_key);
-  if (unfit.keys.size() < kUnfitKeys) return false;
-  // Where it takes other types, these are not held up.
-  Lane& lane = lanes_[origin];
-  if (lane.took < unfit.since) {
-    const Backoff& backoff = state_->index.type(type).policy.backoff;
-    lane.away_until = MonoAfter(now, backoff.Pause(1, state_->options.random));
+  if (unfit.keys.size() < kUnfitKeys) {
+    unfit.keys.insert(full_key);
+    if (unfit.keys.size() < kUnfitKeys) return false;
+    unfit_told_ = error;
   }
+  // Where it takes other types, these are not held up, or not for long.
+  Lane& lane = lanes_[origin];
+  const MonoNanos now = state_->options.clock->Mono();
+  if (lane.took < 0 || MonoAfter(lane.took, kUnfitPause) < now)
+    lane.away_until = std::max(lane.away_until, MonoAfter(now, kUnfitPause));
   return true;
 }
 

@@ -305,7 +305,7 @@ JournalStats JournalImpl::Stats() const {
     if (id < state.figures.size()) {
       const JournalFigures& figures = *state.figures[id];
       one.enqueued = figures.enqueued;
-      one.coalesced = figures.coalesced;
+      one.coalesced = figures.coalesced + type.overtaken;
       one.delivered = figures.delivered;
       one.retried = figures.retried;
       one.dead = figures.dead;

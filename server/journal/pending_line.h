@@ -178,6 +178,8 @@ struct PendingType {
   uint64_t reserved_entries = 0;
   size_t barriers = 0;
   size_t waiting = 0;  // appends that wait for room
+  // Writes that left because a newer one of the key came while they were being delivered, in vain.
+  uint64_t overtaken = 0;
   PendingAges ages;
   absl::flat_hash_map<std::string, std::unique_ptr<PendingGroup>> groups;  // by namespace
 };

@@ -239,6 +239,7 @@ void PendingIndex::Land(PendingKey* key, std::vector<uint64_t>* erase) {
   }
   PendingWrite* const later = write->later;
   if (!Coalesces(key) || later == nullptr) return;
+  ++types_[key->group->type]->overtaken;
   erase->push_back(write->seq);
   // The bytes of the two change places, too, so that the one that leaves takes the right number.
   std::swap(write->bytes, later->bytes);

@@ -61,6 +61,12 @@ bool IsOfItem(int code) {
   }
 }
 
+// What is missing in the database, for all items alike; SQLite has no code of its own for it.
+bool IsOfSchema(std::string_view message) {
+  return message.rfind("no such ", 0) == 0 || message.find(" has no column ") != message.npos ||
+         message.find(" has been changed") != message.npos;
+}
+
 absl::StatusCode CodeOf(int code) {
   using Code = absl::StatusCode;
   switch (code & 0xff) {
@@ -227,6 +233,10 @@ absl::Status SqliteConnection::Bind(sqlite3_stmt* statement,
 SqliteConnection::Step SqliteConnection::Next(sqlite3_stmt* statement) {
   const int code = sqlite3_step(statement);
   if (code == SQLITE_ROW || code == SQLITE_DONE) return {code, absl::OkStatus()};
+  // A statement that was right when it was prepared is prepared again by SQLite.
+  const std::string message = sqlite3_errmsg(database_.get());
+  if ((code & 0xff) == SQLITE_ERROR && IsOfSchema(message))
+    return {code, absl::FailedPreconditionError(StrCat("SQLite: ", message))};
   return {code, ErrorOf(code), IsOfItem(code)};
 }
 

@@ -25,6 +25,8 @@ constexpr absl::Duration kRefusesOn = absl::Milliseconds(50);
 constexpr absl::Duration kMemoryAgain = absl::Seconds(1);
 // Of the limit, what each class may fill.
 constexpr std::array<double, 4> kShares = {1.0, 0.9, 0.8, 0.6};
+// Who waits less than this part of what is aimed at has found a worker that had nothing to do.
+constexpr int kIdlePart = 8;
 // In one window.
 constexpr double kRise = 1.04;
 constexpr double kFall = 0.5;
@@ -142,6 +144,7 @@ void Admission::MoveLimit(MonoNanos least, MonoNanos mean) {
   const uint64_t most = most_.load(std::memory_order_relaxed);
   const uint64_t now = limit();
   const MonoNanos aim = queue_time_.load(std::memory_order_relaxed) / kPartWaited;
+  if (least == INT64_MAX) return;  // nobody waited in so short a window
   const bool still = StandsStill(least);
   if (!adaptive_.load(std::memory_order_relaxed)) {
     limit_.store(most, std::memory_order_relaxed);
@@ -151,8 +154,10 @@ void Admission::MoveLimit(MonoNanos least, MonoNanos mean) {
     const auto in_time = static_cast<uint64_t>(part * static_cast<double>(waiting()));
     limit_.store(std::min(most, std::max(in_time, kLeast)), std::memory_order_relaxed);
   } else {
+    // Where somebody hardly waited, workers had time: the others came in bursts.
+    const MonoNanos wait = least < aim / kIdlePart ? least : mean;
     const double part =
-        static_cast<double>(aim) / static_cast<double>(std::max<MonoNanos>(mean, 1));
+        static_cast<double>(aim) / static_cast<double>(std::max<MonoNanos>(wait, 1));
     const auto moved =
         static_cast<uint64_t>(std::clamp(part, kFall, kRise) * static_cast<double>(now) + 1);
     limit_.store(std::min(most, std::max(moved, kLeast)), std::memory_order_relaxed);

@@ -44,14 +44,17 @@ bool MayHaveHappened(const absl::Status& status) {
          reason == ReasonName(Reason::kTIER_UNAVAILABLE);
 }
 
-// Whether the call again, after it happened, would do or answer something else.
+// Whether the call may have happened, and again would do or answer something else.
 template <typename Request>
-bool IsForOnce(const Request& /*request*/) {
+bool IsForOnce(const Request& /*request*/, const absl::Status& /*status*/) {
   return false;
 }
-bool IsForOnce(const v1::IncrementRequest& /*request*/) { return true; }
-bool IsForOnce(const v1::SetRequest& request) {
-  return request.condition_case() != v1::SetRequest::CONDITION_NOT_SET;
+bool IsForOnce(const v1::IncrementRequest& /*request*/, const absl::Status& status) {
+  return MayHaveHappened(status);
+}
+bool IsForOnce(const v1::SetRequest& request, const absl::Status& status) {
+  return request.condition_case() != v1::SetRequest::CONDITION_NOT_SET &&
+         DetailsOf(status).reason == ReasonName(Reason::kWRITE_UNKNOWN);
 }
 
 }  // namespace
@@ -73,7 +76,7 @@ Task<absl::Status> CacheHandlers::Once(const Request* request, Response* respons
   if (status.ok()) {
     request_ids_->End(name_space, request->request_id(), begun.place,
                       response->SerializeAsString());
-  } else if (IsForOnce(*request) && MayHaveHappened(status)) {
+  } else if (IsForOnce(*request, status)) {
     request_ids_->EndUnknown(name_space, request->request_id(), begun.place, status);
   } else {
     // Any other Set or Delete that did happen happens again.

@@ -150,7 +150,8 @@ void NativeLoop::Run() {
   current_ = this;
   MonoNanos turn = LookAtClock();
   while (true) {
-    if (shared_->dispatcher->IsOverloadedAt(turn) && handshakes_.empty()) Gather(turn);
+    if (shared_->dispatcher->IsOverloadedAt(turn) && handshakes_.empty() && taken_work_.empty())
+      Gather(turn);
     asleep_.store(true);
     int millis = handshakes_.empty() ? WaitMillis() : 0;
     {

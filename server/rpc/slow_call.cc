@@ -75,8 +75,9 @@ std::string PathOf(const Message& response) {
   for (int i = 0; i < reflection.FieldSize(response, results); ++i)
     ++counts[PathOfOne(reflection.GetRepeatedMessage(response, results, i))];
   std::string path;
-  for (const auto& [one, count] : counts)
-    path = StrCat(path, path.empty() ? "" : ", ", count, " ", one);
+  for (const auto& [one, count] : counts) {
+    if (!one.empty()) path = StrCat(path, path.empty() ? "" : ", ", count, " ", one);
+  }
   return path;
 }
 

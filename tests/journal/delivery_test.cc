@@ -184,6 +184,26 @@ TEST_F(DeliveryTest, FewWritesThatAreAnsweredSoAreDeadLetters) {
   EXPECT_EQ(sink_.dead.size(), 23u);
 }
 
+TEST_F(DeliveryTest, AWriteThatIsOvertakenWhileItFailsCountsAsLeftOut) {
+  bool fails = true;
+  sink_.of_call = [&](const JournalDelivery&) {
+    return FakeSink::Fate{absl::Milliseconds(100),
+                          fails ? absl::UnavailableError("away") : absl::OkStatus(), false};
+  };
+  Open();
+  ASSERT_TRUE(Append(WriteOf("a", 1)).ok());
+  Advance(absl::Milliseconds(100));
+  ASSERT_EQ(sink_.call_count(), 1u);
+  ASSERT_TRUE(Append(WriteOf("a", 2)).ok());
+  Advance(absl::Milliseconds(200));
+  fails = false;
+  Advance(absl::Seconds(10));
+  EXPECT_EQ(sink_.row(Full("a")).version, 2u);
+  EXPECT_EQ(StatsOf().enqueued, 2u);
+  EXPECT_EQ(StatsOf().delivered, 1u);
+  EXPECT_EQ(StatsOf().coalesced, 1u);
+}
+
 TEST_F(DeliveryTest, AttemptsBeginAnewAfterARestart) {
   policy().attempts = 3;
   Answer({"bad"}, Kind::kRetry, absl::AbortedError("locked"));

@@ -112,6 +112,19 @@ TEST_F(SqliteTest, RejectsTheOneWriteThatAConstraintRefuses) {
       ElementsAre("done", AllOf(StartsWith("reject"), HasSubstr("CHECK constraint")), "done"));
 }
 
+// Also with a statement that was prepared before.
+TEST_F(SqliteTest, AMissingTableIsNoFaultOfTheWrites) {
+  file_.Run("CREATE TABLE cells (id TEXT PRIMARY KEY, body)");
+  const auto origin = Of("", "INSERT INTO cells VALUES ($key.id, $value)");
+  EXPECT_THAT(StoreShown(*origin, "t", {{"t:1", "v"}}), ElementsAre("done"));
+  file_.Run("ALTER TABLE cells RENAME TO away");
+  EXPECT_THAT(
+      StoreShown(*origin, "t", {{"t:2", "v"}, {"t:3", "v"}}),
+      ElementsAre(AllOf(StartsWith("call: FAILED_PRECONDITION"), HasSubstr("no such table"))));
+  file_.Run("ALTER TABLE away RENAME TO cells");
+  EXPECT_THAT(StoreShown(*origin, "t", {{"t:2", "v"}}), ElementsAre("done"));
+}
+
 TEST_F(SqliteTest, WaitsForALockAsLongAsItMay) {
   file_.Run("CREATE TABLE cells (id TEXT PRIMARY KEY, body)");
   SqliteOptions options = Options("SELECT body FROM cells WHERE id = $key.id",

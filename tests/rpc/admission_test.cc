@@ -149,6 +149,19 @@ TEST_F(AdmissionTest, TheQueueIsKeptShortWhileCallsAreRefused) {
   EXPECT_LT(admission.limit(), 600u) << "one window does not tell much";
 }
 
+// After an overload, calls that come in bursts to workers who have time are let in again.
+TEST_F(AdmissionTest, BurstsAreNoReasonToGoOnRefusing) {
+  Admission admission({.in_flight = 10'000, .queue_time = absl::Milliseconds(20)}, &clock_);
+  Windows(&admission, absl::Seconds(10));
+  ASSERT_EQ(admission.limit(), Admission::kLeast);
+  for (int i = 0; i < 200; ++i) {
+    Queue(&admission, 20);
+    for (int wait = 0; wait < 20; ++wait) Waited(&admission, absl::Milliseconds(wait));
+    clock_.Advance(Admission::kWindow);
+  }
+  EXPECT_EQ(admission.limit(), 10'000u);
+}
+
 // One that grows all the time need not be waited for as long as one that only stands.
 TEST_F(AdmissionTest, AQueueThatGrowsIsSeenSooner) {
   Admission admission({.in_flight = 10'000, .queue_time = absl::Milliseconds(20)}, &clock_);
