@@ -73,10 +73,6 @@ class Delivery {
     TimerId timer = 0;
     MonoNanos timer_due = kMonoNever;
   };
-  // Keys of a type that were answered that the origin is not fit to take them, since it took one.
-  struct Unfit {
-    std::set<std::string> keys;  // at most kUnfitKeys
-  };
   static constexpr size_t kUnfitKeys = 8;
   using Call = PendingIndex::Call;
   using Records = std::vector<JournalRecord>;
@@ -126,7 +122,9 @@ class Delivery {
   std::weak_ptr<void> alive_;
 
   std::vector<Lane> lanes_ ABSL_GUARDED_BY(state_->mu);
-  std::map<PendingTypeId, Unfit> unfit_ ABSL_GUARDED_BY(state_->mu);
+  // Keys of a type, kUnfitKeys at most, that were answered that the origin cannot take them, since
+  // it took one.
+  std::map<PendingTypeId, std::set<std::string>> unfit_ ABSL_GUARDED_BY(state_->mu);
   // What a type that has just become unfit was answered, to be written down.
   absl::Status unfit_told_ ABSL_GUARDED_BY(state_->mu);
   bool started_ ABSL_GUARDED_BY(state_->mu) = false;

@@ -235,10 +235,10 @@ bool Delivery::IsUnfitLocked(size_t origin, PendingTypeId type, const std::strin
     default:
       return false;
   }
-  Unfit& unfit = unfit_[type];
-  if (unfit.keys.size() < kUnfitKeys) {
-    unfit.keys.insert(full_key);
-    if (unfit.keys.size() < kUnfitKeys) return false;
+  std::set<std::string>& unfit = unfit_[type];
+  if (unfit.size() < kUnfitKeys) {
+    unfit.insert(full_key);
+    if (unfit.size() < kUnfitKeys) return false;
     unfit_told_ = error;
   }
   // Where it takes other types, these are not held up, or not for long.

@@ -22,6 +22,8 @@ namespace {
 constexpr absl::Duration kComeAgain = absl::Milliseconds(100);
 // So long after a call was refused others are likely to be.
 constexpr absl::Duration kRefusesOn = absl::Milliseconds(50);
+// What an overload has taught is forgotten when no call has waited for so long.
+constexpr absl::Duration kForgotten = absl::Seconds(1);
 constexpr absl::Duration kMemoryAgain = absl::Seconds(1);
 // Of the limit, what each class may fill.
 constexpr std::array<double, 4> kShares = {1.0, 0.9, 0.8, 0.6};
@@ -73,7 +75,7 @@ absl::Status Admission::Enter(CallClass what, const std::string& peer, bool wait
     under_way_.fetch_sub(1, std::memory_order_relaxed);
     return Refuse(kQueueTime);
   }
-  if (waits) waiting_.fetch_add(1, std::memory_order_relaxed);
+  if (waits && waiting_.fetch_add(1, std::memory_order_relaxed) == 0) ForgetWhenIdle();
   if (peer.empty()) return absl::OkStatus();
   Shard& shard = ShardOf(peer);
   {
@@ -87,6 +89,14 @@ absl::Status Admission::Enter(CallClass what, const std::string& peer, bool wait
   if (waits) waiting_.fetch_sub(1, std::memory_order_relaxed);
   under_way_.fetch_sub(1, std::memory_order_relaxed);
   return Refuse(kPeer);
+}
+
+// Calls that came long ago say nothing about those that come now.
+void Admission::ForgetWhenIdle() {
+  const uint64_t most = most_.load(std::memory_order_relaxed);
+  if (limit() >= most) return;
+  const MonoNanos ended = window_ends_.load(std::memory_order_relaxed);
+  if (clock_->Mono() > MonoAfter(ended, kForgotten)) limit_.store(most, std::memory_order_relaxed);
 }
 
 void Admission::Leave(const std::string& peer) {

@@ -107,6 +107,8 @@ class Admission {
   // What a class may fill of a limit.
   static uint64_t PartOf(uint64_t limit, CallClass what);
   absl::Status Refuse(Why why);
+  // Called when the first call comes to an empty queue.
+  void ForgetWhenIdle();
   void NoteWait(MonoNanos nanos);
   // At the end of a window, by how long calls had to wait in it.
   void MoveLimit(MonoNanos least, MonoNanos mean);

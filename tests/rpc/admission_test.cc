@@ -162,6 +162,17 @@ TEST_F(AdmissionTest, BurstsAreNoReasonToGoOnRefusing) {
   EXPECT_EQ(admission.limit(), 10'000u);
 }
 
+TEST_F(AdmissionTest, AnIdleServerForgetsItsOverload) {
+  Admission admission({.in_flight = 1'000, .queue_time = absl::Milliseconds(20)}, &clock_);
+  Windows(&admission, absl::Seconds(10));
+  ASSERT_EQ(admission.limit(), Admission::kLeast);
+  clock_.Advance(absl::Milliseconds(500));
+  EXPECT_EQ(Fill(&admission, CallClass::kRead), static_cast<int>(Admission::kLeast));
+  Serve(&admission, static_cast<int>(Admission::kLeast));
+  clock_.Advance(absl::Seconds(2));
+  Queue(&admission, 900);
+}
+
 // One that grows all the time need not be waited for as long as one that only stands.
 TEST_F(AdmissionTest, AQueueThatGrowsIsSeenSooner) {
   Admission admission({.in_flight = 10'000, .queue_time = absl::Milliseconds(20)}, &clock_);
