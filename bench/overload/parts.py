@@ -4,8 +4,8 @@ cost       Gets that memory answers, over the native lane: a server with callers
            are read every second, beside one with neither, in turns.
 goodput    a server that a cgroup holds to a part of a core is sent calls at three times what it can do, from the times
            at which they should have been sent: how many it still does, how long those take that it takes on, how soon the
-           others are refused, all after a first second. Once with Sets into memory and RocksDB, which cost little more than to be
-           refused, and once with GetOrLoads that memory cannot keep and that an SQLite database answers.
+           others are refused, all after a first second. Once with Sets into memory and RocksDB, which cost little more than
+           to be refused, and once with GetOrLoads that memory cannot keep and that an SQLite database answers.
 neighbour  a namespace asks for ten times its quota: what another one beside it notices.
 memory     a container of 256 MiB under more load than it can do, with values of mixed sizes: nobody is killed.
 """
@@ -144,8 +144,8 @@ def cost(table):
 
 
 def flood(server, what, rate, seconds):
-    """What became of calls that were sent at this rate, by name, after a second. `set`: Sets of few keys. `load`: GetOrLoads
-    of items, half of which do not exist."""
+    """What became of calls that were sent at this rate, by name, after a second. `set`: Sets of few keys. `load`:
+    GetOrLoads of items, half of which do not exist."""
     keys = KEYS if what == "set" else 2 * ITEMS
     return {name: value for name, value, _ in program.report(
         "larder_raw_load", server.address, what, str(keys), "8", str(int(rate)), str(seconds), "1",

@@ -120,6 +120,7 @@ void Delivery::Conclude(size_t origin, const Call& call, Records* records, MonoN
   std::vector<Done> done;
   bool went_away = false, is_back = false;
   absl::Status unfit;
+  std::string type;
   {
     MutexLock lock(&state_->mu);
     Lane& lane = lanes_[origin];
@@ -158,12 +159,12 @@ void Delivery::Conclude(size_t origin, const Call& call, Records* records, MonoN
       writer_->EraseLocked(erase);
     }
     unfit = std::exchange(unfit_told_, absl::OkStatus());
+    if (!unfit.ok()) type = state_->index.type(call.type).name;
     state_->Publish();
   }
   if (!unfit.ok()) {
-    LogWarning("journal_type_not_taken", {{"origin", OriginName(origin)},
-                                          {"type", records->empty() ? "" : records->front().type},
-                                          {"code", absl::StatusCodeToString(unfit.code())}});
+    LogWarning("journal_type_not_taken",
+               {{"origin", OriginName(origin)}, {"type", type}, {"error", unfit}});
   }
   if (went_away) {
     LogWarning("journal_origin_away", {{"origin", OriginName(origin)}, {"error", answer.status()}});
