@@ -63,6 +63,15 @@ std::vector<BelowTally> TallyOrigins(const Engine& engine) {
   return tallies;
 }
 
+std::vector<ReplicaTally> TallyReplicas(const Engine& engine) {
+  const EngineStats stats = engine.Stats();
+  std::vector<ReplicaTally> tallies;
+  if (!stats.bus.has_value()) return tallies;
+  for (const BusPeer& peer : stats.bus->peers)
+    tallies.push_back({peer.node, peer.state, peer.heard_ago, peer.frames});
+  return tallies;
+}
+
 std::vector<ShownSetting> Shown(const std::vector<Setting>& settings) {
   std::vector<ShownSetting> shown;
   for (const Setting& setting : settings) {
@@ -85,8 +94,8 @@ AdminView ViewOf(const Config& config, const std::string& version, absl::Time st
   view.settings = [reloader = parts.reloader] { return Shown(reloader->Settings()); };
   view.reloads = [reloader = parts.reloader] {
     const ReloadStats stats = reloader->Stats();
-    return ReloadTally{stats.applied, stats.unchanged, stats.refused, stats.last_ok,
-                       stats.last_good};
+    return ReloadTally{stats.applied, stats.unchanged, stats.refused,
+                       stats.last_ok, stats.last_good, stats.trouble};
   };
   view.shed = [admission = parts.admission, quotas = parts.quotas] {
     std::vector<std::pair<std::string_view, uint64_t>> shed = admission->Refused();
@@ -94,10 +103,11 @@ AdminView ViewOf(const Config& config, const std::string& version, absl::Time st
     return shed;
   };
   view.calls = [admission = parts.admission] {
-    return CallsTally{admission->under_way(), admission->most(), admission->waiting(),
-                      admission->limit()};
+    return CallsTally{admission->under_way(), admission->most(), admission->most_per_peer(),
+                      admission->waiting(), admission->limit()};
   };
   view.stats = [cache = parts.cache] { return cache->AllStats(); };
+  view.replicas = [engine = parts.engine] { return TallyReplicas(*engine); };
   view.rpcs = [methods = parts.methods] { return TallyRpcs(*methods); };
   view.access = [access = parts.access] {
     Access::Stats stats = access->GetStats();
@@ -112,6 +122,7 @@ AdminView ViewOf(const Config& config, const std::string& version, absl::Time st
   };
   view.reload = parts.reload;
   view.memory_tight = [tight = parts.memory_tight] { return tight->load(); };
+  view.memory_left = parts.memory_left;
   view.tiers_took = [engine = parts.engine] { return TallyTiers(*engine); };
   view.origins_took = [engine = parts.engine] { return TallyOrigins(*engine); };
   if (parts.journal != nullptr) {
@@ -119,6 +130,10 @@ AdminView ViewOf(const Config& config, const std::string& version, absl::Time st
     view.journal_room = {config.proto->journal().max_bytes(),
                          config.proto->journal().max_entries()};
   }
+  view.reference = [lanes = parts.lanes] {
+    const ReferenceLane::Stats stats = lanes->ReferenceStats();
+    return LaneTally{stats.connections, stats.accepted, stats.refused};
+  };
   if (!config.proto->listen().native().empty())
     view.native = [lanes = parts.lanes] { return lanes->NativeStats(); };
   return view;

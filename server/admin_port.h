@@ -37,6 +37,8 @@ struct AdminParts {
   const Quotas* quotas;
   // Whether writes are refused because memory is short.
   const std::atomic<bool>* memory_tight;
+  // See AdminView.
+  std::function<std::optional<MemoryRoom>()> memory_left;
   // Reads the configuration again. Blocks; called on a thread of the port's.
   std::function<absl::StatusOr<v1::ReloadConfigResponse>(bool dry_run)> reload;
 };

@@ -7,7 +7,10 @@
 
 #include "base/log.h"
 #include "base/status.h"
+#include "base/thread_name.h"
 #include "larder/config/v1/config.pb.h"
+#include "load_limits.h"
+#include "rpc/lane_connections.h"
 
 namespace larder {
 namespace {
@@ -23,6 +26,11 @@ absl::Duration OrNever(absl::Duration duration) {
   return duration == absl::ZeroDuration() ? absl::InfiniteDuration() : duration;
 }
 
+LaneConnections ConnectionsOf(const config::v1::Config& proto) {
+  return DealOutConnections(DescriptorsMax(), proto.limits().connections(),
+                            /*has_native=*/!proto.listen().native().empty());
+}
+
 ReferenceLane::Options ReferenceOptionsFrom(const config::v1::Config& proto, const TlsServer* tls) {
   ReferenceLane::Options options;
   options.tls = tls;
@@ -33,6 +41,8 @@ ReferenceLane::Options ReferenceOptionsFrom(const config::v1::Config& proto, con
   options.metadata_bytes_max = proto.limits().metadata_bytes();
   options.buffer_bytes_max = proto.limits().buffer_bytes();
   options.streams_max = static_cast<int>(proto.limits().streams());
+  options.connections_max = ConnectionsOf(proto).reference;
+  options.connections_per_peer_max = proto.limits().connections_per_peer();
   options.keepalive_time = FromProto(proto.connections().keepalive_time());
   options.keepalive_timeout = FromProto(proto.connections().keepalive_timeout());
   options.ping_interval_min = FromProto(proto.connections().ping_interval_min());
@@ -54,15 +64,17 @@ void KeepFresh(std::weak_ptr<TlsServer> tls, Executor* executor) {
   });
 }
 
-NativeLane::Options NativeOptionsFrom(const config::v1::Config& proto, TlsServer* tls) {
+NativeLane::Options NativeOptionsFrom(const Config& config, TlsServer* tls) {
+  const config::v1::Config& proto = *config.proto;
   NativeLane::Options options;
   options.address = proto.listen().native();
   options.loops = static_cast<int>(proto.listen().loops());
   options.message_bytes_max = proto.limits().message_bytes();
   options.metadata_bytes_max = proto.limits().metadata_bytes();
   options.buffer_bytes_max = proto.limits().buffer_bytes();
+  options.buffer_bytes_per_peer_max = PeerBufferBytesOf(config);
   options.streams_max = proto.limits().streams();
-  options.connections_max = proto.limits().connections();
+  options.connections_max = ConnectionsOf(proto).native;
   options.connections_per_peer_max = proto.limits().connections_per_peer();
   options.proxied = proto.listen().proxy_protocol();
   options.keepalive_time = FromProto(proto.connections().keepalive_time());
@@ -97,7 +109,7 @@ absl::StatusOr<Lanes> Lanes::Start(const Config& config, const MethodTable* meth
       lanes.reference_,
       ReferenceLane::Start(ReferenceOptionsFrom(proto, lanes.tls_.get()), methods, dispatcher));
   if (proto.listen().native().empty()) return lanes;
-  ASSIGN_OR_RETURN(lanes.native_, NativeLane::Start(NativeOptionsFrom(proto, lanes.tls_.get()),
+  ASSIGN_OR_RETURN(lanes.native_, NativeLane::Start(NativeOptionsFrom(config, lanes.tls_.get()),
                                                     methods, dispatcher));
   return lanes;
 }
@@ -129,6 +141,7 @@ void Lanes::SetReady(bool ready) {
 
 void Lanes::Drain(absl::Duration limit) {
   std::thread native([this, limit] {
+    NameThisThread("drain");
     if (native_ != nullptr) native_->Drain(limit);
   });
   reference_->Drain(limit);

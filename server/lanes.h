@@ -30,6 +30,8 @@ class Lanes {
   // When the certificate that the lanes show ends, by lane; empty: they speak plain text.
   std::vector<std::pair<std::string_view, absl::Time>> CertificateEnds() const;
 
+  // Of the reference lane.
+  ReferenceLane::Stats ReferenceStats() const { return reference_->GetStats(); }
   // What the native lane counts; empty when it is off.
   NativeLane::Stats NativeStats() const;
 

@@ -1,5 +1,7 @@
 #include "load_limits.h"
 
+#include <algorithm>
+
 #include "larder/config/v1/config.pb.h"
 
 namespace larder {
@@ -9,12 +11,28 @@ absl::Duration FromProto(const google::protobuf::Duration& duration) {
   return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
 }
 
+// What one address may have where nothing else is said: a lone large client hardly feels it, and
+// there is room for the others when it asks for too much.
+uint64_t PeersPart(uint64_t all) { return std::max<uint64_t>(all / 4 * 3 + all % 4 * 3 / 4, 1); }
+
+// One address may send one message, read one and have one more under way, however small its part.
+constexpr uint64_t kLargestMessagesOfPeer = 3;
+
 }  // namespace
+
+uint64_t PeerBufferBytesOf(const Config& config) {
+  const config::v1::Limits& limits = config.proto->limits();
+  const uint64_t bytes = limits.buffer_bytes_per_peer() != 0 ? limits.buffer_bytes_per_peer()
+                                                             : PeersPart(limits.buffer_bytes());
+  return std::max(bytes, kLargestMessagesOfPeer * limits.message_bytes());
+}
 
 Admission::Limits AdmissionLimitsOf(const Config& config) {
   const config::v1::Limits& limits = config.proto->limits();
   return {.in_flight = limits.in_flight(),
-          .in_flight_per_peer = limits.in_flight_per_peer(),
+          .in_flight_per_peer = limits.in_flight_per_peer() != 0 ? limits.in_flight_per_peer()
+                                                                 : PeersPart(limits.in_flight()),
+          .buffer_bytes_per_peer = PeerBufferBytesOf(config),
           .adaptive = limits.adaptive(),
           .queue_time = FromProto(limits.queue_time())};
 }

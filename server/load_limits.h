@@ -4,6 +4,7 @@
 #ifndef LARDER_LOAD_LIMITS_H_
 #define LARDER_LOAD_LIMITS_H_
 
+#include <cstdint>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -14,6 +15,8 @@
 namespace larder {
 
 Admission::Limits AdmissionLimitsOf(const Config& config);
+// Bytes that the calls of one address may hold: room for three of the largest messages at least.
+uint64_t PeerBufferBytesOf(const Config& config);
 std::vector<NamespaceQuota> QuotasOf(const Config& config);
 // Infinite: no call is slow.
 absl::Duration SlowCallOf(const Config& config);

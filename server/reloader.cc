@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "base/utf8.h"
 #include "core/error.h"
 #include "larder/config/v1/config.pb.h"
 
@@ -76,6 +77,7 @@ absl::StatusOr<std::vector<ConfigChange>> Reloader::Reload(bool dry_run, std::st
 
   MutexLock lock(&mu_);
   stats_.last_ok = status.ok();
+  stats_.trouble = CleanUtf8(ToStd(status.message()), kTroubleMax);
   if (!status.ok()) {
     ++stats_.refused;
     LogError("config_not_reloaded", {{"why", why}, {"error", ToStd(status.message())}});

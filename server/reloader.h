@@ -26,6 +26,9 @@ namespace larder {
 // What tells one content of a file from another: where links lead, and what is there.
 std::string FileFingerprint(const std::string& file);
 
+// The log has all of it.
+constexpr size_t kTroubleMax = 4096;
+
 struct ReloadStats {
   // Since the start: those that changed something, those that found nothing to change, and those
   // that were refused.
@@ -33,6 +36,9 @@ struct ReloadStats {
   uint64_t unchanged = 0;
   uint64_t refused = 0;
   bool last_ok = true;
+  // What is wrong with the configuration, when it was wrong when it was read last; at most
+  // kTroubleMax bytes. Empty: it was right.
+  std::string trouble;
   // When a reload, or the start, last found the configuration right.
   absl::Time last_good = absl::UnixEpoch();
 };

@@ -286,10 +286,11 @@ absl::Status Serve(const Config& config, const ConfigOrigin& source, const std::
   const std::unique_ptr<ThreadPool> pool =
       ThreadPool::New({.threads = static_cast<int>(proto.workers().threads()),
                        .queue_max = proto.limits().queue(),
-                       .gives_way = true});
+                       .gives_way = true,
+                       .name = "worker"});
   // For what waits for the disk.
-  const std::unique_ptr<ThreadPool> disk_pool =
-      ThreadPool::New({.threads = 1, .queue_max = proto.limits().queue(), .gives_way = true});
+  const std::unique_ptr<ThreadPool> disk_pool = ThreadPool::New(
+      {.threads = 1, .queue_max = proto.limits().queue(), .gives_way = true, .name = "disk"});
   ASSIGN_OR_RETURN(const Below below, NewBelow(config, pool.get()));
   ASSIGN_OR_RETURN(const Sources sources, NewSources(config, pool.get()));
   MemoryWatch memory({.governor = MemoryOptionsOf(proto), .executor = pool.get()});
@@ -329,8 +330,11 @@ absl::Status Serve(const Config& config, const ConfigOrigin& source, const std::
   access.Replace(AccessTableOf(proto));
   Admission admission(AdmissionLimitsOf(config), Clock::System());
   std::atomic<bool> memory_tight = false;
+  // Below the container's limit, and below how much of it writes are refused; 0 = there is none.
+  std::atomic<uint64_t> memory_left = 0, memory_tight_below = 0;
   Quotas quotas(QuotasOf(config));
-  Dispatcher dispatcher(Clock::System(), pool.get(), &access, &admission, &quotas);
+  Dispatcher dispatcher(Clock::System(), pool.get(), &access, &admission, &quotas,
+                        config.types.get());
   dispatcher.SetSlowCall(SlowCallOf(config));
   HashKeysInLog(proto.log().hash_keys());
   Reloader reloader({.load = source.load,
@@ -380,11 +384,16 @@ absl::Status Serve(const Config& config, const ConfigOrigin& source, const std::
   ASSIGN_OR_RETURN(Lanes lanes, Lanes::Start(config, &methods, &dispatcher));
   ASSIGN_OR_RETURN(
       std::unique_ptr<AdminServer> admin_port,
-      NewAdminPort(config, version, started,
-                   {&cache, &methods, &lanes, &engine, journal.get(), &access, &reloader,
-                    &admission, &quotas, &memory_tight, [&reloader](bool dry_run) {
-                      return AnswerReload(&reloader, dry_run, "http");
-                    }}));
+      NewAdminPort(
+          config, version, started,
+          {&cache, &methods, &lanes, &engine, journal.get(), &access, &reloader, &admission,
+           &quotas, &memory_tight,
+           [&]() -> std::optional<MemoryRoom> {
+             const uint64_t tight = memory_tight_below;
+             if (tight == 0) return std::nullopt;
+             return MemoryRoom{memory_left, tight, !memory.Status().automatic};
+           },
+           [&reloader](bool dry_run) { return AnswerReload(&reloader, dry_run, "http"); }}));
   engine.Start();
   memory.Start({.held_bytes = [&engine] { return engine.memory().Usage().bytes; },
                 .set_budget = [&engine](uint64_t bytes) { engine.SetMemoryBudget(bytes); },
@@ -392,6 +401,11 @@ absl::Status Serve(const Config& config, const ConfigOrigin& source, const std::
                     [&admission, &memory_tight](bool tight) {
                       admission.SetMemoryTight(tight);
                       memory_tight = tight;
+                    },
+                .set_left =
+                    [&memory_left, &memory_tight_below](const MemoryLeft& left) {
+                      memory_left = left.bytes;
+                      memory_tight_below = left.tight_bytes;
                     }});
   version_keeper.SaveRegularly(&engine.versions(), pool.get());
   reloader.LookRegularly(disk_pool.get());

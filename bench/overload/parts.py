@@ -7,7 +7,8 @@ goodput    a server that a cgroup holds to a part of a core is sent calls at thr
            others are refused, all after a first second. Once with Sets into memory and RocksDB, which cost little more than
            to be refused, and once with GetOrLoads that memory cannot keep and that an SQLite database answers.
 neighbour  a namespace asks for ten times its quota: what another one beside it notices.
-memory     a container of 256 MiB under more load than it can do, with values of mixed sizes: nobody is killed.
+memory     a container of 256 MiB and a fifth of a core under three times what it can do, with values of mixed sizes into
+           memory and RocksDB: nobody is killed.
 """
 
 import contextlib
@@ -32,9 +33,10 @@ KEYS = 1_000
 TOKEN = "bench-token"
 # Of a core, by the cgroup, and how often it gets its part: it can answer nothing in between.
 SHARE_OF_CORE, PERIOD_US = 0.5, 4_000
+QUOTA_US_MIN = 1_000  # the kernel's
 IN_TIME_MS = 200
 ITEMS = 100_000  # in the database; GetOrLoads ask for them and for as many that are not
-MEMORY_BYTES, MEMORY_SECONDS = 256 << 20, 600
+MEMORY_BYTES, MEMORY_SECONDS, MEMORY_SHARE_OF_CORE = 256 << 20, 600, 0.2
 QUOTA = 1_000
 QUIET_RATE = 500
 SERVER_CORE, CALLER_CORE = 0, 1
@@ -66,29 +68,53 @@ def larderd(*settings, admin=False):
         yield server
 
 
-@contextlib.contextmanager
-def cgroup(kind, **limits):
-    """A cgroup of its own (v1 or v2) with these limits; yields what moves a process into it."""
+CGROUPS = pathlib.Path("/sys/fs/cgroup")
+
+
+def cgroup_limits(core_share, memory_bytes):
+    """{folder of a new cgroup: {file: value}}: one cgroup with v2, one for each kind of limit with v1."""
     name = f"larder-bench-{os.getpid()}"
-    v1 = pathlib.Path(f"/sys/fs/cgroup/{kind}")
-    path = (v1 if v1.is_dir() else pathlib.Path("/sys/fs/cgroup")) / name
+    wanted = {}
+    if core_share:
+        period_us = max(PERIOD_US, int(QUOTA_US_MIN / core_share))
+        quota_us = int(period_us * core_share)
+    if (CGROUPS / "cgroup.controllers").exists():
+        (CGROUPS / "cgroup.subtree_control").write_text("+cpu +memory", encoding="ascii")
+        files = wanted[CGROUPS / name] = {}
+        if core_share:
+            files["cpu.max"] = f"{quota_us} {period_us}"
+        if memory_bytes:
+            files["memory.max"] = memory_bytes
+        return wanted
+    if core_share:
+        wanted[CGROUPS / "cpu" / name] = {"cpu.cfs_period_us": period_us, "cpu.cfs_quota_us": quota_us}
+    if memory_bytes:
+        wanted[CGROUPS / "memory" / name] = {"memory.limit_in_bytes": memory_bytes}
+    return wanted
+
+
+@contextlib.contextmanager
+def cgroup(core_share=None, memory_bytes=None):
+    """Cgroups of their own (v1 or v2) with these limits; yields the files that a process joins them by."""
+    made = []
     try:
-        path.mkdir()
-        for file, value in limits.items():
-            target = path / f"{kind}.{file}"
-            if target.exists():
-                target.write_text(str(value), encoding="ascii")
-    except OSError as error:
-        raise rig.BenchError(f"no cgroup can be made: {error}") from error
-    try:
-        yield path, lambda pid: (path / "cgroup.procs").write_text(str(pid), encoding="ascii")
+        try:
+            for path, files in cgroup_limits(core_share, memory_bytes).items():
+                path.mkdir()
+                made.append(path)
+                for file, value in files.items():
+                    (path / file).write_text(str(value), encoding="ascii")
+        except OSError as error:
+            raise rig.BenchError(f"no cgroup can be made: {error}") from error
+        yield [path / "cgroup.procs" for path in made]
     finally:
-        for _ in range(50):
-            try:
-                path.rmdir()
-                break
-            except OSError:
-                time.sleep(0.1)
+        for path in made:
+            for _ in range(50):
+                try:
+                    path.rmdir()
+                    break
+                except OSError:
+                    time.sleep(0.1)
 
 
 def bench(server, *arguments, seconds, core=CALLER_CORE):
@@ -152,22 +178,32 @@ def flood(server, what, rate, seconds):
         seconds_most=seconds + 60)}
 
 
+def capacity_of(in_time, rate):
+    """The highest rate at which a server does everything, and in time; from one that it can do for sure."""
+    capacity, late = 0, 0
+    while late < 2:
+        if in_time(rate):
+            capacity, late = rate, 0
+        else:
+            late += 1
+        rate *= 1.2
+    if capacity == 0:
+        raise rig.BenchError("it does nothing in time")
+    return capacity
+
+
 def goodput_of(table, what, server, rate):
     """Of a server that a cgroup holds to a part of its core, from a rate that it can do for sure."""
     name = f"goodput_{what}s"
-    with cgroup("cpu", cfs_period_us=PERIOD_US, cfs_quota_us=int(PERIOD_US * SHARE_OF_CORE)) as (_, join):
-        join(server.process.pid)
-        # What it can do: the highest rate at which it does everything, and in time.
-        capacity, late = 0, 0
-        while late < 2:
-            found = flood(server, what, rate, 4)
-            if found["done"] >= 0.95 * rate and found["done_p99"] < IN_TIME_MS:
-                capacity, late = rate, 0
-            else:
-                late += 1
-            rate *= 1.2
-        if capacity == 0:
-            raise rig.BenchError("it does nothing in time")
+    with cgroup(core_share=SHARE_OF_CORE) as joined_by:
+        for file in joined_by:
+            file.write_text(str(server.process.pid), encoding="ascii")
+
+        def in_time(tried):
+            found = flood(server, what, tried, 4)
+            return found["done"] >= 0.95 * tried and found["done_p99"] < IN_TIME_MS
+
+        capacity = capacity_of(in_time, rate)
         calm = flood(server, what, 0.8 * capacity, 10)
         found = flood(server, what, 3 * capacity, 15)
         server.process.terminate()  # what is in the group keeps it
@@ -233,19 +269,34 @@ def bench_in(server, namespace, rate, seconds):
 
 
 def memory(table):
-    with cgroup("memory", limit_in_bytes=MEMORY_BYTES) as (path, join):
-        command = ["sh", "-c", f"echo $$ > {path}/cgroup.procs && exec \"$@\"", "sh", program.path("larderd"),
-                   "--set", "listen.grpc=127.0.0.1:0", "--set", "listen.admin=off", "--set", "log.format=json"]
-        del join
+    """The container has little of a core as well, so that the callers can ask for three times what it can do."""
+    load = ("--reads", "50%", "--keys", "200000", "--value-bytes", "100..20000", "--zipf", "0.7", "--no-fill")
+    with tempfile.TemporaryDirectory() as data, \
+            cgroup(core_share=MEMORY_SHARE_OF_CORE, memory_bytes=MEMORY_BYTES) as joined_by:
+        join = "".join(f"echo $$ > {file} && " for file in joined_by)
+        command = ["sh", "-c", f"{join} exec \"$@\"", "sh", program.path("larderd"), "--set", "listen.grpc=127.0.0.1:0",
+                   "--set", "listen.admin=off", "--set", "log.format=json", "--set", f"data.path={data}"]
         with rig.Server(command, SERVER_CORE) as server:
             server.wait_for_address(lambda s: rig.larderd_address(s, "native") if '"ready"' in s.stderr() else None)
-            measured = bench(server, "--rate", "6000", "--reads", "50%", "--keys", "200000", "--value-bytes",
-                             "100..20000", "--zipf", "0.7", "--no-fill", seconds=MEMORY_SECONDS)
+
+            def in_time(tried):
+                found = bench(server, "--rate", str(int(tried)), *load, seconds=5)
+                return found["ok"] >= 0.95 * found["planned"] and found["latency"]["p99_seconds"] * 1e3 < IN_TIME_MS
+
+            capacity = capacity_of(in_time, 500)
+            measured = bench(server, "--rate", str(int(3 * capacity)), *load, seconds=MEMORY_SECONDS)
             killed = int(server.process.poll() is not None)
-            resident = 0 if killed else server.resident_bytes()
+            resident = 0 if killed else anonymous_bytes(server.process.pid)
+    add(table, "memory_capacity", capacity, "calls/s")
     add(table, "memory_killed", killed, "times")
-    add(table, "memory_resident", resident / 2**20, "MiB")
-    add(table, "memory_ok", measured["ok"] / max(measured["planned"], 1), "of all")
+    add(table, "memory_anonymous", resident / 2**20, "MiB")
+    add(table, "memory_of_capacity", measured["ok"] / measured["span_seconds"] / capacity, "of capacity")
+
+
+def anonymous_bytes(pid):
+    """Resident memory but for pages of files, which the system can take back."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("RssAnon:"))
 
 
 PARTS = {"cost": cost, "goodput": goodput, "neighbour": neighbour, "memory": memory}

@@ -1,6 +1,7 @@
 #include "client/cli/app.h"
 
 #include <CLI/CLI.hpp>
+#include <cstdlib>
 #include <string>
 
 #include "client/cli/commands.h"
@@ -70,6 +71,9 @@ ExitCode RunChosen(Session* session) {
 }  // namespace
 
 int RunApp(int argc, char** argv) {
+  // What gRPC writes by itself comes beside the error that the command tells, and is for its
+  // makers.
+  setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   Session session;
   std::optional<absl::Duration> deadline;
   CLI::App app("Reads and changes a larder cache.", "larder");

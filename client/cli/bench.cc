@@ -25,6 +25,7 @@
 #include "client/cli/bench_run.h"
 #include "client/cli/commands.h"
 #include "client/cli/draw.h"
+#include "client/cli/exit_code.h"
 #include "client/cli/interrupt.h"
 #include "client/cli/progress.h"
 
@@ -288,7 +289,7 @@ class Bench {
     Selector own;
     own.prefix = kOwnPrefix;
     if (const auto gone = session_->client->InvalidateBy(own); !gone.ok())
-      fmt::print(stderr, "larder: its own keys are left: {}\n", gone.status().ToString());
+      fmt::print(stderr, "larder: its own keys are left: {}\n", Told(gone.status()));
   }
 
   ExitCode Report() {

@@ -72,15 +72,16 @@ absl::Status Explained(const absl::Status& status, const std::string& instead) {
       absl::StrCat("this server cannot read its configuration again while it runs: ", instead));
 }
 
-ExitCode Report(Session* session, const std::vector<ConfigChange>& changes, bool applied) {
+ExitCode Report(Session* session, const std::vector<ConfigChange>& changes, FoundBy by,
+                bool applied) {
   if (session->json) {
-    Json answer = ChangesJson(changes);
+    Json answer = ChangesJson(changes, by);
     answer.Field("applied", applied);
     session->out.Print(answer);
     return kOk;
   }
   PrintChanges(
-      changes,
+      changes, by,
       applied ? "nothing has changed: the server runs with what the file says" : "no difference",
       &session->out);
   return kOk;
@@ -95,7 +96,7 @@ ExitCode DiffOfServer(Session* session) {
     return session->Fail(Explained(
         result.status(), "compare a file with what it runs with by `larder config diff FILE`"));
   }
-  const ExitCode code = Report(session, result->changes, false);
+  const ExitCode code = Report(session, result->changes, FoundBy::kServer, false);
   return code == kOk && !result->changes.empty() ? kMiss : code;
 }
 
@@ -112,7 +113,7 @@ ExitCode DiffOfFile(Session* session, const Flags& flags) {
   if (!running.ok()) return session->Fail(running.status());
   const std::vector<ConfigChange> changes =
       DifferencesOf(running->settings, ParsePrintedConfig(end->out));
-  const ExitCode code = Report(session, changes, false);
+  const ExitCode code = Report(session, changes, FoundBy::kHere, false);
   return code == kOk && !changes.empty() ? kMiss : code;
 }
 
@@ -126,7 +127,7 @@ ExitCode RunApply(Session* session) {
     return session->Fail(
         Explained(result.status(), "restart it, and it reads the file; SIGTERM drains it first"));
   }
-  return Report(session, result->changes, true);
+  return Report(session, result->changes, FoundBy::kServer, true);
 }
 
 void AddFileFlags(CLI::App* command, Flags* flags) {

@@ -97,18 +97,18 @@ std::string RolloutWarning(const std::vector<Setting>& settings) {
   return absl::StrJoin(lines, "; ");
 }
 
-Json ChangesJson(const std::vector<ConfigChange>& changes) {
+Json ChangesJson(const std::vector<ConfigChange>& changes, FoundBy by) {
   Json answer;
-  answer.Array("changes", changes, [](const ConfigChange& change, Json* object) {
+  answer.Array("changes", changes, [by](const ConfigChange& change, Json* object) {
     object->Field("path", change.path);
     object->Field("before", change.before);
     object->Field("after", change.after);
-    object->Field("needs_restart", change.needs_restart);
+    if (by == FoundBy::kServer) object->Field("needs_restart", change.needs_restart);
   });
   return answer;
 }
 
-void PrintChanges(const std::vector<ConfigChange>& changes, const std::string& nothing,
+void PrintChanges(const std::vector<ConfigChange>& changes, FoundBy by, const std::string& nothing,
                   Output* out) {
   if (changes.empty()) {
     out->Line(nothing);
@@ -119,8 +119,16 @@ void PrintChanges(const std::vector<ConfigChange>& changes, const std::string& n
   for (const ConfigChange& change : changes) {
     later += change.needs_restart ? 1 : 0;
     rows.push_back({Shown(change.path), change.before.empty() ? "-" : Shown(change.before),
-                    change.after.empty() ? "-" : Shown(change.after),
-                    change.needs_restart ? "after a restart" : ""});
+                    change.after.empty() ? "-" : Shown(change.after)});
+    if (by == FoundBy::kServer)
+      rows.back().push_back(change.needs_restart ? "after a restart" : "at once");
+  }
+  if (by == FoundBy::kHere) {
+    out->Table({"SETTING", "RUNS WITH", "FILE SAYS"}, rows);
+    out->Line(
+        "what needs a restart is told by `larder config diff` without a file, once this one is the "
+        "server's");
+    return;
   }
   out->Table({"SETTING", "RUNS WITH", "FILE SAYS", "TAKES EFFECT"}, rows);
   if (later > 0) {

@@ -26,9 +26,13 @@ std::vector<ConfigChange> DifferencesOf(const std::vector<Setting>& before,
 // they do not inherit it, and use the cache for all of their keys. Empty when there are none.
 std::string RolloutWarning(const std::vector<Setting>& settings);
 
-Json ChangesJson(const std::vector<ConfigChange>& changes);
+// Who found the changes. The server knows which of them need a restart; needs_restart of changes
+// that were found here means nothing, and is not shown.
+enum class FoundBy { kServer, kHere };
+
+Json ChangesJson(const std::vector<ConfigChange>& changes, FoundBy by);
 // `nothing` is said where there are none.
-void PrintChanges(const std::vector<ConfigChange>& changes, const std::string& nothing,
+void PrintChanges(const std::vector<ConfigChange>& changes, FoundBy by, const std::string& nothing,
                   Output* out);
 
 }  // namespace larder::cli

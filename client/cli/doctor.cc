@@ -20,12 +20,22 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "client/cli/commands.h"
+#include "client/cli/exit_code.h"
 #include "client/cli/interrupt.h"
 #include "client/cli/socket.h"
 #include "client/cli/wait.h"
 
 namespace larder::cli {
 namespace {
+
+// Of calls that are for operators; empty for an error of another kind.
+std::string DeniedMend(const absl::Status& status) {
+  if (absl::IsUnauthenticated(status))
+    return "say who asks: --token-file FILE, or --tls-cert and --tls-key";
+  if (absl::IsPermissionDenied(status))
+    return "ask as somebody with the right `admin` for all namespaces: --token-file FILE";
+  return "";
+}
 
 constexpr int kPings = 5;
 constexpr absl::Duration kSlowName = absl::Milliseconds(200);
@@ -212,7 +222,7 @@ class Doctor {
       return;
     }
     Add(Level::kBad, "grpc", address,
-        absl::StrCat("something listens there, and a call failed: ", status.ToString()),
+        absl::StrCat("something listens there, and a call failed: ", Told(status)),
         "look whether the port is larder's gRPC port (50051) and not its admin port (8080)");
   }
 
@@ -269,10 +279,7 @@ class Doctor {
       absl::StatusOr<ServerInfoResult> info = client->ServerInfo();
       const absl::Time answered = absl::Now();
       if (!info.ok()) {
-        Add(Level::kBad, "call", address, info.status().ToString(),
-            absl::IsPermissionDenied(info.status()) || absl::IsUnauthenticated(info.status())
-                ? "use a name or token that may do what operators do"
-                : "");
+        Add(Level::kBad, "call", address, Told(info.status()), DeniedMend(info.status()));
         return;
       }
       const absl::Duration within = (answered - asked) / 2;
@@ -287,7 +294,7 @@ class Doctor {
     if (stats.ok()) {
       JudgeStats(address, *stats, &result_.findings);
     } else {
-      Add(Level::kWarn, "call", address, stats.status().ToString());
+      Add(Level::kWarn, "call", address, Told(stats.status()));
     }
     Settings(address, replica.info);
     replicas_.push_back(std::move(replica));
@@ -299,9 +306,11 @@ class Doctor {
     const std::string admin = named ? options_.admin : DefaultAdmin(address);
     const absl::Status its_own = CheckAdminOf(admin, info, session_.AdminCall());
     if (!its_own.ok()) {
+      const std::string denied = DeniedMend(its_own);
       Add(named ? Level::kWarn : Level::kNote, "admin port", address,
           absl::StrCat(its_own.message(), named ? "" : ": its settings were not looked at"),
-          "name it by --admin HOST:PORT; `listen.admin` says where it is");
+          denied.empty() ? "name it by --admin HOST:PORT; `listen.admin` says where it is"
+                         : denied);
       return;
     }
     const absl::StatusOr<AdminConfig> config = ReadAdminConfig(admin, session_.AdminCall());
@@ -322,7 +331,7 @@ class Doctor {
       } else {
         Add(Level::kWarn, "idle", address,
             fmt::format("a connection that was left alone for {} was gone: {}",
-                        Shown(*options_.idle), ping.status().ToString()),
+                        Shown(*options_.idle), Told(ping.status())),
             "something between drops silent connections: lower connections.keepalive_time below "
             "its limit");
       }

@@ -31,6 +31,12 @@ ExitCode CodeFor(const absl::Status& status) {
   }
 }
 
+std::string Told(const absl::Status& status) {
+  const std::string reason = ErrorReason(status);
+  return fmt::format("{}: {}", reason.empty() ? absl::StatusCodeToString(status.code()) : reason,
+                     std::string(status.message()));
+}
+
 ExitCode Report(const absl::Status& status, bool json) {
   const std::string code = absl::StatusCodeToString(status.code());
   const std::string reason = ErrorReason(status);
@@ -52,7 +58,10 @@ ExitCode Report(const absl::Status& status, bool json) {
     fmt::print(stderr, "{}\n", whole.Text());
     return CodeFor(status);
   }
-  fmt::print(stderr, "larder: {}: {}\n", reason.empty() ? code : reason, message);
+  fmt::print(stderr, "larder: {}\n", Told(status));
+  // Nobody that knows reasons has answered: what is between, or TLS on one side alone.
+  if (reason.empty() && status.code() == absl::StatusCode::kUnavailable)
+    fmt::print(stderr, "  `larder doctor` with the same flags looks for the cause\n");
   for (const FieldViolation& violation : fields) {
     if (violation.description == message) {
       fmt::print(stderr, "  field {}\n", violation.field);

@@ -4,6 +4,7 @@
 #ifndef LARDER_CLIENT_CLI_EXIT_CODE_H_
 #define LARDER_CLIENT_CLI_EXIT_CODE_H_
 
+#include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -32,6 +33,9 @@ inline constexpr std::string_view kExitCodeHelp =
     "7 not in the server's version; 8 the loader of load --exec failed; 130 ended by Ctrl-C.";
 
 ExitCode CodeFor(const absl::Status& status);
+
+// The error in a line: its reason, or its code where it has none, and its message.
+std::string Told(const absl::Status& status);
 
 // Writes the error to stderr: reason, message and wrong fields; as a JSON object when `json`.
 // Returns its exit code. REQUIRES: !status.ok().

@@ -47,6 +47,11 @@ Json ExplainJson(const ExplainResult& result) {
     pending.Field("age_seconds", result.pending->age);
     pending.Field("value_bytes", result.pending->value_bytes);
     pending.Field("deletion", result.pending->deletion);
+    pending.Field("attempts", result.pending->attempts);
+    if (!result.pending->last_error.empty())
+      pending.Field("last_error", result.pending->last_error);
+    if (result.pending->next_attempt.has_value())
+      pending.Field("next_attempt_seconds", *result.pending->next_attempt);
     answer.Object("pending", pending);
   }
   if (!result.origin_error.empty()) answer.Field("origin_error", result.origin_error);
@@ -96,6 +101,18 @@ void PrintRules(const ExplainResult& result, Output* out) {
   out->Table({"INVALIDATED BY", "MATCHES", ">UP TO VERSION", ">AGO", "WHAT", "COVERS"}, rows);
 }
 
+void PrintAttempts(const PendingWrite& pending, Output* out) {
+  if (pending.attempts == 0 && pending.last_error.empty()) return;
+  std::string next = "its next attempt waits";
+  if (pending.next_attempt == absl::ZeroDuration()) {
+    next = "the next is due";
+  } else if (pending.next_attempt.has_value()) {
+    next = fmt::format("the next in {}", Shown(*pending.next_attempt));
+  }
+  out->Line(fmt::format("  {} attempts so far, {}: {}", pending.attempts, next,
+                        pending.last_error.empty() ? "no error" : Shown(pending.last_error)));
+}
+
 void PrintTables(const ExplainResult& result, Output* out) {
   out->Line(fmt::format("type {}: {}", result.type, WhyType(result)));
   for (const auto& [name, text] : result.captures)
@@ -130,6 +147,7 @@ void PrintTables(const ExplainResult& result, Output* out) {
     out->Line(fmt::format("its origin has yet to get {} of version {}, which waits for {}",
                           result.pending->deletion ? "the deletion" : "the write",
                           result.pending->version, Shown(result.pending->age)));
+    PrintAttempts(*result.pending, out);
   }
   if (!result.origin_error.empty())
     out->Line(fmt::format("its origin does not tell: {}", Shown(result.origin_error)));

@@ -39,9 +39,13 @@ ExitCode RunFlush(Session* session, const std::string& type) {
   if (session->json) {
     Json answer;
     answer.Field("delivered", flushed->delivered);
+    answer.Field("dead", flushed->dead);
     session->out.Print(answer);
-  } else {
+  } else if (flushed->dead == 0) {
     session->out.Line(fmt::format("flushed: {} writes", flushed->delivered));
+  } else {
+    session->out.Line(fmt::format("flushed: {} writes, of which {} are dead letters",
+                                  flushed->delivered, flushed->dead));
   }
   return kOk;
 }

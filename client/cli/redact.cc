@@ -137,6 +137,9 @@ std::string Redactor::Value(const Setting& setting) const {
 
 void Redactor::Redact(StatsResult* stats) const {
   for (HotKey& hot : stats->hot_keys) hot.key = Key(hot.key);
+  for (TypeStats& type : stats->types) {
+    for (HotKey& hot : type.hot_keys) hot.key = Key(hot.key);
+  }
   for (TierStats& tier : stats->tiers) tier.state = Text(tier.state);
   for (OriginStats& origin : stats->origins) origin.state = Text(origin.state);
   for (BreakerStats& breaker : stats->breakers) breaker.reason = Text(breaker.reason);

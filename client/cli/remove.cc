@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "absl/strings/str_cat.h"
@@ -12,27 +13,45 @@ CLI::Option* AddKeys(CLI::App* command, std::vector<std::string>* keys) {
   return command->add_option("KEYS", *keys, "The keys; at most 1,000")->required()->type_name("");
 }
 
+std::string Why(NotStoredReason reason) {
+  const bool known = reason != NotStoredReason::kWriteUnknown;
+  return fmt::format("{}: {}", known ? "not deleted" : "unknown", Name(reason));
+}
+
 ExitCode ReportDeleted(Session* session, const std::vector<std::string>& keys,
                        const std::vector<DeleteResult>& results) {
+  // One that is not gone is a failure of the command, which can be given again.
+  const bool all = std::all_of(results.begin(), results.end(), [](const DeleteResult& result) {
+    return !result.not_deleted.has_value();
+  });
+  const ExitCode end = all ? kOk : kMiss;
   if (session->json) {
     std::vector<size_t> places;
     for (size_t i = 0; i < keys.size(); ++i) places.push_back(i);
     Json answer;
     answer.Array("deleted", places, [&](size_t i, Json* item) {
       item->Field("key", keys[i]);
+      if (results[i].not_deleted.has_value()) {
+        item->Field("not_deleted", Name(*results[i].not_deleted));
+        return;
+      }
       item->Field("existed", results[i].existed);
       item->Version("version", results[i].version);
     });
     session->out.Print(answer);
-    return kOk;
+    return end;
   }
   std::vector<Row> rows;
   for (size_t i = 0; i < keys.size(); ++i) {
-    rows.push_back(
-        {Shown(keys[i]), results[i].existed ? "yes" : "no", absl::StrCat(results[i].version)});
+    const DeleteResult& one = results[i];
+    if (one.not_deleted.has_value()) {
+      rows.push_back({Shown(keys[i]), Why(*one.not_deleted), ""});
+    } else {
+      rows.push_back({Shown(keys[i]), one.existed ? "yes" : "no", absl::StrCat(one.version)});
+    }
   }
   session->out.Table({"KEY", "EXISTED", "VERSION"}, rows);
-  return kOk;
+  return end;
 }
 
 }  // namespace

@@ -38,11 +38,23 @@ Json CompressionJson(const CompressionStats& stats) {
   return object;
 }
 
+void AddHotKey(const HotKey& hot, Json* object) {
+  object->Field("namespace", hot.ns);
+  object->Field("key", hot.key);
+  object->Field("type", hot.type);
+  object->Field("hits", hot.hits);
+  object->Field("misses", hot.misses);
+  object->Field("bytes", hot.bytes);
+  object->Field("value_bytes_max", hot.value_bytes_max);
+  object->Field("hit_ratio", hot.hit_ratio);
+}
+
 void AddType(const TypeStats& stats, Json* object) {
   AddNamed(stats, object);
   object->Field("share_min", stats.share_min);
   object->Field("share_max", stats.share_max);
   object->Object("compression", CompressionJson(stats.compression));
+  object->Array("hot_keys", stats.hot_keys, AddHotKey);
   if (!stats.filter.has_value()) return;
   Json filter;
   filter.Field("ready", stats.filter->ready);
@@ -67,17 +79,6 @@ Json MemoryJson(const MemoryStats& memory) {
   object.Field("dictionary_bytes", memory.dictionary_bytes);
   object.Field("hot_keys_bytes", memory.hot_keys_bytes);
   return object;
-}
-
-void AddHotKey(const HotKey& hot, Json* object) {
-  object->Field("namespace", hot.ns);
-  object->Field("key", hot.key);
-  object->Field("type", hot.type);
-  object->Field("hits", hot.hits);
-  object->Field("misses", hot.misses);
-  object->Field("bytes", hot.bytes);
-  object->Field("value_bytes_max", hot.value_bytes_max);
-  object->Field("hit_ratio", hot.hit_ratio);
 }
 
 Json LeasesJson(const LeaseStats& leases) {
@@ -234,6 +235,7 @@ void AddUsage(const UsageStats& usage, Json* object) {
   object->Field("filtered", usage.filtered);
   object->Field("filter_false", usage.filter_false);
   object->Field("past", usage.past);
+  object->Field("mean_age_seconds", usage.mean_age);
 }
 
 Json StatsJson(const StatsResult& stats) {

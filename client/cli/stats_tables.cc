@@ -58,11 +58,12 @@ void PrintTypes(const StatsResult& stats, Output* out) {
                     usage.entries == 0 ? "-" : fmt::format("{:.2f}", usage.compression_ratio),
                     reads == 0 ? "-" : Percent(usage.hit_ratio), absl::StrCat(usage.hits),
                     absl::StrCat(usage.misses), absl::StrCat(usage.evictions),
-                    absl::StrCat(usage.expirations)});
+                    absl::StrCat(usage.expirations),
+                    usage.entries == 0 ? "-" : Shown(usage.mean_age)});
   }
   out->Line("");
   out->Table({"TYPE", ">ENTRIES", ">BYTES", ">SHARE", ">MEAN VALUE", ">COMPRESSED", ">HIT RATIO",
-              ">HITS", ">MISSES", ">EVICTED", ">EXPIRED"},
+              ">HITS", ">MISSES", ">EVICTED", ">EXPIRED", ">MEAN AGE"},
              rows);
   if (const size_t idle = stats.types.size() - types.size(); idle > 0) {
     out->Line(fmt::format("({} more types have neither data nor traffic)", idle));

@@ -18,6 +18,7 @@
 #include "client/cli/admin_port.h"
 #include "client/cli/commands.h"
 #include "client/cli/doctor.h"
+#include "client/cli/exit_code.h"
 #include "client/cli/http.h"
 #include "client/cli/info_json.h"
 #include "client/cli/redact.h"
@@ -76,7 +77,7 @@ class Support {
     parts_.push_back({name, ""});
   }
   void Missing(const std::string& name, const absl::Status& status) {
-    parts_.push_back({name, redactor_.Text(status.ToString())});
+    parts_.push_back({name, redactor_.Text(Told(status))});
   }
 
   // What one replica tells, as far as it does.

@@ -11,6 +11,7 @@
 #include "absl/time/clock.h"
 #include "client/cli/admin_port.h"
 #include "client/cli/commands.h"
+#include "client/cli/exit_code.h"
 #include "client/cli/sampler.h"
 #include "client/cli/screen.h"
 #include "client/cli/top_frame.h"
@@ -83,7 +84,7 @@ class Top {
           trouble_.clear();
           Take(*std::move(sample));
         } else {
-          trouble_ = sample.status().ToString();
+          trouble_ = Told(sample.status());
         }
         asked += interval_;
         screen.Draw(TopFrame(State(), SizeOfScreen()));

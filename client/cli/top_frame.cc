@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -25,7 +26,7 @@ std::string Count(double number) {
   if (number >= 1e9) return fmt::format("{:.1f}G", number / 1e9);
   if (number >= 1e6) return fmt::format("{:.1f}M", number / 1e6);
   if (number >= 1e4) return fmt::format("{:.1f}k", number / 1e3);
-  if (number >= 10 || number == 0) return fmt::format("{:.0f}", number);
+  if (number >= 10 || number == std::floor(number)) return fmt::format("{:.0f}", number);
   return fmt::format("{:.1f}", number);
 }
 

@@ -21,6 +21,7 @@
 #include "absl/strings/str_split.h"
 #include "client/cli/commands.h"
 #include "client/cli/comparison.h"
+#include "client/cli/exit_code.h"
 #include "client/cli/interrupt.h"
 #include "client/cli/verify_report.h"
 
@@ -185,7 +186,7 @@ class Verifying {
 
   void Failed(size_t replica, const absl::Status& status) {
     ++replicas_[replica].failures;
-    replicas_[replica].error = status.ToString();
+    replicas_[replica].error = Told(status);
   }
 
   absl::Duration Elapsed() const {

@@ -76,6 +76,9 @@ bool HoldsLeaseAfter(NotStoredReason reason) {
     case NotStoredReason::kNamespaceLimit:
     case NotStoredReason::kContention:
     case NotStoredReason::kTierUnavailable:
+    case NotStoredReason::kTooManyWaiters:
+    case NotStoredReason::kDraining:
+    case NotStoredReason::kOverloaded:
       return true;
     default:
       return false;

@@ -98,6 +98,16 @@ NotStoredReason From(v1::NotStoredReason reason) {
       return NotStoredReason::kJournalUnavailable;
     case v1::NOT_STORED_REASON_DEADLINE_EXCEEDED:
       return NotStoredReason::kDeadlineExceeded;
+    case v1::NOT_STORED_REASON_TOO_MANY_WAITERS:
+      return NotStoredReason::kTooManyWaiters;
+    case v1::NOT_STORED_REASON_DRAINING:
+      return NotStoredReason::kDraining;
+    case v1::NOT_STORED_REASON_ORIGIN_UNAVAILABLE:
+      return NotStoredReason::kOriginUnavailable;
+    case v1::NOT_STORED_REASON_ORIGIN_TIMEOUT:
+      return NotStoredReason::kOriginTimeout;
+    case v1::NOT_STORED_REASON_OVERLOADED:
+      return NotStoredReason::kOverloaded;
     default:
       return NotStoredReason::kUnspecified;
   }
@@ -243,14 +253,18 @@ absl::StatusOr<std::vector<SetResult>> From(v1::BatchSetResponse* response) {
 }
 
 absl::StatusOr<DeleteResult> From(v1::DeleteResponse* response) {
-  return DeleteResult{response->existed(), response->version()};
+  return DeleteResult{response->existed(), response->version(), std::nullopt};
 }
 
 absl::StatusOr<std::vector<DeleteResult>> From(v1::BatchDeleteResponse* response) {
   std::vector<DeleteResult> results;
   results.reserve(response->results_size());
-  for (const auto& result : response->results())
-    results.push_back({result.existed(), result.version()});
+  for (const auto& result : response->results()) {
+    DeleteResult& to = results.emplace_back();
+    to.existed = result.existed();
+    to.version = result.version();
+    if (result.has_not_deleted()) to.not_deleted = From(result.not_deleted().reason());
+  }
   return results;
 }
 

@@ -70,7 +70,7 @@ JournalStats From(const v1::JournalStats& proto) {
 }
 
 absl::StatusOr<FlushResult> From(v1::FlushJournalResponse* response) {
-  return FlushResult{response->delivered()};
+  return FlushResult{response->delivered(), response->dead()};
 }
 
 absl::StatusOr<DeliveryResult> From(v1::PauseDeliveryResponse* response) {

@@ -40,6 +40,7 @@ UsageStats From(const v1::UsageStats& proto) {
   usage.filtered = proto.filtered();
   usage.filter_false = proto.filter_false();
   usage.past = proto.past();
+  usage.mean_age = FromProto(proto.mean_age());
   return usage;
 }
 
@@ -78,6 +79,17 @@ FilterStats From(const v1::FilterStats& proto) {
       proto.builds_failed(), proto.has_built() ? FromProto(proto.built()) : absl::InfinitePast()};
 }
 
+HotKey From(const v1::HotKey& proto) {
+  return {proto.namespace_(),
+          proto.key(),
+          proto.type(),
+          proto.hits(),
+          proto.misses(),
+          proto.bytes(),
+          proto.value_bytes_max(),
+          proto.hit_ratio()};
+}
+
 TypeStats From(const v1::TypeStats& proto) {
   TypeStats stats;
   stats.name = proto.type();
@@ -86,6 +98,7 @@ TypeStats From(const v1::TypeStats& proto) {
   stats.share_max = proto.share_max();
   stats.compression = From(proto.compression());
   if (proto.has_filter()) stats.filter = From(proto.filter());
+  for (const v1::HotKey& hot : proto.hot_keys()) stats.hot_keys.push_back(From(hot));
   return stats;
 }
 
@@ -102,17 +115,6 @@ MemoryStats From(const v1::MemoryStats& proto) {
   stats.dictionary_bytes = proto.dictionary_bytes();
   stats.hot_keys_bytes = proto.hot_keys_bytes();
   return stats;
-}
-
-HotKey From(const v1::HotKey& proto) {
-  return {proto.namespace_(),
-          proto.key(),
-          proto.type(),
-          proto.hits(),
-          proto.misses(),
-          proto.bytes(),
-          proto.value_bytes_max(),
-          proto.hit_ratio()};
 }
 
 TierStats From(const v1::TierStats& proto) {
@@ -334,8 +336,11 @@ absl::StatusOr<ExplainResult> From(v1::ExplainResponse* response) {
   result.miss_reason = From(response->miss_reason());
   if (response->has_pending()) {
     const v1::PendingWrite& pending = response->pending();
-    result.pending = PendingWrite{pending.version(), FromProto(pending.age()),
-                                  pending.value_bytes(), pending.deletion()};
+    result.pending = PendingWrite{
+        pending.version(),  FromProto(pending.age()), pending.value_bytes(), pending.deletion(),
+        pending.attempts(), pending.last_error(),     std::nullopt};
+    if (pending.has_next_attempt())
+      result.pending->next_attempt = FromProto(pending.next_attempt());
   }
   result.origin_error = response->origin_error();
   for (const auto& rule : response->rules()) {

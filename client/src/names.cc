@@ -69,6 +69,16 @@ std::string_view Name(NotStoredReason reason) {
       return "JOURNAL_UNAVAILABLE";
     case NotStoredReason::kDeadlineExceeded:
       return "DEADLINE_EXCEEDED";
+    case NotStoredReason::kTooManyWaiters:
+      return "TOO_MANY_WAITERS";
+    case NotStoredReason::kDraining:
+      return "DRAINING";
+    case NotStoredReason::kOriginUnavailable:
+      return "ORIGIN_UNAVAILABLE";
+    case NotStoredReason::kOriginTimeout:
+      return "ORIGIN_TIMEOUT";
+    case NotStoredReason::kOverloaded:
+      return "OVERLOADED";
     case NotStoredReason::kUnspecified:
       break;
   }

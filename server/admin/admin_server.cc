@@ -1,12 +1,16 @@
 #include "admin/admin_server.h"
 
+#include <thread>
 #include <utility>
 
 #include "admin/answers.h"
+#include "admin/history.h"
 #include "admin/metrics.h"
 #include "admin/pages.h"
+#include "base/clock.h"
 #include "base/mutex.h"
 #include "base/strings.h"
+#include "base/thread_name.h"
 
 namespace larder {
 namespace {
@@ -61,7 +65,17 @@ class Server final : public AdminServer {
     });
     if (!http.ok()) return http.status();
     http_ = *std::move(http);
+    recorder_ = std::thread([this] { Record(); });
     return absl::OkStatus();
+  }
+
+  ~Server() override {
+    {
+      MutexLock lock(&mu_);
+      ends_ = true;
+    }
+    wakes_.SignalAll();
+    if (recorder_.joinable()) recorder_.join();
   }
 
   std::string address() const override { return http_->address(); }
@@ -108,6 +122,7 @@ class Server final : public AdminServer {
 
   HttpReply Shown(std::string_view path) {
     if (path == "/stats.json") return StatsReply(view_);
+    if (path == "/history.json") return HistoryReply(history_, absl::Now());
     if (path == "/config.json") return ConfigReply(view_);
     if (path == "/status.json") {
       const auto [ready, why] = State();
@@ -115,12 +130,39 @@ class Server final : public AdminServer {
     }
     if (path == "/") return Page("text/html; charset=utf-8", kDashboardHtml);
     if (path == "/dashboard.js") return Page("text/javascript; charset=utf-8", kDashboardJs);
+    if (path == "/charts.js") return Page("text/javascript; charset=utf-8", kChartsJs);
     if (path == "/dashboard.css") return Page("text/css; charset=utf-8", kDashboardCss);
     if (path == "/icon.svg") return Page("image/svg+xml", kIconSvg);
     return {.status = 404,
             .body =
                 "there are /, /metrics, /healthz, /readyz, /stats.json, /status.json, "
-                "/config.json and, with POST, /reload\n"};
+                "/history.json, /config.json and, with POST, /reload\n"};
+  }
+
+  // Adds to the history at even steps until the end.
+  void Record() {
+    NameThisThread("admin-history");
+    while (true) {
+      Remember();
+      MutexLock lock(&mu_);
+      const MonoNanos next = MonoAfter(Clock::System()->Mono(), History::kStep);
+      while (!ends_) {
+        const MonoNanos now = Clock::System()->Mono();
+        if (now >= next) break;
+        wakes_.WaitFor(&mu_, absl::Nanoseconds(next - now));
+      }
+      if (ends_) return;
+    }
+  }
+
+  void Remember() {
+    const v1::StatsResponse stats = view_.stats();
+    HistorySample sample{.at = absl::Now(),
+                         .hits = stats.total().hits(),
+                         .reads = stats.total().hits() + stats.total().misses(),
+                         .evictions = stats.total().evictions()};
+    for (const v1::LatencyStats& latency : stats.latencies()) sample.calls += latency.count();
+    history_.Add(sample);
   }
 
   std::pair<bool, std::string> State() {
@@ -144,8 +186,12 @@ class Server final : public AdminServer {
   Mutex mu_;
   bool ready_ ABSL_GUARDED_BY(mu_) = false;
   std::string why_ ABSL_GUARDED_BY(mu_) = "starting";
+  bool ends_ ABSL_GUARDED_BY(mu_) = false;
+  CondVar wakes_;
+  History history_;
   // Last, for its threads use all of the above.
   std::unique_ptr<HttpServer> http_;
+  std::thread recorder_;
 };
 
 }  // namespace

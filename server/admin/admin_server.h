@@ -1,9 +1,9 @@
 // AdminServer is what people and their tools look at a replica through, over HTTP: /metrics for
-// Prometheus, /healthz and /readyz for whoever starts and stops it, /stats.json, /status.json and
-// /config.json for scripts, and the dashboard at /. Where callers have to be known, all but the
-// first three are for operators. One path changes something, POST /reload, for operators alone.
-// Thread safety: any method, any thread. Start and the destructor block.
-// Errors: Start says in a sentence why it cannot listen.
+// Prometheus, /healthz and /readyz for whoever starts and stops it, /stats.json, /status.json,
+// /history.json and /config.json for scripts, and the dashboard at /. Where callers have to be
+// known, all but the first three are for operators. One path changes something, POST /reload, for
+// operators alone. Thread safety: any method, any thread. Start and the destructor block. Errors:
+// Start says in a sentence why it cannot listen.
 
 #ifndef LARDER_ADMIN_ADMIN_SERVER_H_
 #define LARDER_ADMIN_ADMIN_SERVER_H_

@@ -60,6 +60,17 @@ void PutReloads(const ReloadTally& reloads, Struct* into) {
   Put("refused", reloads.refused, into);
   Put("last_ok", reloads.last_ok, into);
   Put("last_good_ms", reloads.last_good, into);
+  Put("trouble", reloads.trouble, into);
+}
+
+// Rows and not objects: there are hundreds of them.
+void PutSamples(const std::vector<HistorySample>& samples, google::protobuf::ListValue* into) {
+  for (const HistorySample& sample : samples) {
+    google::protobuf::ListValue* const row = into->add_values()->mutable_list_value();
+    row->add_values()->set_number_value(static_cast<double>(absl::ToUnixMillis(sample.at)));
+    for (const uint64_t figure : {sample.calls, sample.hits, sample.reads, sample.evictions})
+      row->add_values()->set_number_value(static_cast<double>(figure));
+  }
 }
 
 void PutCalls(const CallsTally& calls, Struct* into) {
@@ -99,6 +110,15 @@ HttpReply StatusReply(const AdminView& view, bool ready, const std::string& why)
   for (const auto& [reason, count] : view.shed()) Put(reason, count, shed);
   PutCalls(view.calls(), Inside("calls", &all));
   Put("memory_tight", view.memory_tight != nullptr && view.memory_tight(), &all);
+  google::protobuf::ListValue* const replicas = ListIn("replicas", &all);
+  for (const ReplicaTally& replica :
+       view.replicas == nullptr ? std::vector<ReplicaTally>() : view.replicas()) {
+    Struct* const one = replicas->add_values()->mutable_struct_value();
+    Put("node_id", uint64_t{replica.node_id}, one);
+    Put("state", replica.state, one);
+    Put("heard_ago_ms", static_cast<uint64_t>(absl::ToInt64Milliseconds(replica.heard_ago)), one);
+    Put("frames", replica.frames, one);
+  }
   google::protobuf::ListValue* const certificates = ListIn("certificates", &all);
   for (const auto& [lane, end] :
        view.certificates == nullptr ? CertificateEnds() : view.certificates()) {
@@ -106,6 +126,17 @@ HttpReply StatusReply(const AdminView& view, bool ready, const std::string& why)
     Put("lane", lane, one);
     Put("ends_ms", end, one);
   }
+  return Json(all);
+}
+
+HttpReply HistoryReply(const History& history, absl::Time now) {
+  Struct all;
+  Put("now_ms", now, &all);
+  google::protobuf::ListValue* const names = ListIn("columns", &all);
+  for (const char* name : {"at_ms", "calls", "hits", "reads", "evictions"})
+    names->add_values()->set_string_value(name);
+  PutSamples(history.Fine(), ListIn("ten_minutes", &all));
+  PutSamples(history.Coarse(), ListIn("day", &all));
   return Json(all);
 }
 

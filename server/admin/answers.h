@@ -6,6 +6,8 @@
 
 #include <string>
 
+#include "absl/time/time.h"
+#include "admin/history.h"
 #include "admin/http_request.h"
 #include "admin/view.h"
 
@@ -19,6 +21,10 @@ HttpReply ConfigReply(const AdminView& view);
 
 // /status.json: whether it is all right, as far as Stats does not tell.
 HttpReply StatusReply(const AdminView& view, bool ready, const std::string& why);
+
+// /history.json: what charts begin with. `now`: of the clock that the samples have their times
+// from.
+HttpReply HistoryReply(const History& history, absl::Time now);
 
 // POST /reload: `body` is nothing, or the request of the RPC ReloadConfig as JSON. Answers what
 // that RPC does; 400: the body is none; 409: the configuration is wrong, and stays as it was.

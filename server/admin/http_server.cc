@@ -27,6 +27,7 @@
 #include "base/executor.h"
 #include "base/mutex.h"
 #include "base/strings.h"
+#include "base/thread_name.h"
 
 namespace larder {
 namespace {
@@ -62,9 +63,14 @@ class Server final : public HttpServer {
         address_(
             StrCat(options.address.substr(0, options.address.rfind(':')), ":", PortOf(listener))),
         // As many answers as there are connections may wait, and some of connections that went.
-        answerer_(ThreadPool::New({.threads = 1, .queue_max = 2 * options.connections_max})),
-        actor_(ThreadPool::New({.threads = 1, .queue_max = options.posts_waiting_max})),
-        loop_([this] { Loop(); }) {}
+        answerer_(ThreadPool::New(
+            {.threads = 1, .queue_max = 2 * options.connections_max, .name = "admin-answer"})),
+        actor_(ThreadPool::New(
+            {.threads = 1, .queue_max = options.posts_waiting_max, .name = "admin-act"})),
+        loop_([this] {
+          NameThisThread("admin");
+          Loop();
+        }) {}
 
   ~Server() override {
     {

@@ -65,6 +65,29 @@ void WriteNative(const std::vector<std::pair<std::string_view, uint64_t>>& count
   }
 }
 
+void WriteReference(const LaneTally& lane, Exposition* out) {
+  WriteOne("larder_reference_connections", "Connections of the reference lane, now.",
+           lane.connections, out);
+  out->Counter("larder_reference_accepts_total",
+               "Connections that came to the reference lane, by what became of them.");
+  out->Add({{"result", "accepted"}}, lane.accepted);
+  out->Add({{"result", "refused"}}, lane.refused);
+}
+
+void WriteMemoryRoom(const MemoryRoom& room, Exposition* out) {
+  WriteOne("larder_memory_left_bytes",
+           "What is left below the container's memory limit; 0 where it has none.", room.left_bytes,
+           out);
+  WriteOne(
+      "larder_memory_refused_below_bytes",
+      "With less than so much of it left, writes, batches and warming are refused; 0 where there "
+      "is no limit.",
+      room.tight_bytes, out);
+  WriteOne("larder_memory_budget_fixed",
+           "1 where memory.l1 is a size, which does not give way when memory is short.",
+           uint64_t{room.fixed ? 1u : 0u}, out);
+}
+
 void WriteProcess(absl::Time started, Exposition* out) {
   const ProcessUse use = ReadProcessUse();
   WriteOne("larder_process_cpu_seconds_total", "CPU time that the process has used.",
@@ -100,6 +123,8 @@ void WriteLoad(const AdminView& view, Exposition* out) {
   WriteOne("larder_calls_under_way", "Calls under way that memory alone did not answer.",
            calls.under_way, out);
   WriteOne("larder_calls_limit", "How many of them may be under way.", calls.limit, out);
+  WriteOne("larder_calls_address_limit", "How many of them may be of one address.",
+           calls.limit_per_address, out);
   WriteOne("larder_calls_waiting", "Those of them that wait for a worker.", calls.waiting, out);
   WriteOne("larder_calls_waiting_limit", "How many may wait for a worker now.", calls.waiting_limit,
            out);
@@ -147,6 +172,7 @@ std::string RenderMetrics(const AdminView& view, bool ready, Exposition::Format 
   WriteMemory(stats, &out);
   WriteOne("larder_memory_tight", "1 while writes are refused because memory is short.",
            uint64_t{view.memory_tight != nullptr && view.memory_tight() ? 1u : 0u}, &out);
+  if (view.memory_left != nullptr) WriteMemoryRoom(view.memory_left().value_or(MemoryRoom()), &out);
   WriteLoading(stats, &out);
   WriteTiers(stats, &out);
   if (view.tiers_took != nullptr) {
@@ -172,6 +198,7 @@ std::string RenderMetrics(const AdminView& view, bool ready, Exposition::Format 
     for (const DeliveryTally& tally : deliveries)
       WriteLatency({{"type", tally.type}}, tally.lag, &out);
   }
+  if (view.reference != nullptr) WriteReference(view.reference(), &out);
   if (view.native != nullptr) WriteNative(view.native(), &out);
   WriteProcess(view.started, &out);
   return out.Take();

@@ -1,5 +1,5 @@
-// The dashboard: a page, its script, its style and its icon, compiled in from page/. Thread safety:
-// constants.
+// The dashboard: a page, its scripts, its style and its icon, compiled in from page/. Thread
+// safety: constants.
 
 #ifndef LARDER_ADMIN_PAGES_H_
 #define LARDER_ADMIN_PAGES_H_
@@ -10,6 +10,7 @@ namespace larder {
 
 extern const std::string_view kDashboardHtml;
 extern const std::string_view kDashboardJs;
+extern const std::string_view kChartsJs;
 extern const std::string_view kDashboardCss;
 extern const std::string_view kIconSvg;
 

@@ -1,13 +1,15 @@
 // AdminView is what the admin port can show and do: functions that look at the running server, what
 // stays as it is, and one act. This folder knows neither the handlers nor the configuration;
 // whoever starts the server fills this in. The functions are called from one thread at a time and
-// must not block long, but for authorize, refused and reload: those are called from any thread.
+// must not block long, but for stats, authorize, refused and reload: those are called from any
+// thread.
 
 #ifndef LARDER_ADMIN_VIEW_H_
 #define LARDER_ADMIN_VIEW_H_
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -57,6 +59,15 @@ struct ReloadTally {
   uint64_t refused = 0;
   bool last_ok = true;
   absl::Time last_good = absl::UnixEpoch();
+  std::string trouble = {};  // what was wrong, when last_ok is not
+};
+
+// Another replica of the fleet, as this one hears it.
+struct ReplicaTally {
+  uint32_t node_id = 0;
+  std::string_view state;  // `alive`, `silent`, `left`
+  absl::Duration heard_ago;
+  uint64_t frames = 0;
 };
 
 // Calls that were not let in.
@@ -73,6 +84,7 @@ using CertificateEnds = std::vector<std::pair<std::string_view, absl::Time>>;
 struct CallsTally {
   uint64_t under_way = 0;
   uint64_t limit = 0;
+  uint64_t limit_per_address = 0;
   uint64_t waiting = 0;
   uint64_t waiting_limit = 0;
 };
@@ -93,6 +105,20 @@ struct BelowTally {
   Histogram::Snapshot took;
 };
 
+// Connections of a lane.
+struct LaneTally {
+  uint64_t connections = 0;  // now
+  uint64_t accepted = 0;
+  uint64_t refused = 0;
+};
+
+// What is left below a limit of memory.
+struct MemoryRoom {
+  uint64_t left_bytes = 0;
+  uint64_t tight_bytes = 0;  // with less left, writes are refused
+  bool fixed = false;        // the cache gives no way
+};
+
 struct AdminView {
   std::string version;
   std::string node;
@@ -106,6 +132,8 @@ struct AdminView {
   std::function<std::vector<std::pair<std::string_view, uint64_t>>()> shed;
   std::function<CallsTally()> calls;
   std::function<v1::StatsResponse()> stats;
+  // Null: there are no others.
+  std::function<std::vector<ReplicaTally>()> replicas = nullptr;
   // Null: none are counted, and none have a certificate.
   std::function<AccessTally()> access = nullptr;
   std::function<CertificateEnds()> certificates = nullptr;
@@ -118,12 +146,16 @@ struct AdminView {
   std::function<absl::StatusOr<v1::ReloadConfigResponse>(bool dry_run)> reload = nullptr;
   // Whether memory is so short that writes are refused. Null: it is not.
   std::function<bool()> memory_tight = nullptr;
+  // What is left below the container's memory limit. Null, or nothing: there is none.
+  std::function<std::optional<MemoryRoom>()> memory_left = nullptr;
   std::function<std::vector<RpcTally>()> rpcs;
   // Null: there are none.
   std::function<std::vector<BelowTally>()> tiers_took = nullptr;
   std::function<std::vector<BelowTally>()> origins_took = nullptr;
   // Null: there is no journal.
   std::function<std::vector<DeliveryTally>()> deliveries = nullptr;
+  // Null: not told.
+  std::function<LaneTally()> reference = nullptr;
   // What the native lane counts by name; those called `connections` and `calls` are the case now,
   // the others count since the start. Null: it is off.
   std::function<std::vector<std::pair<std::string_view, uint64_t>>()> native = nullptr;

@@ -18,6 +18,7 @@
 #include <thread>
 #include <unordered_map>
 
+#include "base/thread_name.h"
 #include "base/turn.h"
 
 namespace larder {
@@ -40,8 +41,11 @@ void GiveWay() {
 class Timers {
  public:
   // `fire` runs on the timer thread and must not block.
-  explicit Timers(absl::AnyInvocable<void(Work)> fire) : fire_(std::move(fire)) {
-    thread_ = std::thread([this] { Run(); });
+  Timers(const std::string& name, absl::AnyInvocable<void(Work)> fire) : fire_(std::move(fire)) {
+    thread_ = std::thread([this, name] {
+      NameThisThread(name);
+      Run();
+    });
   }
   ~Timers() { Stop(); }
 
@@ -129,8 +133,14 @@ class ThreadPoolImpl : public ThreadPool {
       : threads_max_(options.threads),
         queue_max_(options.queue_max),
         gives_way_(options.gives_way),
-        timers_([this](Work work) { Post(std::move(work)); }) {
-    for (int i = 0; i < options.threads; ++i) threads_.emplace_back([this] { Run(); });
+        timers_(options.name + "-t", [this](Work work) { Post(std::move(work)); }) {
+    for (int i = 0; i < options.threads; ++i) {
+      threads_.emplace_back(
+          [this, name = options.threads == 1 ? options.name : NumberedThreadName(options.name, i)] {
+            NameThisThread(name);
+            Run();
+          });
+    }
   }
   ~ThreadPoolImpl() override { ThreadPoolImpl::Shutdown(); }
 

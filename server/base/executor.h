@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <random>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -54,6 +55,9 @@ class ThreadPool : public Executor {
     size_t queue_max = 10'000;
     // Its threads let the other ones of the process go first where there are not cores for all.
     bool gives_way = false;
+    // What its threads are called, with a number where there are several; that of its timers has
+    // `-t` behind it.
+    std::string name = "pool";
   };
 
   static std::unique_ptr<ThreadPool> New(const Options& options);

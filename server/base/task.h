@@ -12,6 +12,10 @@
 // a task awaits sets it sooner or later. Await in a statement of its own, never in the condition of
 // an if or a loop: g++ 12 then makes nothing of the coroutine. No coroutine lambdas with captures:
 // the lambda dies before the coroutine does.
+//
+// A task has the StepTimes of the task that awaits it, and the outermost one those that Spawn is
+// given: so what waits for something notes how long that took (Timed) wherever it stands, and
+// nothing in between has to hand anything on.
 
 #ifndef LARDER_BASE_TASK_H_
 #define LARDER_BASE_TASK_H_
@@ -23,6 +27,7 @@
 
 #include "base/executor.h"
 #include "base/mutex.h"
+#include "base/steps.h"
 
 namespace larder {
 
@@ -32,6 +37,7 @@ class [[nodiscard]] Task {
   struct promise_type {
     std::optional<T> result;
     std::coroutine_handle<> continuation;
+    StepTimes* steps = nullptr;
 
     Task get_return_object() {
       return Task(std::coroutine_handle<promise_type>::from_promise(*this));
@@ -58,19 +64,22 @@ class [[nodiscard]] Task {
     if (coroutine_) coroutine_.destroy();
   }
 
+  // Not a local class: those have no member templates.
+  struct Awaiter {
+    std::coroutine_handle<promise_type> task;
+    bool await_ready() noexcept { return false; }
+    template <typename Promise>
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
+      if constexpr (requires { awaiting.promise().steps; })
+        task.promise().steps = awaiting.promise().steps;
+      task.promise().continuation = awaiting;
+      return task;
+    }
+    T await_resume() { return *std::move(task.promise().result); }
+  };
+
   // Awaiting runs the task on this thread until it first waits.
-  auto operator co_await() && noexcept {
-    struct Awaiter {
-      std::coroutine_handle<promise_type> task;
-      bool await_ready() noexcept { return false; }
-      std::coroutine_handle<> await_suspend(std::coroutine_handle<> awaiting) noexcept {
-        task.promise().continuation = awaiting;
-        return task;
-      }
-      T await_resume() { return *std::move(task.promise().result); }
-    };
-    return Awaiter{coroutine_};
-  }
+  Awaiter operator co_await() && noexcept { return Awaiter{coroutine_}; }
 
  private:
   explicit Task(std::coroutine_handle<promise_type> coroutine) : coroutine_(coroutine) {}
@@ -82,6 +91,11 @@ namespace internal {
 // The outermost coroutine: starts at once and frees itself at its end.
 struct Detached {
   struct promise_type {
+    StepTimes* steps;
+
+    // As RunDetached is called.
+    template <typename T, typename Done>
+    promise_type(const Task<T>&, const Done&, StepTimes* steps) : steps(steps) {}
     Detached get_return_object() { return {}; }
     std::suspend_never initial_suspend() noexcept { return {}; }
     std::suspend_never final_suspend() noexcept { return {}; }
@@ -91,18 +105,87 @@ struct Detached {
 };
 
 template <typename T, typename Done>
-Detached RunDetached(Task<T> task, Done done) {
+Detached RunDetached(Task<T> task, Done done, StepTimes*) {
   done(co_await std::move(task));
 }
 
 }  // namespace internal
 
 // Runs `task` on this thread until it first waits; `done` gets its result on whichever thread the
-// task ends.
+// task ends. `steps`, which may be null, outlives the task.
 template <typename T, typename Done>
-void Spawn(Task<T> task, Done done) {
-  internal::RunDetached(std::move(task), std::move(done));
+void Spawn(Task<T> task, Done done, StepTimes* steps = nullptr) {
+  internal::RunDetached(std::move(task), std::move(done), steps);
 }
+
+// co_await StepsOfThis(): where this task notes how long things take; null: nowhere. Does not wait.
+class StepsOfThis {
+ public:
+  bool await_ready() const noexcept { return false; }
+  template <typename Promise>
+  bool await_suspend(std::coroutine_handle<Promise> self) noexcept {
+    steps_ = self.promise().steps;
+    return false;
+  }
+  StepTimes* await_resume() const noexcept { return steps_; }
+
+ private:
+  StepTimes* steps_ = nullptr;
+};
+
+// co_await NoteStepsIn(&steps): from here on this task, and those that it awaits, note it there.
+class NoteStepsIn {
+ public:
+  explicit NoteStepsIn(StepTimes* steps) : steps_(steps) {}
+  bool await_ready() const noexcept { return false; }
+  template <typename Promise>
+  bool await_suspend(std::coroutine_handle<Promise> self) noexcept {
+    self.promise().steps = steps_;
+    return false;
+  }
+  void await_resume() const noexcept {}
+
+ private:
+  StepTimes* const steps_;
+};
+
+// co_await Timed(step, clock, task): awaits the task and notes how long that took. Two looks at the
+// clock, and none where nobody asks.
+template <typename T>
+class [[nodiscard]] Timed {
+ public:
+  Timed(Step step, const Clock* clock, Task<T> task)
+      : step_(step), clock_(clock), task_(std::move(task)) {}
+
+  struct Awaiter {
+    Step step;
+    const Clock* clock;
+    typename Task<T>::Awaiter inner;
+    StepTimes* steps = nullptr;
+    MonoNanos began = 0;
+
+    bool await_ready() noexcept { return false; }
+    template <typename Promise>
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
+      steps = awaiting.promise().steps;
+      if (steps != nullptr) began = clock->Mono();
+      return inner.await_suspend(awaiting);
+    }
+    T await_resume() {
+      if (steps != nullptr) steps->Add(step, clock->Mono() - began);
+      return inner.await_resume();
+    }
+  };
+
+  Awaiter operator co_await() && noexcept {
+    return Awaiter{step_, clock_, std::move(task_).operator co_await()};
+  }
+
+ private:
+  const Step step_;
+  const Clock* const clock_;
+  Task<T> task_;
+};
 
 // Goes on on a thread of `executor`.
 struct Hop {

@@ -21,4 +21,16 @@ Rune DecodeRune(std::string_view text) {
   return {code, bytes, true};
 }
 
+std::string CleanUtf8(std::string_view text, size_t bytes_max) {
+  std::string clean;
+  while (!text.empty()) {
+    const Rune rune = DecodeRune(text);
+    const std::string_view piece = rune.valid ? text.substr(0, rune.bytes) : "?";
+    if (clean.size() + piece.size() > bytes_max) break;
+    clean.append(piece);
+    text.remove_prefix(rune.bytes);
+  }
+  return clean;
+}
+
 }  // namespace larder

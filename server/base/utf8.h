@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace larder {
@@ -20,6 +21,10 @@ struct Rune {
 // invalid one is as long as the longest start of a valid sequence, at least one byte, as Unicode
 // recommends for replacing. REQUIRES: `text` is not empty.
 Rune DecodeRune(std::string_view text);
+
+// `text` as a string of a message or of JSON may hold it: `?` for what is no UTF-8, and of the
+// whole characters as many as fit into `bytes_max`.
+std::string CleanUtf8(std::string_view text, size_t bytes_max = std::string::npos);
 
 }  // namespace larder
 

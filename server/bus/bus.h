@@ -95,6 +95,17 @@ struct FleetAck {
   bool all() const { return known && acknowledged >= replicas; }
 };
 
+constexpr size_t kBusPeersMax = 256;
+
+// Another replica, as far as it was heard. One that began again is the one that runs now.
+struct BusPeer {
+  uint32_t node = 0;
+  // `alive`; `silent`: not heard any more, without goodbye; `left`: with one.
+  std::string_view state;
+  absl::Duration heard_ago;
+  uint64_t frames = 0;  // that it has sent since its start
+};
+
 struct BusStats {
   std::string state;  // `following`, `behind`, `lost: ...`, `stopped`
   uint64_t published = 0;
@@ -108,7 +119,9 @@ struct BusStats {
   uint64_t node_id_shared = 0;  // replicas found that use the node id of another live one
   uint64_t queued = 0;          // to be published, now
   uint32_t replicas = 0;        // others alive now
-  absl::Duration lag;           // of the last message: from its sending to its effect here
+  // By node, at most kBusPeersMax. Those that are gone are told for as long as they are remembered.
+  std::vector<BusPeer> peers;
+  absl::Duration lag;  // of the last message: from its sending to its effect here
   absl::Duration lag_p99;
 };
 

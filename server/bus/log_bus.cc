@@ -218,6 +218,7 @@ BusStats LogBusCore::Stats() const {
   stats.publish_failed += outbox_.given_up();
   stats.queued = outbox_.size();
   stats.replicas = static_cast<uint32_t>(roster_.alive());
+  stats.peers = roster_.Peers(now);
   stats.lag_p99 = lag_p99;
   return stats;
 }

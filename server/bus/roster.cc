@@ -159,4 +159,32 @@ std::vector<uint64_t> Roster::Alive() const {
   return alive;
 }
 
+std::vector<BusPeer> Roster::Peers(MonoNanos now) const {
+  // Of each node the one that was heard last: what ran before it is no replica any more.
+  std::map<uint32_t, const Sender*> last;
+  for (const auto& [incarnation, sender] : senders_) {
+    const Sender*& known = last[sender.node];
+    if (known == nullptr || known->heard < sender.heard) known = &sender;
+  }
+  std::vector<BusPeer> peers;
+  const auto tell = [&](const Sender& sender) {
+    const std::string_view state = sender.state == State::kAlive  ? "alive"
+                                   : sender.state == State::kLeft ? "left"
+                                                                  : "silent";
+    peers.push_back({sender.node, state, absl::Nanoseconds(now - sender.heard), sender.last});
+  };
+  for (const auto& [incarnation, sender] : senders_) {
+    if (sender.state == State::kAlive) tell(sender);
+  }
+  for (const auto& [incarnation, sender] : senders_) {
+    // What ran as this node before is not another replica.
+    const bool is_last = last[sender.node] == &sender && sender.node != options_.node;
+    if (sender.state != State::kAlive && is_last) tell(sender);
+  }
+  if (peers.size() > kBusPeersMax) peers.resize(kBusPeersMax);
+  std::stable_sort(peers.begin(), peers.end(),
+                   [](const BusPeer& a, const BusPeer& b) { return a.node < b.node; });
+  return peers;
+}
+
 }  // namespace larder

@@ -57,6 +57,8 @@ class Roster {
 
   std::vector<uint64_t> Alive() const;
   size_t alive() const { return alive_; }
+  // One for each node, those alive first to be told; two where two of a node are alive. By node.
+  std::vector<BusPeer> Peers(MonoNanos now) const;
 
  private:
   enum class State { kAlive, kSilent, kLeft };

@@ -18,7 +18,6 @@ namespace larder {
 namespace {
 
 constexpr char kAll[] = "*";
-constexpr char kAdmin[] = "admin";
 // There, whether or not the file says something of it.
 constexpr char kDefaultType[] = "default";
 
@@ -53,17 +52,6 @@ class AuthChecks : private Checker {
       Add({path}, absl::StrCat(path, " allows nothing: it has no namespaces; \"*\" is all"));
     if (role.allow().empty() && !Broken(path + ".allow"))
       Add({path}, absl::StrCat(path, " allows nothing: `allow` is empty"));
-    const auto holds = [](const Strings& strings, const char* one) {
-      return std::find(strings.begin(), strings.end(), one) != strings.end();
-    };
-    if (holds(role.allow(), kAdmin) &&
-        (!holds(role.namespaces(), kAll) || !role.types().empty() || !role.prefixes().empty()) &&
-        !Broken(path + ".namespaces")) {
-      Add({path + ".allow"},
-          absl::StrCat(path,
-                       ".allow: admin is of the whole server, and allows nothing in a role "
-                       "that is not of all namespaces (\"*\") without types and prefixes"));
-    }
     for (int i = 0; i < role.namespaces_size(); ++i) {
       const std::string& name = role.namespaces(i);
       if (name != kAll && (name.empty() || !CheckNamespace(name).ok()))

@@ -86,6 +86,8 @@ std::optional<Journal::Options> JournalOptionsOf(const Config& config) {
   options.store.path = JournalPathOf(*config.proto);
   options.bytes_max = journal.max_bytes();
   options.entries_max = journal.max_entries();
+  const absl::Duration max_age = D(journal.max_age());
+  if (max_age > absl::ZeroDuration()) options.age_max = max_age;
   options.deliveries_max = journal.deliveries();
   return options;
 }

@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string>
+#include <tuple>
 
 #include "absl/strings/str_cat.h"
 #include "config/checker.h"
@@ -15,6 +16,7 @@
 #include "config/value.h"
 #include "core/key.h"
 #include "larder/config/v1/config.pb.h"
+#include "origin/sql_statement.h"
 
 namespace larder {
 namespace {
@@ -52,6 +54,28 @@ class WriteChecks : private Checker {
     if (write.mode() != v1::WRITE_MODE_BEHIND) return CheckWithoutJournal(write, here, why);
     if (behind_.empty()) behind_ = mode;
     CheckPart(write, here);
+    CheckGuards(type, path, why);
+  }
+
+  // What a delivery that comes again would do to a newer value larder cannot see. But a statement
+  // that is not even told the version cannot help it.
+  void CheckGuards(const v1::Type& type, const std::string& path, const std::string& why) {
+    const auto origin = reading_.proto.origins().find(type.origin());
+    if (origin == reading_.proto.origins().end()) return;  // reported there
+    const std::optional<OriginKind> kind = OriginKindOf(origin->second);
+    if (!kind || *kind == OriginKind::kGrpc) return;
+    const SqlDialect dialect =
+        *kind == OriginKind::kPostgres ? SqlDialect::kPostgres : SqlDialect::kSqlite;
+    for (const auto& [text, use, field] :
+         {std::tuple(type.sql().store(), SqlUse::kStore, ".sql.store"),
+          std::tuple(type.sql().delete_(), SqlUse::kDelete, ".sql.delete")}) {
+      const auto statement = ParseSqlStatement(text, use, dialect);
+      if (!statement.ok() || statement->Has(SqlParameter::Kind::kVersion)) continue;
+      Add({path + field},
+          absl::StrCat(path, field, " has no $version, and ", why,
+                       ": a delivery that comes twice, or late from another replica, would undo a "
+                       "newer write; change nothing unless $version is larger than the row's"));
+    }
   }
 
   // Where the changes go.
@@ -99,6 +123,8 @@ class WriteChecks : private Checker {
     }
     if (D(write.max_age()) > absl::ZeroDuration())
       NotAbove(here + ".delay", D(write.delay()), here + ".max_age", D(write.max_age()));
+    if (D(journal_.max_age()) > absl::ZeroDuration())
+      NotAbove(here + ".delay", D(write.delay()), "journal.max_age", D(journal_.max_age()));
   }
 
   void CheckPlace() {

@@ -32,6 +32,7 @@ Task<absl::StatusOr<LoadResult>> Engine::LoadOne(LoadRequest request, Resolved r
 
 Task<std::vector<absl::StatusOr<LoadResult>>> Engine::BatchGetOrLoad(BatchLoadRequest request) {
   const size_t count = request.keys.size();
+  StepTimes* const steps = co_await StepsOfThis();
   std::vector<absl::StatusOr<LoadResult>> results(count, absl::UnknownError(""));
   std::vector<Resolved> resolved;
   resolved.reserve(count);
@@ -67,6 +68,7 @@ Task<std::vector<absl::StatusOr<LoadResult>>> Engine::BatchGetOrLoad(BatchLoadRe
     }
     load.wait_until = leased ? options_.clock->Mono() : request.wait_until;
     const auto wave = std::make_shared<Wave>(options_.executor, chosen.size());
+    std::vector<StepTimes> each(steps == nullptr ? 0 : count);
     {
       std::map<OriginLoader*, OriginLoader::Gather> together;
       for (const size_t i : chosen) {
@@ -74,14 +76,17 @@ Task<std::vector<absl::StatusOr<LoadResult>>> Engine::BatchGetOrLoad(BatchLoadRe
         if (loader != nullptr) together.try_emplace(loader, loader);
         load.key = {request.name_space, request.keys[i], request.type};
         load.cancellation = &cancellations[i];
-        Spawn(LoadOne(load, resolved[i], std::move(found[i])),
-              [wave, result = &results[i]](absl::StatusOr<LoadResult> loaded) {
-                *result = std::move(loaded);
-                wave->End();
-              });
+        Spawn(
+            LoadOne(load, resolved[i], std::move(found[i])),
+            [wave, result = &results[i]](absl::StatusOr<LoadResult> loaded) {
+              *result = std::move(loaded);
+              wave->End();
+            },
+            each.empty() ? nullptr : &each[i]);
       }
     }
     if (!chosen.empty()) co_await wave->done;
+    AddLongest(each, steps);
   }
 
   if (request.cancellation != nullptr) request.cancellation->OnCancel(nullptr);

@@ -116,7 +116,8 @@ Task<FleetAck> Coherence::ChangedAndWait(std::vector<std::string> full_keys, Ver
   if (alone()) co_return FleetAck{.replicas = 0, .acknowledged = 0, .known = true};
   BusMessage message{BusMessage::Kind::kChanged, version, std::move(full_keys), {}, 0};
   message.changes = std::move(changes);
-  co_return co_await options_.bus->PublishAndWait(std::move(message), deadline);
+  co_return co_await Timed(Step::kFleet, options_.clock,
+                           options_.bus->PublishAndWait(std::move(message), deadline));
 }
 
 void Coherence::OnMessages(const std::vector<BusMessage>& messages) {

@@ -128,8 +128,10 @@ Task<absl::StatusOr<IncrementResult>> Engine::IncrementAtOrigin(IncrementRequest
                            "count on; counters need cache_only, through or behind"));
   }
   const FullKey full_key(request.key.name_space, request.key.key);
-  CO_ASSIGN_OR_RETURN(const KeyTurns::Turn turn,
-                      co_await turns_.Take(std::string(full_key.view()), request.context.deadline));
+  CO_ASSIGN_OR_RETURN(
+      const KeyTurns::Turn turn,
+      co_await Timed(Step::kTurn, options_.clock,
+                     turns_.Take(std::string(full_key.view()), request.context.deadline)));
   OriginChange change{&full_key, resolved, false, nullptr, {}, request.context};
   const std::shared_ptr<void> fleet = co_await TakeFleetTurn(&change);
   CO_ASSIGN_OR_RETURN(Found truth, co_await FindTruth(&change));

@@ -155,10 +155,11 @@ class Engine {
                                                          std::vector<std::string_view> keys,
                                                          std::string_view type, bool want_value);
   Task<std::vector<absl::StatusOr<WriteResult>>> BatchSet(std::vector<WriteRequest> requests);
-  Task<absl::StatusOr<std::vector<RemoveResult>>> BatchDelete(std::string_view name_space,
-                                                              std::vector<std::string_view> keys,
-                                                              std::string_view type,
-                                                              ChangeContext context = {});
+  // One answer each, in order: where the changes go to an origin, each key ends for itself.
+  using Removed = std::vector<absl::StatusOr<RemoveResult>>;
+  Task<absl::StatusOr<Removed>> BatchDelete(std::string_view name_space,
+                                            std::vector<std::string_view> keys,
+                                            std::string_view type, ChangeContext context = {});
   // Removes the cached copies of what the request selects, or marks them stale. A dry run only
   // counts. Errors: RULES_FULL.
   Task<absl::StatusOr<InvalidateResult>> Invalidate(InvalidateRequest request);
@@ -520,10 +521,8 @@ class Engine {
   // After a write whose end nobody knows.
   Task<bool> RemoveDoubtful(const OriginChange* change);
   Task<bool> RemoveAgain(std::string full_key, Resolved resolved);
-  Task<absl::StatusOr<std::vector<RemoveResult>>> DeleteAtOrigin(std::string_view name_space,
-                                                                 std::vector<std::string_view> keys,
-                                                                 std::vector<Resolved> resolved,
-                                                                 ChangeContext context);
+  Task<Removed> DeleteAtOrigin(std::string_view name_space, std::vector<std::string_view> keys,
+                               std::vector<Resolved> resolved, ChangeContext context);
 
   // watching.cc: what those who watch are told of, here and on the other replicas.
   // Before `storing` is stored: keeps the tags of the entry that it replaces, if anybody watches

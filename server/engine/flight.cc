@@ -143,8 +143,12 @@ Task<absl::StatusOr<LoadResult>> Engine::LoadThrough(const FullKey* full_key, Lo
     }
     Landing landing;
     landing.kind = Landing::Kind::kTimeout;
-    if (place.waiter != nullptr)
-      landing = co_await WaitForLanding(std::move(place.waiter), wake, request.cancellation);
+    if (place.waiter != nullptr) {
+      landing = co_await Timed(Step::kLoad, options_.clock,
+                               WaitForLanding(std::move(place.waiter), wake, request.cancellation));
+      StepTimes* const steps = co_await StepsOfThis();
+      if (steps != nullptr) steps->Add(landing.steps);
+    }
     switch (landing.kind) {
       case Landing::Kind::kLanded: {
         ReadResult read = CountedLanding(*full_key, landing, resolved);
@@ -249,6 +253,8 @@ void Engine::StartFlight(std::string full_key, const TypePolicy* type, OriginCal
 Task<bool> Engine::Fly(std::string full_key, const TypePolicy* type, OriginCall call,
                        SeenBelow seen) {
   const MonoNanos deadline = MonoAfter(options_.clock->Mono(), type->freshness.hard_timeout);
+  StepTimes steps;
+  co_await NoteStepsIn(&steps);
   Landing landing;
   for (int attempt = 1;; ++attempt) {
     landing = co_await FlyOnce(&full_key, type, &call, deadline, seen);
@@ -268,6 +274,7 @@ Task<bool> Engine::Fly(std::string full_key, const TypePolicy* type, OriginCall 
   } else {
     failures_.Forget(full_key);
   }
+  landing.steps = steps;
   flights_.Land(full_key, landing);
   co_return true;
 }
@@ -379,7 +386,8 @@ Task<Landing> Engine::FlyOnce(const std::string* full_key, const TypePolicy* typ
   usage_.Count(Usage::kLoads, type->id, namespaces_.Find(call->name_space));
   OriginLoad::Item item{std::string(key.key()), held.live() ? held.entry.validator : ""};
   const bool conditional = !item.validator.empty();
-  OriginLoaded loaded = co_await LoaderOf(*type)->Load(*call, std::move(item), deadline);
+  OriginLoaded loaded = co_await Timed(Step::kOrigin, options_.clock,
+                                       LoaderOf(*type)->Load(*call, std::move(item), deadline));
   if (loaded.kind == OriginLoaded::Kind::kUnchanged && !conditional) {
     loaded.kind = OriginLoaded::Kind::kFailed;
     loaded.error = absl::DataLossError("`unchanged` for a key of which no copy was named");

@@ -57,6 +57,8 @@ struct Landing {
   absl::StatusCode cause = absl::StatusCode::kUnknown;
   // False: the origin was not even asked, because its breaker is open.
   bool asked = true;
+  // What the flight waited for, for as long.
+  StepTimes steps = {};
 };
 
 // Of a flight that failed. `cause`: the code that the type's list of errors is asked for.

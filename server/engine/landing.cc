@@ -139,8 +139,11 @@ Task<Landing> Engine::LandLoaded(const std::string* full_key, const TypePolicy* 
   Landing landing{.kind = Landing::Kind::kLanded};
   landing.entry = std::move(entry);
   landing.heard = coherence_.HeardSince(began);
-  if (waited_since.has_value() && AnswersFirst(fields, *type, lease, *waited_since))
+  if (waited_since.has_value() && AnswersFirst(fields, *type, lease, *waited_since)) {
+    const StepTimes* const steps = co_await StepsOfThis();
+    if (steps != nullptr) landing.steps = *steps;
     flights_.Answer(*full_key, landing);
+  }
   Filled filled = co_await FillTiers(std::move(storing), std::move(lease));
   switch (filled.kind) {
     case Filled::Kind::kKept:

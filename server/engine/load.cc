@@ -69,7 +69,8 @@ Task<absl::StatusOr<LoadResult>> Engine::LoadByLease(const FullKey* full_key, Lo
       if (!std::exchange(waited, true)) {
         usage_.Count(Usage::kLoadsCoalesced, resolved.type->id, resolved.name_space);
       }
-      turn = co_await WaitInLine(std::move(place.waiter), wake, request.cancellation);
+      turn = co_await Timed(Step::kLoad, options_.clock,
+                            WaitInLine(std::move(place.waiter), wake, request.cancellation));
       token = std::move(turn.token);
     }
     std::shared_ptr<void> fleet_lease;
@@ -160,8 +161,9 @@ Task<Engine::FleetTurn> Engine::WaitForFleet(const FullKey* full_key, MonoNanos 
     const auto waiter = std::make_shared<LeaseWaiter>(options_.executor, full_key->view());
     coherence_.Watch(waiter);
     const MonoNanos asked = options_.clock->Mono();
-    FleetLeaseTurn turn =
-        co_await options_.fleet_leases->Acquire(std::string(full_key->view()), began, INT64_MAX);
+    FleetLeaseTurn turn = co_await Timed(
+        Step::kFleetLease, options_.clock,
+        options_.fleet_leases->Acquire(std::string(full_key->view()), began, INT64_MAX));
     if (turn.kind != FleetLeaseTurn::Kind::kHeld) {
       coherence_.Unwatch(waiter);
       // Without a lease that may be ours, it was not the answer that was waited for.
@@ -171,7 +173,8 @@ Task<Engine::FleetTurn> Engine::WaitForFleet(const FullKey* full_key, MonoNanos 
       co_return ours;
     }
     const MonoNanos ask_again = MonoAfter(options_.clock->Mono(), turn.ask_again_after);
-    const LeaseTurn woken = co_await WaitInLine(waiter, std::min(until, ask_again), cancellation);
+    const LeaseTurn woken = co_await Timed(
+        Step::kLoad, options_.clock, WaitInLine(waiter, std::min(until, ask_again), cancellation));
     coherence_.Unwatch(waiter);
     if (woken.kind == LeaseTurn::Kind::kTimeout && options_.clock->Mono() < until) continue;
     co_return FleetTurn{woken.kind, nullptr, std::nullopt};

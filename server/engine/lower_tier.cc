@@ -128,11 +128,14 @@ Task<std::vector<LowerTier::Read>> LowerTier::Get(std::vector<std::string> full_
   for (const std::string& full_key : full_keys) floors.push_back(FloorOf(full_key));
   const uint64_t outages = outages_.load(std::memory_order_acquire);
   bool known = options_.rules == nullptr || options_.rules->Known();
-  if (!known) known = co_await options_.rules->BeKnown();
+  if (!known) known = co_await Timed(Step::kTierRead, options_.clock, options_.rules->BeKnown());
   // Who waited in vain for the rules has waited as long as a call of the tier may take.
   absl::StatusOr<std::vector<TierRead>> found =
       absl::UnavailableError("the invalidations that it keeps could not be read");
-  if (known) found = co_await options_.tier->Get(full_keys, deadline);
+  if (known) {
+    found =
+        co_await Timed(Step::kTierRead, options_.clock, options_.tier->Get(full_keys, deadline));
+  }
   const bool failed = !Note(found.status()) || !found.ok();
   if (outages != outages_.load(std::memory_order_acquire)) {
     for (size_t i = 0; i < floors.size(); ++i)
@@ -189,7 +192,8 @@ Task<absl::StatusOr<std::vector<TierChange>>> LowerTier::Put(std::vector<TierPut
   if (shared()) {
     for (const TierPut& put : puts) taken.push_back({put.full_key, put.version, 0, false});
   }
-  auto changes = co_await options_.tier->Put(std::move(puts), deadline);
+  auto changes = co_await Timed(Step::kTierWrite, options_.clock,
+                                options_.tier->Put(std::move(puts), deadline));
   Note(changes.status());
   if (changes.ok() && !taken.empty()) Remember(*changes, std::move(taken));
   co_return changes;
@@ -201,7 +205,8 @@ Task<absl::StatusOr<std::vector<TierChange>>> LowerTier::Erase(std::vector<TierE
   if (shared()) {
     for (const TierErase& erase : erases) taken.push_back({erase.full_key, erase.version, 0, true});
   }
-  auto changes = co_await options_.tier->Erase(std::move(erases), deadline);
+  auto changes = co_await Timed(Step::kTierWrite, options_.clock,
+                                options_.tier->Erase(std::move(erases), deadline));
   Note(changes.status());
   if (changes.ok() && !taken.empty()) Remember(*changes, std::move(taken));
   co_return changes;
@@ -232,9 +237,13 @@ bool LowerTier::Note(const absl::Status& status) {
     if (since == 0) failing_since_.compare_exchange_strong(since, options_.clock->Mono());
     return true;
   }
-  if (since == 0 || !status.ok()) return true;
+  // A tier that is back before anybody has called it has failed nobody, and may have lost as much.
+  const uint64_t losses = options_.tier->losses();
+  const bool lost = losses != losses_seen_.load(std::memory_order_acquire);
+  if ((since == 0 && !lost) || !status.ok()) return true;
   if (owing_again_.exchange(true, std::memory_order_acq_rel)) return false;
-  OweAgain(since);
+  OweAgain(since != 0 ? since : options_.clock->Mono());
+  losses_seen_.store(losses, std::memory_order_release);
   outages_.fetch_add(1, std::memory_order_acq_rel);
   failing_since_.store(0, std::memory_order_release);
   owing_again_.store(false, std::memory_order_release);

@@ -218,6 +218,7 @@ class LowerTier {
   // When it became unavailable; 0 while it answers.
   std::atomic<MonoNanos> failing_since_{0};
   std::atomic<bool> owing_again_{false};
+  std::atomic<uint64_t> losses_seen_{0};
   std::atomic<uint64_t> outages_{0};
   // Nothing older is read at all.
   std::atomic<Version> floor_{kNoVersion};

@@ -46,16 +46,38 @@ Task<absl::Status> OriginWarmer::Run(WarmJob job, WarmObserver* observer) {
   return RunFor(std::move(job), nullptr, observer);
 }
 
-Task<absl::Status> OriginWarmer::RunFor(WarmJob job, StartJob* start, WarmObserver* observer) {
-  if (jobs_.fetch_add(1) >= options_.jobs_max) {
-    jobs_.fetch_sub(1);
-    co_return RetryableError(Reason::kOVERLOADED, absl::Seconds(10),
-                             StrCat(options_.jobs_max, " warmings are under way"));
+// A job may go on for a day, so those that several tenants may ask for leave places for the jobs at
+// the start and for whoever operates the server.
+absl::Status OriginWarmer::Begin(const WarmJob& job) {
+  constexpr absl::Duration kComeAgain = absl::Seconds(10);
+  const int most = job.of_part ? options_.jobs_max - options_.jobs_kept : options_.jobs_max;
+  MutexLock lock(&mu_);
+  if (jobs_ >= most) {
+    return RetryableError(Reason::kOVERLOADED, kComeAgain,
+                          StrCat(jobs_, " warmings are under way"));
   }
+  if (job.of_part && !parts_.insert(job.name_space).second) {
+    return RetryableError(Reason::kOVERLOADED, kComeAgain,
+                          "another warming of this namespace is under way");
+  }
+  ++jobs_;
+  return absl::OkStatus();
+}
+
+void OriginWarmer::End(const WarmJob& job) {
+  MutexLock lock(&mu_);
+  --jobs_;
+  if (job.of_part) parts_.erase(job.name_space);
+}
+
+Task<absl::Status> OriginWarmer::RunFor(WarmJob job, StartJob* start, WarmObserver* observer) {
+  // What everybody means who names none.
+  if (job.name_space.empty()) job.name_space = std::string(kDefaultNamespace);
+  CO_RETURN_IF_ERROR(Begin(job));
   WarmCount count;
   count.began = clock()->Mono();
   absl::Status status = co_await RunJob(&job, start, &count, observer);
-  jobs_.fetch_sub(1);
+  End(job);
   if (status.ok() && stopping_) {
     status =
         RetryableError(Reason::kDRAINING, absl::Milliseconds(100), "the server is shutting down");
@@ -167,8 +189,7 @@ Task<absl::Status> OriginWarmer::RunScan(const WarmJob* job, const TypePolicy* t
       if (!goes_on) co_return status;
     }
     OriginScan scan;
-    scan.call = {job->name_space.empty() ? std::string(kDefaultNamespace) : job->name_space,
-                 type->name};
+    scan.call = {job->name_space, type->name};
     scan.limit = static_cast<uint32_t>(std::min<uint64_t>(options_.batch, limit - listed));
     scan.cursor = cursor;
     scan.keys_only = true;

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,9 @@ struct WarmJob {
   uint64_t limit = 0;
   // Entries a second; 0: not limited.
   uint32_t rate = 0;
+  // Asked for by somebody who may do so in a part alone: it is the only such job of its namespace,
+  // and leaves places for others.
+  bool of_part = false;
 };
 
 struct WarmCount {
@@ -70,6 +74,8 @@ class OriginWarmer {
     double full_at = 0.95;
     // Jobs at a time; beyond it OVERLOADED. 1 to 100.
     int jobs_max = 4;
+    // Of these, how many are not for jobs of a part; 0 to jobs_max.
+    int jobs_kept = 2;
     // Pages without a key, one after the other, after which a job ends; 1 to 1 million.
     int empty_pages_max = 1'000;
     // Whether Want will not be called any more; null: it never is. Until then, jobs at the start
@@ -113,6 +119,9 @@ class OriginWarmer {
   };
   enum class Await : uint8_t { kNo, kAllWanted };
 
+  // Makes room for a job, or says why there is none.
+  absl::Status Begin(const WarmJob& job);
+  void End(const WarmJob& job);
   Clock* clock() const { return options_.engine->options().clock; }
   // `start`: of a job at the start, else null.
   Task<absl::Status> RunFor(WarmJob job, StartJob* start, WarmObserver* observer);
@@ -135,9 +144,11 @@ class OriginWarmer {
 
   const Options options_;
   std::atomic<bool> stopping_{false};
-  std::atomic<int> jobs_{0};
   MonoNanos began_ = 0;
   mutable Mutex mu_;
+  int jobs_ ABSL_GUARDED_BY(mu_) = 0;
+  // Namespaces that have a job of a part.
+  std::set<std::string> parts_ ABSL_GUARDED_BY(mu_);
   std::deque<StartJob> start_jobs_ ABSL_GUARDED_BY(mu_);
 };
 

@@ -44,7 +44,8 @@ std::string IdempotencyId(std::string_view request_id, Version version) {
 Task<absl::StatusOr<std::optional<Engine::Found>>> Engine::FindWaiting(const FullKey* full_key,
                                                                        const TypePolicy* type) {
   CO_ASSIGN_OR_RETURN(std::optional<JournalRecord> record,
-                      co_await options_.journal->Find(std::string(full_key->view())));
+                      co_await Timed(Step::kJournal, options_.clock,
+                                     options_.journal->Find(std::string(full_key->view()))));
   if (!record.has_value()) co_return std::optional<Found>();
   Found found;
   found.present = found.waits = true;
@@ -100,8 +101,11 @@ Task<absl::StatusOr<std::vector<JournalDelivered>>> JournalSinkOfEngine::Deliver
     write.value = std::move(record.value);
     write.version = record.version;
     write.idempotency_id = IdempotencyId(record.request_id, record.version);
+    write.trace_parent = std::move(record.trace_parent);
     store.writes.push_back(std::move(write));
   }
+  // Of several callers none is the parent of the call.
+  if (store.writes.size() == 1) store.call.trace_parent = store.writes[0].trace_parent;
   const absl::StatusOr<std::vector<OriginStored>> stored =
       co_await origin->Store(std::move(store), deadline);
   if (!stored.ok() && WasNotAsked(stored.status()))

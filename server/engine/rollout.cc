@@ -49,7 +49,8 @@ Task<absl::StatusOr<LoadResult>> Engine::LoadPast(const FullKey* full_key, LoadR
                   std::string(request.trace_state)};
   OriginLoad::Item item{std::string(full_key->key()), ""};
   usage_.Count(Usage::kLoads, type.id, resolved.name_space);
-  OriginLoaded loaded = co_await loader->Load(std::move(call), std::move(item), deadline);
+  OriginLoaded loaded = co_await Timed(Step::kOrigin, options_.clock,
+                                       loader->Load(std::move(call), std::move(item), deadline));
   if (loaded.kind == OriginLoaded::Kind::kUnchanged) {
     loaded.kind = OriginLoaded::Kind::kFailed;
     loaded.error = absl::DataLossError("`unchanged` for a key of which no copy was named");

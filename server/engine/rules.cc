@@ -84,7 +84,7 @@ Task<absl::StatusOr<Rules::Applied>> Rules::Apply(
   Raise(&own_newest_, applied.version);
   applied_.fetch_add(rules.size(), std::memory_order_relaxed);
   if (store_ != nullptr) {
-    const absl::Status kept = co_await store_->Add(rules);
+    const absl::Status kept = co_await Timed(Step::kTierWrite, options_.clock, store_->Add(rules));
     applied.kept = kept.ok();
     if (!kept.ok()) {
       store_failures_.fetch_add(1, std::memory_order_relaxed);
@@ -102,7 +102,8 @@ Task<absl::StatusOr<Rules::Applied>> Rules::Apply(
     options_.bus->Publish(std::move(message));
     co_return applied;
   }
-  applied.fleet = co_await options_.bus->PublishAndWait(std::move(message), *fleet_until);
+  applied.fleet = co_await Timed(Step::kFleet, options_.clock,
+                                 options_.bus->PublishAndWait(std::move(message), *fleet_until));
   // By now it is known what versions there may have been when the first of them began.
   if (applied.fleet.all() && applied.fleet.newest > applied.version) {
     options_.versions->Observe(applied.fleet.newest);
@@ -122,14 +123,15 @@ Task<absl::StatusOr<Rules::Applied>> Rules::ApplyAgain(std::vector<Rule> rules,
   Learn(rules);
   Raise(&own_newest_, applied.version);
   if (store_ != nullptr) {
-    const absl::Status kept = co_await store_->Add(rules);
+    const absl::Status kept = co_await Timed(Step::kTierWrite, options_.clock, store_->Add(rules));
     applied.kept = kept.ok();
     if (!kept.ok()) store_failures_.fetch_add(1, std::memory_order_relaxed);
   } else {
     applied.kept = true;
   }
   BusMessage message{BusMessage::Kind::kRule, applied.version, {}, EncodeRules(rules), 0, {}};
-  applied.fleet = co_await options_.bus->PublishAndWait(std::move(message), fleet_until);
+  applied.fleet = co_await Timed(Step::kFleet, options_.clock,
+                                 options_.bus->PublishAndWait(std::move(message), fleet_until));
   co_return applied;
 }
 
@@ -216,7 +218,7 @@ void Rules::KeepBehind(std::vector<Rule> rules) {
 Task<bool> Rules::KeepAndTell(std::vector<Rule> rules) {
   bool kept = true;
   if (store_ != nullptr) {
-    const absl::Status added = co_await store_->Add(rules);
+    const absl::Status added = co_await Timed(Step::kTierWrite, options_.clock, store_->Add(rules));
     kept = added.ok();
     if (!kept) store_failures_.fetch_add(1, std::memory_order_relaxed);
   }

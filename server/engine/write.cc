@@ -108,32 +108,37 @@ Task<absl::StatusOr<WriteResult>> Engine::Set(WriteRequest request) {
 Task<std::vector<absl::StatusOr<WriteResult>>> Engine::BatchSet(
     std::vector<WriteRequest> requests) {
   std::vector<absl::StatusOr<WriteResult>> results(requests.size(), absl::UnknownError(""));
+  StepTimes* const steps = co_await StepsOfThis();
   for (size_t first = 0; first < requests.size(); first += kTogether) {
     const size_t last = std::min(first + kTogether, requests.size());
     const auto wave = std::make_shared<Wave>(options_.executor, last - first);
+    std::vector<StepTimes> each(steps == nullptr ? 0 : last - first);
     for (size_t i = first; i < last; ++i) {
-      Spawn(Set(std::move(requests[i])),
-            [wave, result = &results[i]](absl::StatusOr<WriteResult> written) {
-              *result = std::move(written);
-              wave->End();
-            });
+      Spawn(
+          Set(std::move(requests[i])),
+          [wave, result = &results[i]](absl::StatusOr<WriteResult> written) {
+            *result = std::move(written);
+            wave->End();
+          },
+          each.empty() ? nullptr : &each[i - first]);
     }
     co_await wave->done;
+    AddLongest(each, steps);
   }
   co_return results;
 }
 
 Task<absl::StatusOr<RemoveResult>> Engine::Delete(KeyRequest request, ChangeContext context) {
   std::vector<std::string_view> keys(1, request.key);
-  CO_ASSIGN_OR_RETURN(
-      const std::vector<RemoveResult> removed,
-      co_await BatchDelete(request.name_space, std::move(keys), request.type, context));
-  co_return removed[0];
+  CO_ASSIGN_OR_RETURN(Removed removed, co_await BatchDelete(request.name_space, std::move(keys),
+                                                            request.type, context));
+  co_return std::move(removed[0]);
 }
 
-Task<absl::StatusOr<std::vector<RemoveResult>>> Engine::BatchDelete(
-    std::string_view name_space, std::vector<std::string_view> keys, std::string_view type,
-    ChangeContext context) {
+Task<absl::StatusOr<Engine::Removed>> Engine::BatchDelete(std::string_view name_space,
+                                                          std::vector<std::string_view> keys,
+                                                          std::string_view type,
+                                                          ChangeContext context) {
   std::vector<Resolved> resolved;
   bool at_origin = false;
   for (const std::string_view key : keys) {
@@ -148,7 +153,7 @@ Task<absl::StatusOr<std::vector<RemoveResult>>> Engine::BatchDelete(
     derived.push_back({std::string(FullKey(name_space, keys[i]).view()), resolved[i].type});
   }
   if (at_origin) {
-    auto deleted =
+    Removed deleted =
         co_await DeleteAtOrigin(name_space, std::move(keys), std::move(resolved), context);
     // Also where some of them failed.
     if (!derived.empty()) co_await InvalidateDerived(std::move(derived));
@@ -168,39 +173,47 @@ Task<absl::StatusOr<std::vector<RemoveResult>>> Engine::BatchDelete(
                       co_await Remove(std::move(removing), &version, &settled));
   coherence_.Changed(std::move(changed), version, std::move(told));
   if (!derived.empty()) co_await InvalidateDerived(std::move(derived));
-  std::vector<RemoveResult> results;
+  Removed results;
   results.reserve(keys.size());
-  for (const bool was_there : existed) results.push_back({was_there, version});
+  for (const bool was_there : existed) results.emplace_back(RemoveResult{was_there, version});
   co_return results;
 }
 
-// Side by side, so that an origin is given many in one call. Where some fail, so does the whole: a
-// repeat harms nothing.
-Task<absl::StatusOr<std::vector<RemoveResult>>> Engine::DeleteAtOrigin(
-    std::string_view name_space, std::vector<std::string_view> keys, std::vector<Resolved> resolved,
-    ChangeContext context) {
+// Side by side, so that an origin is given many in one call.
+Task<Engine::Removed> Engine::DeleteAtOrigin(std::string_view name_space,
+                                             std::vector<std::string_view> keys,
+                                             std::vector<Resolved> resolved,
+                                             ChangeContext context) {
   std::vector<absl::StatusOr<Stored>> removed(keys.size(), absl::UnknownError(""));
+  StepTimes* const steps = co_await StepsOfThis();
   std::vector<FullKey> full_keys;
   full_keys.reserve(keys.size());
   for (const std::string_view key : keys) full_keys.emplace_back(name_space, key);
   for (size_t first = 0; first < keys.size(); first += kTogether) {
     const size_t last = std::min(first + kTogether, keys.size());
     const auto wave = std::make_shared<Wave>(options_.executor, last - first);
+    std::vector<StepTimes> each(steps == nullptr ? 0 : last - first);
     for (size_t i = first; i < last; ++i) {
       OriginChange change{&full_keys[i], resolved[i], true, nullptr, {}, context};
-      Spawn(ChangeAtOrigin(std::move(change)),
-            [wave, result = &removed[i]](absl::StatusOr<Stored> stored) {
-              *result = std::move(stored);
-              wave->End();
-            });
+      Spawn(
+          ChangeAtOrigin(std::move(change)),
+          [wave, result = &removed[i]](absl::StatusOr<Stored> stored) {
+            *result = std::move(stored);
+            wave->End();
+          },
+          each.empty() ? nullptr : &each[i - first]);
     }
     co_await wave->done;
+    AddLongest(each, steps);
   }
-  std::vector<RemoveResult> results;
+  Removed results;
   results.reserve(keys.size());
   for (const absl::StatusOr<Stored>& one : removed) {
-    if (!one.ok()) co_return one.status();
-    results.push_back({one->existed, one->version});
+    if (one.ok()) {
+      results.emplace_back(RemoveResult{one->existed, one->version});
+    } else {
+      results.emplace_back(one.status());
+    }
   }
   co_return results;
 }

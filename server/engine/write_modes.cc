@@ -20,7 +20,8 @@
 // Behind, the journal's version is the cache's, too: the order of versions is the order in which
 // the origin will have them, and memory and the tier below go by the same. Who finds something
 // newer there, a load or another replica's write, comes after it all the same, and takes a new
-// version in the journal as well.
+// version in the journal as well. For the origin it stays one write: the id is the same, so that
+// what it does once for each write it does once, and what it stores goes by versions.
 
 #include <algorithm>
 #include <utility>
@@ -28,6 +29,7 @@
 #include "base/status.h"
 #include "base/strings.h"
 #include "core/error.h"
+#include "core/trace_parent.h"
 #include "engine/engine.h"
 
 namespace larder {
@@ -131,7 +133,8 @@ Task<std::shared_ptr<void>> Engine::TakeFleetTurn(const OriginChange* change) {
 Task<absl::StatusOr<Engine::Stored>> Engine::ChangeAtOrigin(OriginChange change) {
   CO_ASSIGN_OR_RETURN(
       const KeyTurns::Turn turn,
-      co_await turns_.Take(std::string(change.full_key->view()), change.context.deadline));
+      co_await Timed(Step::kTurn, options_.clock,
+                     turns_.Take(std::string(change.full_key->view()), change.context.deadline)));
   if (change.expect.kind == Expect::Kind::kAny) co_return co_await ChangeInTurn(&change);
   const std::shared_ptr<void> fleet = co_await TakeFleetTurn(&change);
   CO_ASSIGN_OR_RETURN(const Found truth, co_await FindTruth(&change));
@@ -239,7 +242,7 @@ Task<absl::StatusOr<Engine::Stored>> Engine::ChangeAround(const OriginChange* ch
 // copies. Then the copies, then the answer; the origin has it later.
 Task<absl::StatusOr<Engine::Stored>> Engine::ChangeBehind(const OriginChange* change) {
   const TypePolicy& type = *change->resolved.type;
-  Version in_journal = kNoVersion;
+  Version in_journal = kNoVersion, first = kNoVersion;
   for (int attempt = 1;; ++attempt) {
     const Version version = versions_.Next();
     std::vector<JournalRecord> writes(1);
@@ -248,13 +251,23 @@ Task<absl::StatusOr<Engine::Stored>> Engine::ChangeBehind(const OriginChange* ch
     writes[0].remove = change->remove;
     if (!change->remove) writes[0].value = std::string(change->storing->plain);
     writes[0].version = version;
-    // Each version is a write of its own for the origin.
-    if (attempt == 1) writes[0].request_id = std::string(change->context.request_id);
+    // The origin may have got the one before already: it is the same write, whatever its version.
+    if (attempt == 1) first = version;
+    writes[0].request_id = attempt == 1 ? std::string(change->context.request_id)
+                                        : IdempotencyId(change->context.request_id, first);
+    if (IsTraceParent(change->context.trace_parent))
+      writes[0].trace_parent = std::string(change->context.trace_parent);
     const CopiesUnderWay::Mark mark(&copies_under_way_, writes[0].full_key, version);
     const absl::Status appended =
-        co_await options_.journal->Append(std::move(writes), change->context.deadline);
-    // It is in the journal, under the version before.
-    if (!appended.ok() && in_journal != kNoVersion) co_return Stored{true, in_journal};
+        co_await Timed(Step::kJournal, options_.clock,
+                       options_.journal->Append(std::move(writes), change->context.deadline));
+    // It is in the journal, under the version before. What landed newer, and would be read until
+    // the delivery, goes, so that readers see what waits.
+    if (!appended.ok() && in_journal != kNoVersion) {
+      const absl::StatusOr<Stored> removed = co_await RemoveCopies(change, std::nullopt);
+      // An error is of the tier below, which is caught up later; the write itself is safe.
+      co_return Stored{true, removed.ok() ? std::max(in_journal, removed->version) : in_journal};
+    }
     if (!appended.ok()) {
       const bool full = DetailsOf(appended).reason == ReasonName(Reason::kJOURNAL_FULL);
       if (!full || type.write.on_full != OnFull::kWriteThrough) co_return appended;
@@ -288,7 +301,8 @@ Task<OriginWritten> Engine::WriteToOrigin(const OriginChange* change, Version ve
   write.idempotency_id = IdempotencyId(change->context.request_id, version);
   // The call goes on when the caller has gone, so that its end is known.
   const MonoNanos until = MonoAfter(options_.clock->Mono(), type.write.timeout);
-  co_return co_await writer_of_[type.id]->Write(std::move(call), std::move(write), until);
+  co_return co_await Timed(Step::kOrigin, options_.clock,
+                           writer_of_[type.id]->Write(std::move(call), std::move(write), until));
 }
 
 Task<absl::StatusOr<Engine::Stored>> Engine::RemoveCopies(const OriginChange* change,

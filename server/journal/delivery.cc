@@ -172,14 +172,29 @@ bool Delivery::HeldUpLocked(PendingTypeId type) const {
   return false;
 }
 
-Task<absl::StatusOr<uint64_t>> Delivery::Flush(PendingTypeId type, MonoNanos deadline) {
+std::optional<JournalTry> Delivery::TryOf(std::string_view full_key, std::string_view type) const {
+  MutexLock lock(&state_->mu);
+  const PendingTypeId id = state_->index.TypeOf(type);
+  if (id == kNoPendingType) return std::nullopt;
+  const std::optional<PendingIndex::Trying> trying = state_->index.TryingOf(full_key, id);
+  if (!trying.has_value()) return std::nullopt;
+  const Lane& lane = lanes_[state_->index.type(id).origin_id];
+  JournalTry answer{trying->attempts, std::string(trying->error), std::nullopt};
+  if (lane.failures > 0) answer.error = lane.away_error;
+  if (trying->in_flight || lane.paused) return answer;
+  const MonoNanos due = std::max(trying->due, lane.away_until);
+  const MonoNanos left = std::max<MonoNanos>(due - state_->options.clock->Mono(), 0);
+  answer.next = absl::Nanoseconds(left);
+  return answer;
+}
+
+Task<absl::StatusOr<JournalFlushed>> Delivery::Flush(PendingTypeId type, MonoNanos deadline) {
   // What has been acknowledged from memory gets to the disk first, where the index knows of it.
   const auto change = std::make_shared<JournalChange>();
   const absl::Status passed = co_await writer_->Change(change);
   if (DetailsOf(passed).reason == "DRAINING") co_return passed;
   std::shared_ptr<PendingBarrier> barrier;
   const auto race = std::make_shared<Race<absl::Status>>();
-  uint64_t all = 0;
   {
     MutexLock lock(&state_->mu);
     if (HeldUpLocked(type)) co_return Paused("an origin with waiting writes");
@@ -189,8 +204,7 @@ Task<absl::StatusOr<uint64_t>> Delivery::Flush(PendingTypeId type, MonoNanos dea
                                StrCat(kFlushesMax, " callers wait for a flush already"));
     }
     barrier = state_->index.AddBarrier(type, state_->last_seq);
-    if (barrier == nullptr) co_return uint64_t{0};
-    all = barrier->left;
+    if (barrier == nullptr) co_return JournalFlushed();
     flushes_[barrier] = race;
   }
   Look();
@@ -203,11 +217,11 @@ Task<absl::StatusOr<uint64_t>> Delivery::Flush(PendingTypeId type, MonoNanos dea
   MutexLock lock(&state_->mu);
   flushes_.erase(barrier);
   state_->index.DropBarrier(barrier);
-  if (ended.has_value() && ended->ok()) co_return all;
+  if (barrier->left == 0 || (ended.has_value() && ended->ok()))
+    co_return JournalFlushed{barrier->all, barrier->dead};
   if (ended.has_value()) co_return *std::move(ended);
-  if (barrier->left == 0) co_return all;
-  co_return Error(Reason::kDEADLINE_EXCEEDED,
-                  StrCat(barrier->left, " of ", all, " writes have not been delivered yet"));
+  co_return Error(Reason::kDEADLINE_EXCEEDED, StrCat(barrier->left, " of ", barrier->all,
+                                                     " writes have not been delivered yet"));
 }
 
 absl::StatusOr<uint64_t> Delivery::SetPaused(std::string_view origin, bool paused) {

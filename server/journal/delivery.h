@@ -47,7 +47,8 @@ class Delivery {
   void Look();
 
   // See Journal. Flush knows the type.
-  Task<absl::StatusOr<uint64_t>> Flush(PendingTypeId type, MonoNanos deadline);
+  Task<absl::StatusOr<JournalFlushed>> Flush(PendingTypeId type, MonoNanos deadline);
+  std::optional<JournalTry> TryOf(std::string_view full_key, std::string_view type) const;
   absl::StatusOr<uint64_t> SetPaused(std::string_view origin, bool paused);
   std::vector<std::string> paused() const;
 
@@ -65,6 +66,7 @@ class Delivery {
     int failures = 0;
     MonoNanos away_since = 0;
     MonoNanos away_until = 0;
+    std::string away_error;  // while failures > 0
     // When it last said anything at all to a call, and took a write; negative: never.
     MonoNanos answered = -1;
     MonoNanos took = -1;
@@ -100,7 +102,7 @@ class Delivery {
   bool OnErrorLocked(size_t origin, const Call& call, Records* records, MonoNanos began,
                      const absl::Status& error) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
   // True: the lane was not paused before.
-  bool PauseLaneLocked(size_t origin, const Call& call, MonoNanos began)
+  bool PauseLaneLocked(size_t origin, const Call& call, MonoNanos began, const absl::Status& error)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
   // Whether the origin has said nothing to any call since before the write was last tried.
   bool IsSilentLocked(size_t origin, PendingKey* key, MonoNanos began)

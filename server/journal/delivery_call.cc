@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/utf8.h"
 #include "core/error.h"
 #include "core/key.h"
 #include "journal/delivery.h"
@@ -181,7 +182,7 @@ bool Delivery::OnErrorLocked(size_t origin, const Call& call, Records* records, 
     std::vector<uint64_t> erase;
     state_->index.Return(call, &erase);
     writer_->EraseLocked(erase);
-    return PauseLaneLocked(origin, call, began);
+    return PauseLaneLocked(origin, call, began, error);
   }
   std::vector<uint64_t> erase;
   if (call.writes.size() == 1 && absl::IsDeadlineExceeded(error) &&
@@ -189,11 +190,12 @@ bool Delivery::OnErrorLocked(size_t origin, const Call& call, Records* records, 
     // In a pause of its own: it may be the cause, and is not to be the next one that is tried.
     state_->index.Delay(call.writes.front().key, state_->options.clock->Mono(), &erase);
     writer_->EraseLocked(erase);
-    return PauseLaneLocked(origin, call, began);
+    return PauseLaneLocked(origin, call, began, error);
   }
   if (call.writes.size() > 1) {
     for (const PendingIndex::Taken& taken : call.writes) {
       ++state_->FiguresOf(call.type).retried;
+      state_->index.NoteError(taken.key, error.ToString());
       state_->index.GoAlone(taken.key, &erase);
     }
   } else {
@@ -212,12 +214,14 @@ bool Delivery::IsSilentLocked(size_t origin, PendingKey* key, MonoNanos began) {
   return lanes_[origin].answered < state_->index.NoteSilent(key, began);
 }
 
-bool Delivery::PauseLaneLocked(size_t origin, const Call& call, MonoNanos began) {
+bool Delivery::PauseLaneLocked(size_t origin, const Call& call, MonoNanos began,
+                               const absl::Status& error) {
   Lane& lane = lanes_[origin];
   // Calls that had begun before the first of them failed say nothing new.
   if (lane.failures > 0 && began < lane.away_since) return false;
   const bool first = lane.failures == 0;
   lane.failures = std::min(lane.failures + 1, 1'000);
+  lane.away_error = CleanUtf8(error.ToString(), PendingIndex::kErrorBytesMax);
   lane.away_since = state_->options.clock->Mono();
   const Backoff& backoff = state_->index.type(call.type).policy.backoff;
   lane.away_until =
@@ -256,6 +260,7 @@ void Delivery::FailLocked(size_t origin, const Call& call, size_t i, JournalReco
   const absl::Time wall = state_->options.clock->Now();
   std::vector<uint64_t> erase;
   JournalFigures& figures = state_->FiguresOf(call.type);
+  state_->index.NoteError(key, error.ToString());
   if (!refused && IsUnfitLocked(origin, call.type, record->full_key, error)) {
     ++figures.retried;
     state_->index.Delay(key, state_->options.clock->Mono(), &erase);

@@ -109,8 +109,8 @@ Task<Found> Find(std::shared_ptr<Parts> parts, std::string full_key) {
                            "the journal does not find a record that it should have");
 }
 
-Task<absl::StatusOr<uint64_t>> Flush(std::shared_ptr<Parts> parts, std::string type,
-                                     MonoNanos deadline) {
+Task<absl::StatusOr<JournalFlushed>> Flush(std::shared_ptr<Parts> parts, std::string type,
+                                           MonoNanos deadline) {
   PendingTypeId id = kNoPendingType;
   {
     MutexLock lock(&parts->state.mu);
@@ -127,8 +127,10 @@ class JournalImpl : public Journal {
  public:
   JournalImpl(const Options& options, std::unique_ptr<JournalStore> store, Executor* writer,
               Executor* reader) {
-    if (writer == nullptr) own_writer_ = ThreadPool::New({.threads = 1, .queue_max = 1});
-    if (reader == nullptr) own_reader_ = ThreadPool::New({.threads = 2, .queue_max = 1});
+    if (writer == nullptr)
+      own_writer_ = ThreadPool::New({.threads = 1, .queue_max = 1, .name = "journal-write"});
+    if (reader == nullptr)
+      own_reader_ = ThreadPool::New({.threads = 2, .queue_max = 1, .name = "journal-read"});
     parts_ = std::make_shared<Parts>(options, std::move(store),
                                      writer == nullptr ? own_writer_.get() : writer,
                                      reader == nullptr ? own_reader_.get() : reader);
@@ -157,8 +159,11 @@ class JournalImpl : public Journal {
   void Supersede(std::string_view full_key, std::string_view type, Version upto) override;
   Version newest() const override { return parts_->state.newest; }
 
-  Task<absl::StatusOr<uint64_t>> Flush(std::string type, MonoNanos deadline) override {
+  Task<absl::StatusOr<JournalFlushed>> Flush(std::string type, MonoNanos deadline) override {
     return larder::Flush(parts_, std::move(type), deadline);
+  }
+  std::optional<JournalTry> TryOf(std::string_view full_key, std::string_view type) const override {
+    return parts_->delivery.TryOf(full_key, type);
   }
   absl::StatusOr<uint64_t> Pause(std::string_view origin) override {
     return parts_->delivery.SetPaused(origin, true);

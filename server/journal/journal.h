@@ -10,8 +10,9 @@
 // Thread safety: any method, any thread; Open, Start and Stop from one. Tasks hold no thread while
 // they wait. What blocks (the disk) runs on threads of the journal's own.
 // Errors carry a reason (core/error.h): JOURNAL_FULL there is no room, JOURNAL_UNAVAILABLE the disk
-// does not take it and the write may or may not have happened, DRAINING.
-// Never calls a tier or the engine, but for the sink that it was given.
+// takes nothing, DRAINING: nothing has happened. WRITE_UNKNOWN: the disk failed while it was
+// written, and it may or may not have happened. Never calls a tier or the engine, but for the sink
+// that it was given.
 
 #ifndef LARDER_JOURNAL_JOURNAL_H_
 #define LARDER_JOURNAL_JOURNAL_H_
@@ -102,6 +103,22 @@ struct JournalStats {
   std::vector<JournalTypeStats> types;
 };
 
+// What a flush waited for.
+struct JournalFlushed {
+  uint64_t left = 0;  // writes that left the journal
+  uint64_t dead = 0;  // of them, those that are dead letters, and not at the origin
+};
+
+// How the delivery of a waiting write goes.
+struct JournalTry {
+  uint32_t attempts = 0;
+  // Of the last attempt, or why its origin is away; empty: nothing has failed.
+  std::string error;
+  // From now to the next; zero: when there is a place. Unset: it is under way, or the origin is
+  // paused.
+  std::optional<absl::Duration> next;
+};
+
 // Which dead letters: all conditions together.
 struct LetterFilter {
   std::vector<uint64_t> ids = {};  // empty: all that match the rest
@@ -133,6 +150,8 @@ class Journal {
     // 1 TiB; 1 to 100,000,000.
     uint64_t bytes_max = uint64_t{4} << 30;
     uint64_t entries_max = 1'000'000;
+    // While a write of these types has waited longer, there is no room for any. From 1 s.
+    absl::Duration age_max = absl::InfiniteDuration();
     // Calls under way to one origin; 1 to 64.
     size_t deliveries_max = 4;
     // Appends that wait for the disk; beyond it they are refused. 1 to 1,000,000.
@@ -182,9 +201,13 @@ class Journal {
   virtual Version newest() const = 0;
 
   // Waits until all that was appended before has been delivered, refused for good or superseded; of
-  // `type` alone unless empty. Answers how many left meanwhile. DEADLINE_EXCEEDED says how many are
-  // left; FAILED_PRECONDITION: delivery is paused, DELIVERY_PAUSED.
-  virtual Task<absl::StatusOr<uint64_t>> Flush(std::string type, MonoNanos deadline) = 0;
+  // `type` alone unless empty. Answers how many left meanwhile, and where to. DEADLINE_EXCEEDED
+  // says how many are left; FAILED_PRECONDITION: delivery is paused, DELIVERY_PAUSED.
+  virtual Task<absl::StatusOr<JournalFlushed>> Flush(std::string type, MonoNanos deadline) = 0;
+  // How it goes with what is next of the key as this type; nothing when nothing of it waits. Never
+  // blocks.
+  virtual std::optional<JournalTry> TryOf(std::string_view full_key,
+                                          std::string_view type) const = 0;
   // Of one origin; empty: all. Answers how many wait. Not remembered over a restart.
   // INVALID_ARGUMENT: no type that writes behind has that origin.
   virtual absl::StatusOr<uint64_t> Pause(std::string_view origin) = 0;

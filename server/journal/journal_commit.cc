@@ -25,16 +25,17 @@ void WriteDown(const DeadLetter& letter) {
 
 void JournalWriter::Commit(Batch* batch) {
   // The table of letters has a lock of its own.
-  const LetterTable::Sum dropped = state_->letters.Remove(batch->disk.drop_letters);
-  LetterTable::Sum buried;
+  const LetterTable::ByType dropped = state_->letters.Remove(batch->disk.drop_letters);
+  LetterTable::ByType buried;
   for (const JournalBurial& burial : batch->burials) {
     const DeadLetter& letter = burial.letter;
     const uint64_t bytes = letter.record.full_key.size() + letter.record.value.size();
     if (!state_->letters.Add(letter.id, letter.record.full_key, letter.record.type, bytes)) {
       continue;
     }
-    ++buried.letters;
-    buried.bytes += bytes;
+    LetterTable::Sum& sum = buried[letter.record.type];
+    ++sum.letters;
+    sum.bytes += bytes;
   }
   {
     MutexLock lock(&state_->mu);
@@ -61,8 +62,7 @@ void JournalWriter::Commit(Batch* batch) {
       state_->index.Buried(burial.key);
       ++state_->FiguresOf(burial.type).dead;
     }
-    state_->index.AddLetters(buried.letters, buried.bytes);
-    state_->index.RemoveLetters(dropped.letters, dropped.bytes);
+    state_->CountLetters(buried, dropped);
     EraseLocked(erase);
     state_->Publish();
   }
@@ -115,15 +115,23 @@ void JournalWriter::PutBackLocked(Batch* batch) {
   }
 }
 
+absl::Status JournalWriter::Refused(const absl::Status& why) const {
+  return RetryableError(Reason::kJOURNAL_UNAVAILABLE, state_->options.heal_pause,
+                        StrCat("the journal takes nothing, and the write is not stored: its disk "
+                               "failed: ",
+                               ToStd(why.message())));
+}
+
+// What was handed to the disk may be there when it has failed meanwhile; what still waited, and
+// what comes from now on, is not.
 void JournalWriter::Fail(Batch* batch, const absl::Status& why) {
   const absl::Duration pause = state_->options.heal_pause;
   const absl::Status unknown =
-      RetryableError(Reason::kJOURNAL_UNAVAILABLE, pause,
+      RetryableError(Reason::kWRITE_UNKNOWN, pause,
                      StrCat("the journal's disk failed; the write may or may not be stored: ",
                             ToStd(why.message())));
-  const absl::Status refused =
-      RetryableError(Reason::kJOURNAL_UNAVAILABLE, pause,
-                     StrCat("the journal takes nothing, its disk failed: ", ToStd(why.message())));
+  const absl::Status refused = Refused(why);
+  const bool written = absl::IsUnknown(why);
   std::vector<std::shared_ptr<JournalChange>> others;
   uint64_t unsafe = 0;
   {
@@ -144,7 +152,7 @@ void JournalWriter::Fail(Batch* batch, const absl::Status& why) {
   }
   LogError("journal_disk_failed", {{"error", why}, {"unacknowledged", batch->stored.size()}});
   if (unsafe > 0) LogError("journal_writes_lost", {{"writes", unsafe}, {"sync", "none"}});
-  Answer(batch->changes, unknown);
+  Answer(batch->changes, written ? unknown : refused);
   Answer(others, refused);
   RefuseWaiting(refused);
   HealLater();

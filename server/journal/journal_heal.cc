@@ -92,17 +92,17 @@ class JournalWriter::Scan {
   }
 
   void Finish() {
-    LetterTable::Sum added;
+    LetterTable::ByType added;
     for (const Letter& letter : new_letters_) {
       if (!state_->letters.Add(letter.id, letter.full_key, letter.type, letter.bytes)) continue;
-      ++added.letters;
-      added.bytes += letter.bytes;
+      LetterTable::Sum& sum = added[letter.type];
+      ++sum.letters;
+      sum.bytes += letter.bytes;
     }
-    const LetterTable::Sum gone =
+    const LetterTable::ByType gone =
         state_->letters.Remove({unseen_letters_.begin(), unseen_letters_.end()});
     MutexLock lock(&state_->mu);
-    state_->index.AddLetters(added.letters, added.bytes);
-    state_->index.RemoveLetters(gone.letters, gone.bytes);
+    state_->CountLetters(added, gone);
     for (const Doubt& doubt : writer_->doubts_) state_->index.Keep(doubt.full_key, doubt.type);
     writer_->doubts_.clear();
     for (PendingTypeId type = 0; type < state_->index.types(); ++type) state_->FiguresOf(type);
@@ -148,9 +148,7 @@ absl::Status JournalWriter::Load() {
 void JournalWriter::CheckHealth() {
   const absl::Status health = state_->store->Health();
   if (health.ok()) return;
-  const absl::Status refused = RetryableError(
-      Reason::kJOURNAL_UNAVAILABLE, state_->options.heal_pause,
-      StrCat("the journal takes nothing, its disk failed: ", ToStd(health.message())));
+  const absl::Status refused = Refused(health);
   std::vector<std::shared_ptr<JournalChange>> waiting;
   {
     MutexLock lock(&state_->mu);

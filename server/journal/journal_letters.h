@@ -1,6 +1,6 @@
 // What operators do with a journal's dead letters: see Journal. Thread safety: any function, any
 // thread; the tasks hold no thread while they wait, and read on the journal's reader.
-// Errors: JOURNAL_UNAVAILABLE, DRAINING, and what the store's reads say.
+// Errors: JOURNAL_UNAVAILABLE, WRITE_UNKNOWN, DRAINING, and what the store's reads say.
 
 #ifndef LARDER_JOURNAL_JOURNAL_LETTERS_H_
 #define LARDER_JOURNAL_JOURNAL_LETTERS_H_

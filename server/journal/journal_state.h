@@ -103,6 +103,7 @@ struct JournalState {
     options.filter = filter;
     options.bytes_max = all.bytes_max;
     options.entries_max = all.entries_max;
+    options.age_max = all.age_max;
     options.random = all.random;
     for (const Journal::Type& type : all.types) {
       options.types.push_back({.name = type.name, .origin = type.origin, .policy = type.policy});
@@ -126,6 +127,13 @@ struct JournalState {
   PendingTypeId KnownType(std::string_view name) const {
     const auto it = known.find(ToAbsl(name));
     return it == known.end() ? kNoPendingType : it->second;
+  }
+  void CountLetters(const LetterTable::ByType& added, const LetterTable::ByType& gone)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
+    for (const auto& [type, sum] : added)
+      index.AddLetters(index.TypeOfStored(type), sum.letters, sum.bytes);
+    for (const auto& [type, sum] : gone)
+      index.RemoveLetters(index.TypeOfStored(type), sum.letters, sum.bytes);
   }
   // Ends the race on the executor: never under the lock.
   void FinishLater(std::vector<std::shared_ptr<Race<absl::Status>>> races,

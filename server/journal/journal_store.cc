@@ -11,7 +11,8 @@
 //
 // Three kinds of trouble: short of space, which ends by itself and leaves the database alone;
 // failed, which needs it reopened; and damaged, met by a read or a compaction, which needs it
-// salvaged even if the next look finds nothing wrong.
+// salvaged even if the next look finds nothing wrong. A line too long, because what may say OK
+// stands together.
 
 #include "journal/journal_store.h"
 
@@ -89,12 +90,16 @@ class RocksJournalStore : public JournalStore {
   enum class Trouble { kNone, kShort, kFailed, kDamaged };
 
   // The sets as they are after `changes`, and the batch. Undo by Unplan.
-  absl::StatusOr<JournalDb::Batch> Plan(const Changes& changes);
+  absl::StatusOr<JournalDb::Batch> Plan(const Changes& changes, bool traces);
+  // Whether the batch may have trace parents: the mark must keep out older larders first. Where it
+  // cannot, the writes go without: what they are is worth more than whose.
+  bool AllowTraces(const Changes& changes);
   void Unplan(const JournalDb::Batch& batch);
   absl::Status CheckRoom(const Changes& changes);
   void GiveBack();
   absl::Status Store(const JournalDb::Batch& batch, bool sync);
   void Acknowledge(const JournalDbState& state, bool sync);
+  void NoteMarked(const absl::Status& marked);
 
   absl::Status Recover();
   absl::Status OpenToRead();
@@ -171,7 +176,16 @@ absl::Status RocksJournalStore::Scan(const std::function<void(Head)>& record,
   return Met(bad);
 }
 
-absl::StatusOr<JournalDb::Batch> RocksJournalStore::Plan(const Changes& changes) {
+bool RocksJournalStore::AllowTraces(const Changes& changes) {
+  bool traced = false;
+  for (const JournalRecord& record : changes.append) traced |= !record.trace_parent.empty();
+  for (const DeadLetter& letter : changes.bury) traced |= !letter.record.trace_parent.empty();
+  if (!traced) return true;
+  NoteMarked(mark_->AllowTraces());
+  return !mark_failed_;
+}
+
+absl::StatusOr<JournalDb::Batch> RocksJournalStore::Plan(const Changes& changes, bool traces) {
   JournalDb::Batch batch;
   const auto refuse = [&](uint64_t number) {
     Unplan(batch);
@@ -180,12 +194,12 @@ absl::StatusOr<JournalDb::Batch> RocksJournalStore::Plan(const Changes& changes)
   };
   for (const JournalRecord& record : changes.append) {
     if (record.seq == 0 || !records_.Add(record.seq)) return refuse(record.seq);
-    batch.put_records.emplace_back(record.seq, EncodeRecord(record));
+    batch.put_records.emplace_back(record.seq, EncodeRecord(record, traces));
   }
   for (const DeadLetter& letter : changes.bury) {
     if (letter.id == 0) return refuse(letter.id);
     if (!letters_.Add(letter.id)) continue;
-    batch.put_letters.emplace_back(letter.id, EncodeLetter(letter));
+    batch.put_letters.emplace_back(letter.id, EncodeLetter(letter, traces));
   }
   for (const uint64_t seq : changes.erase) {
     if (records_.Remove(seq)) batch.remove_records.push_back(seq);
@@ -242,11 +256,11 @@ absl::Status RocksJournalStore::Apply(const Changes& changes, bool sync) {
     if (trouble_ != Trouble::kNone && !may_erase) return absl::UnavailableError(why_);
   }
   RETURN_IF_ERROR(CheckRoom(changes));
-  ASSIGN_OR_RETURN(const JournalDb::Batch batch, Plan(changes));
+  ASSIGN_OR_RETURN(const JournalDb::Batch batch, Plan(changes, AllowTraces(changes)));
   const absl::Status stored = Store(batch, sync);
   if (!stored.ok()) {
     Note(Trouble::kFailed, stored.message());
-    return absl::UnavailableError(stored.message());
+    return absl::UnknownError(stored.message());
   }
   Acknowledge(batch.state, sync);
   return absl::OkStatus();
@@ -275,10 +289,14 @@ void RocksJournalStore::Acknowledge(const JournalDbState& state, bool sync) {
                                           .first_record = state.records.first,
                                           .letters = state.letters.count,
                                           .first_letter = state.letters.first});
+  NoteMarked(marked);
+  At("acknowledged");
+}
+
+void RocksJournalStore::NoteMarked(const absl::Status& marked) {
   if (!marked.ok() && !mark_failed_)
     LogWarning("journal_mark_failed", {{"path", options_.path}, {"why", marked}});
   mark_failed_ = !marked.ok();
-  At("acknowledged");
 }
 
 template <typename T, typename Decode>

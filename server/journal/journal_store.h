@@ -2,8 +2,9 @@
 // a RocksDB database of its own. It knows nothing of keys, origins or time.
 // Thread safety: Apply, Heal and Close from one thread; everything else from any thread. Everything
 // blocks but Health and Damage.
-// Errors: UNAVAILABLE the disk does not take it (full, failed); DATA_LOSS what was read is damaged.
-// After an error of Apply nobody knows whether it happened: nothing more is taken until Heal has
+// Errors: UNAVAILABLE the disk does not take it (full, failed); DATA_LOSS what was read is damaged;
+// UNKNOWN, of Apply alone, the disk failed while it was written: nobody knows whether it happened.
+// After an error of Apply nothing more is taken until Heal has
 // opened the database again, which makes all that it found safe on disk before it says OK. Damage
 // that is met while running is treated the same way: Heal sets aside and salvages, as Open does.
 
@@ -84,8 +85,8 @@ class JournalStore {
   // All of it or nothing, in one step. `sync`: it survives a loss of power when this returns, and
   // so does all that was applied before. Numbers to erase that are not there are passed over, and
   // so are letters that are there: after a failure, whoever buries cannot know. INVALID_ARGUMENT: a
-  // number is 0, or one to append is there already; nothing has happened. While the disk is short
-  // of free space, changes that append nothing are still taken.
+  // number is 0, or one to append is there already. Nothing has happened unless it says UNKNOWN.
+  // While the disk is short of free space, changes that append nothing are still taken.
   virtual absl::Status Apply(const Changes& changes, bool sync) = 0;
 
   // One answer each, in order; null: it is not there (any more).

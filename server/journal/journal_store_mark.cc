@@ -2,7 +2,7 @@
 // happens to the write of the other:
 //
 //    0   8  magic "LRDRMARK"
-//    8   4  format of the journal, 1
+//    8   4  format of the journal: 1, or 2 from the first record with a trace parent on
 //   12   8  turn; the larger is the newer
 //   20   8  synced      28  8  written      36  8  last seq
 //   44   8  records     52  8  the first    60  8  letters       68  8  the first
@@ -10,7 +10,9 @@
 //  112   4  CRC-32C of all before
 //
 // Later formats keep the first 12 bytes and the size, so that this larder can say that it is too
-// old.
+// old. Format 2 comes with the first record that an older larder would take for damaged, and not
+// before, so that one can be rolled back to while nobody traces; it then stays. Rejected: to count
+// the traced records, and to go back to 1 when the last is gone, which whoever traces never sees.
 //
 // The file is not synced with each change: that would be a second fsync for every batch. It is
 // handed to the kernel, so it is exact whenever the machine went on, which is when a process was
@@ -40,7 +42,7 @@ namespace larder {
 namespace {
 
 constexpr std::string_view kMagic = "LRDRMARK";
-constexpr uint32_t kFormat = 1;
+constexpr uint32_t kTracedFormat = 2, kOldestFormat = 1;
 constexpr size_t kBootIdBytes = 36;
 constexpr size_t kBootIdAt = 76;
 constexpr size_t kSlotBytes = 116;
@@ -112,15 +114,19 @@ absl::Status JournalMark::Read() {
     if (got > 0) was_there_ = true;
     if (!IsValid(slot)) continue;
     const auto format = Get<uint32_t>(slot, 8);
-    if (format != kFormat) {
-      return absl::FailedPreconditionError(StrCat("the journal at ", folder_,
-                                                  " was written by a newer larder, in format ",
-                                                  format, "; this one reads format ", kFormat));
+    if (format < kOldestFormat || format > kTracedFormat) {
+      return absl::FailedPreconditionError(
+          StrCat("the journal at ", folder_, " was written by a newer larder, in format ", format,
+                 "; this one reads up to format ", kTracedFormat));
     }
     if (!newest.has_value() || Get<uint64_t>(slot, 12) > Get<uint64_t>(*newest, 12)) newest = slot;
+    format_ = std::max(format_, format);
   }
   damaged_ = was_there_ && !newest.has_value();
-  if (!newest.has_value()) return absl::OkStatus();
+  if (!newest.has_value()) {
+    format_ = kTracedFormat;  // Nothing says that there is no such record.
+    return absl::OkStatus();
+  }
   turn_ = Get<uint64_t>(*newest, 12);
   facts_ = {.synced = Get<uint64_t>(*newest, 20),
             .written = Get<uint64_t>(*newest, 28),
@@ -138,7 +144,7 @@ absl::Status JournalMark::Read() {
 absl::Status JournalMark::Write(const Facts& facts) {
   Slot slot{};
   std::copy(kMagic.begin(), kMagic.end(), slot.begin());
-  Put(&slot, 8, kFormat);
+  Put(&slot, 8, format_);
   Put(&slot, 12, ++turn_);
   Put(&slot, 20, facts.synced);
   Put(&slot, 28, facts.written);
@@ -154,6 +160,22 @@ absl::Status JournalMark::Write(const Facts& facts) {
   if (pwrite(fd_, slot.data(), slot.size(), at) != static_cast<ssize_t>(slot.size()))
     return Fail(path_, "written");
   return absl::OkStatus();
+}
+
+absl::Status JournalMark::Begin() {
+  format_ = kOldestFormat;
+  return SetSynced({});
+}
+
+// Both slots, so that one of them alone says it, too.
+absl::Status JournalMark::AllowTraces() {
+  if (format_ == kTracedFormat) return absl::OkStatus();
+  format_ = kTracedFormat;
+  absl::Status status;
+  for (int slot = 0; slot < 2 && status.ok(); ++slot) status = Write(Facts(facts_));
+  if (status.ok() && fdatasync(fd_) != 0) status = Fail(path_, "synced");
+  if (!status.ok()) format_ = kOldestFormat;
+  return status;
 }
 
 absl::Status JournalMark::Set(const Facts& facts) {

@@ -44,6 +44,11 @@ class JournalMark {
   uint64_t required() const { return required_; }
 
   const Facts& facts() const { return facts_; }
+  // SetSynced of a journal that is new, and so has no traced record.
+  absl::Status Begin();
+  // Keeps out larders that cannot read records with a trace parent. REQUIRES: an OK of it before
+  // one is written.
+  absl::Status AllowTraces();
   // Survives the end of the process when this returns, and a loss of power sometimes. REQUIRES: an
   // OK of SetSynced before.
   absl::Status Set(const Facts& facts);
@@ -62,6 +67,7 @@ class JournalMark {
   bool was_there_ = false;
   bool damaged_ = false;
   uint64_t required_ = 0;
+  uint32_t format_ = 1;
   uint64_t turn_ = 0;  // of the last write; the slots take turns
   Facts facts_;
 };

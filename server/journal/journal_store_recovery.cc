@@ -162,7 +162,7 @@ class Recovery {
         mark_->facts().written > 0 || mark_->damaged() ? "the database is gone" : "";
     if (!damage.empty()) LogDamage(damage);
     // Before the database, since one without it is damage.
-    if (damage.empty()) RETURN_IF_ERROR(mark_->SetSynced({}));
+    if (damage.empty()) RETURN_IF_ERROR(mark_->Begin());
     RETURN_IF_ERROR(MakeNew({}, &found));
     RETURN_IF_ERROR(RenameFolder(Work("new"), Db()));
     ASSIGN_OR_RETURN(found.db, JournalDb::Open(Db(), JournalDb::Mode::kOpen, hooks_));

@@ -2,7 +2,7 @@
 // time as wait. It decides what each write does to those of its key, gives it its seq, and tells
 // the index when it is on disk. When the disk fails it takes nothing more until it has healed.
 // Thread safety: any method, any thread; those that end in Locked under the state's lock, and then
-// Wake without it. Only Load and Drain block. Errors: JOURNAL_FULL, JOURNAL_UNAVAILABLE, DRAINING.
+// Wake without it. Only Load and Drain block. Errors: those of journal.h.
 
 #ifndef LARDER_JOURNAL_JOURNAL_WRITER_H_
 #define LARDER_JOURNAL_JOURNAL_WRITER_H_
@@ -131,6 +131,8 @@ class JournalWriter {
   void PlanLocked(Batch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
   void Commit(Batch* batch);
   void Fail(Batch* batch, const absl::Status& why);
+  // What is told to whom nothing is taken of, and nothing is stored.
+  absl::Status Refused(const absl::Status& why) const;
   void ForgetEarlyLocked(std::string_view full_key, Version version)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
   void Answer(const std::vector<std::shared_ptr<JournalChange>>& changes,

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -37,19 +38,21 @@ class LetterTable {
     return true;
   }
 
-  // What of it was there.
-  Sum Remove(const std::vector<uint64_t>& ids) {
-    Sum removed;
+  // What of it was there, by type.
+  using ByType = std::map<std::string, Sum, std::less<>>;
+  ByType Remove(const std::vector<uint64_t>& ids) {
+    ByType removed;
     MutexLock lock(&mu_);
     for (const uint64_t id : ids) {
       const auto it = letters_.find(id);
       if (it == letters_.end()) continue;
-      ++removed.letters;
-      removed.bytes += it->second.bytes;
+      Sum& sum = removed[it->second.type];
+      ++sum.letters;
+      sum.bytes += it->second.bytes;
+      bytes_ -= it->second.bytes;
       memory_ -= kNodeBytes + it->second.full_key.size() + it->second.type.size();
       letters_.erase(it);
     }
-    bytes_ -= removed.bytes;
     return removed;
   }
 

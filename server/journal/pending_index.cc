@@ -202,29 +202,11 @@ absl::Status PendingIndex::Reserve(const std::vector<Wanted>& writes, MonoNanos 
     *never = *never || (policy.bytes_max > 0 && share.bytes > policy.bytes_max) ||
              (policy.entries_max > 0 && share.entries > policy.entries_max);
   }
-  const bool bytes_full =
-      all.bytes > 0 && bytes_ + reserved_bytes_ + letter_bytes_ + all.bytes > options_.bytes_max;
-  const bool entries_full =
-      all.entries > 0 && depth_ + reserved_entries_ + letters_ + all.entries > options_.entries_max;
-  if (in_all != nullptr) *in_all = bytes_full || entries_full;
-  if (bytes_full) return full(StrCat(options_.bytes_max, " bytes wait in all"));
-  if (entries_full) return full(StrCat(options_.entries_max, " writes wait in all"));
+  const std::string full_in_all = FullInAll(all, now);
+  if (in_all != nullptr) *in_all = !full_in_all.empty();
+  if (!full_in_all.empty()) return full(full_in_all);
   for (const Share& share : wanted) {
-    const PendingType& type = *types_[share.type];
-    const WritePolicy& policy = type.policy;
-    if (policy.bytes_max > 0 && share.bytes > 0 &&
-        type.bytes + type.reserved_bytes + share.bytes > policy.bytes_max) {
-      return full(StrCat("type \"", type.name, "\": ", policy.bytes_max, " bytes wait"));
-    }
-    if (policy.entries_max > 0 && share.entries > 0 &&
-        type.depth + type.reserved_entries + share.entries > policy.entries_max) {
-      return full(StrCat("type \"", type.name, "\": ", policy.entries_max, " writes wait"));
-    }
-    const PendingWrite* const oldest = type.ages.oldest();
-    if (share.entries > 0 && oldest != nullptr && MonoAfter(oldest->since, policy.age_max) < now) {
-      return full(StrCat("type \"", type.name, "\": its oldest write has waited longer than ",
-                         absl::FormatDuration(policy.age_max)));
-    }
+    if (const std::string why = FullOfType(share, now); !why.empty()) return full(why);
   }
   for (const Share& share : wanted) {
     types_[share.type]->reserved_bytes += share.bytes;
@@ -234,6 +216,39 @@ absl::Status PendingIndex::Reserve(const std::vector<Wanted>& writes, MonoNanos 
   reserved_entries_ += all.entries;
   *reservation = std::move(wanted);
   return absl::OkStatus();
+}
+
+std::string PendingIndex::FullInAll(const Share& all, MonoNanos now) const {
+  if (all.bytes > 0 && bytes_ + reserved_bytes_ + letter_bytes_ + all.bytes > options_.bytes_max)
+    return StrCat(options_.bytes_max, " bytes wait in all");
+  if (all.entries == 0) return "";
+  if (depth_ + reserved_entries_ + letters_ + all.entries > options_.entries_max)
+    return StrCat(options_.entries_max, " writes wait in all");
+  if (options_.age_max == absl::InfiniteDuration()) return "";
+  const MonoNanos oldest = oldest_known();
+  if (oldest == kMonoNever || MonoAfter(oldest, options_.age_max) >= now) return "";
+  return StrCat("the oldest write of all has waited longer than ",
+                absl::FormatDuration(options_.age_max));
+}
+
+std::string PendingIndex::FullOfType(const Share& share, MonoNanos now) const {
+  const PendingType& type = *types_[share.type];
+  const WritePolicy& policy = type.policy;
+  const std::string name = StrCat("type \"", type.name, "\": ");
+  if (policy.bytes_max > 0 && share.bytes > 0 &&
+      type.bytes + type.reserved_bytes + type.letter_bytes + share.bytes > policy.bytes_max) {
+    return StrCat(name, policy.bytes_max, " bytes wait");
+  }
+  if (policy.entries_max > 0 && share.entries > 0 &&
+      type.depth + type.reserved_entries + type.letters + share.entries > policy.entries_max) {
+    return StrCat(name, policy.entries_max, " writes wait");
+  }
+  const PendingWrite* const oldest = type.ages.oldest();
+  if (share.entries > 0 && oldest != nullptr && MonoAfter(oldest->since, policy.age_max) < now) {
+    return StrCat(name, "its oldest write has waited longer than ",
+                  absl::FormatDuration(policy.age_max));
+  }
+  return "";
 }
 
 void PendingIndex::Release(const Reservation& reservation) {
@@ -313,7 +328,9 @@ bool PendingIndex::Insert(const Stored& stored, std::vector<uint64_t>* erase) {
   if (type.known) ++origins_[type.origin_id]->depth;
   // One that turned out to be on disk only after the barrier was made.
   for (const auto& barrier : barriers_) {
-    if (Concerns(*barrier, stored.type, type, stored.seq)) ++barrier->left;
+    if (!Concerns(*barrier, stored.type, type, stored.seq)) continue;
+    ++barrier->all;
+    ++barrier->left;
   }
   Settle(key, /*in_front=*/false);
   return false;
@@ -339,7 +356,7 @@ size_t PendingIndex::Supersede(std::string_view full_key, PendingTypeId type, Ve
   return left;
 }
 
-void PendingIndex::Leave(PendingKey* key, PendingWrite* write) {
+void PendingIndex::Leave(PendingKey* key, PendingWrite* write, bool dead) {
   PendingWrite** place = &key->writes;
   while (*place != write) place = &(*place)->later;
   *place = write->later;
@@ -352,8 +369,9 @@ void PendingIndex::Leave(PendingKey* key, PendingWrite* write) {
   bytes_ -= write->bytes;
   if (type.known) --origins_[type.origin_id]->depth;
   for (size_t i = 0; i < barriers_.size();) {
-    if (Concerns(*barriers_[i], key->group->type, type, write->first_seq) &&
-        --barriers_[i]->left == 0) {
+    const bool concerned = Concerns(*barriers_[i], key->group->type, type, write->first_seq);
+    if (concerned && dead) ++barriers_[i]->dead;
+    if (concerned && --barriers_[i]->left == 0) {
       finished_.push_back(barriers_[i]);
       DropBarrier(barriers_[i]);
     } else {
@@ -369,7 +387,7 @@ std::shared_ptr<PendingBarrier> PendingIndex::AddBarrier(PendingTypeId type, uin
   auto barrier = std::make_shared<PendingBarrier>();
   barrier->seq = seq;
   barrier->type = type;
-  barrier->left = left;
+  barrier->all = barrier->left = left;
   barriers_.push_back(barrier);
   for (const auto& other : types_) {
     if (type != kNoPendingType && other != types_[type]) continue;

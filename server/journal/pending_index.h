@@ -41,7 +41,9 @@ namespace larder {
 struct PendingBarrier {
   uint64_t seq = 0;                     // the last that it waits for
   PendingTypeId type = kNoPendingType;  // kNoPendingType: all
-  uint64_t left = 0;                    // writes that have not left
+  uint64_t all = 0;                     // writes that it waits for, or has waited for
+  uint64_t left = 0;                    // those that have not left
+  uint64_t dead = 0;                    // those that have left as dead letters
 };
 
 class PendingIndex {
@@ -55,6 +57,7 @@ class PendingIndex {
     // See Journal::Options.
     uint64_t bytes_max = uint64_t{4} << 30;
     uint64_t entries_max = 1'000'000;
+    absl::Duration age_max = absl::InfiniteDuration();
     // Keys and values of one delivery, where there is more than one.
     uint64_t delivery_bytes_max = 2 << 20;
     std::vector<Type> types;
@@ -181,6 +184,18 @@ class PendingIndex {
     absl::Time last;
   };
   History HistoryOf(PendingKey* key) const;
+  // What came of the key's last try, as valid UTF-8. At most kErrorBytesMax of it are kept, and
+  // kErrorsMax different ones; none of further ones. Keys of a type with the same share one.
+  static constexpr size_t kErrorBytesMax = 256, kErrorsMax = 10'000;
+  void NoteError(PendingKey* key, std::string_view error);
+  // How it goes with the key; nothing when nothing of it waits.
+  struct Trying {
+    uint32_t attempts = 0;
+    std::string_view error;
+    MonoNanos due = 0;  // when it is tried next
+    bool in_flight = false;
+  };
+  std::optional<Trying> TryingOf(std::string_view full_key, PendingTypeId type) const;
   // It is a dead letter now, and in flight no more.
   void Buried(PendingKey* key);
   // Its record was not to be found on disk. False: nothing has taken its place, it is lost.
@@ -196,9 +211,9 @@ class PendingIndex {
   // Those for which all has left since the last time.
   std::vector<std::shared_ptr<PendingBarrier>> TakeFinished();
 
-  // Dead letters count in the bounds.
-  void AddLetters(uint64_t letters, uint64_t bytes);
-  void RemoveLetters(uint64_t letters, uint64_t bytes);
+  // Dead letters count in the bounds, those of all and those of their type.
+  void AddLetters(PendingTypeId type, uint64_t letters, uint64_t bytes);
+  void RemoveLetters(PendingTypeId type, uint64_t letters, uint64_t bytes);
 
   uint64_t depth() const { return depth_; }
   uint64_t bytes() const { return bytes_; }
@@ -207,6 +222,8 @@ class PendingIndex {
   uint64_t origin_depth(size_t origin) const { return origins_[origin]->depth; }
   // When the oldest was appended; kMonoNever: none.
   MonoNanos oldest() const;
+  // The same, but for writes of types that are not known.
+  MonoNanos oldest_known() const;
   size_t memory_bytes() const;
   // Ends the process when the books are wrong. For tests.
   void CheckInvariants() const;
@@ -235,8 +252,11 @@ class PendingIndex {
   void RemoveKey(PendingKey* key);
   bool Coalesces(const PendingKey* key) const { return types_[key->group->type]->policy.coalesce; }
 
-  // The write has been delivered, superseded or buried.
-  void Leave(PendingKey* key, PendingWrite* write);
+  // The write has been delivered, superseded or, `dead`, buried.
+  void Leave(PendingKey* key, PendingWrite* write, bool dead = false);
+  // Why there is no room for these; empty: there is.
+  std::string FullInAll(const Share& all, MonoNanos now) const;
+  std::string FullOfType(const Share& share, MonoNanos now) const;
   // In flight no more; the oldest is merged into what came after it, where that is wanted.
   void Land(PendingKey* key, std::vector<uint64_t>* erase);
   // Puts the key where it belongs now: into a line, a pause, nowhere, or out of the index.
@@ -255,6 +275,7 @@ class PendingIndex {
 
   const Options options_;
   const KeyedHash hash_;
+  size_t errors_ = 0;  // that are kept; outlives them
   std::vector<std::unique_ptr<PendingType>> types_;
   absl::flat_hash_map<std::string, PendingTypeId> type_ids_;
   std::vector<std::unique_ptr<PendingOrigin>> origins_;

@@ -7,6 +7,7 @@
 #ifndef LARDER_JOURNAL_PENDING_LINE_H_
 #define LARDER_JOURNAL_PENDING_LINE_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -62,6 +63,7 @@ struct PendingTrouble {
   MonoNanos tried = kMonoNever;  // when the last try began that had no answer; kMonoNever: none
   absl::Time first;
   absl::Time last;
+  std::shared_ptr<const std::string> error;  // of the last try; null: none is kept
 };
 
 // A key of one type.
@@ -176,6 +178,11 @@ struct PendingType {
   uint64_t bytes = 0;
   uint64_t reserved_bytes = 0;
   uint64_t reserved_entries = 0;
+  uint64_t letters = 0;  // dead
+  uint64_t letter_bytes = 0;
+  // Of keys, which others may share: the last few, as long as some key has them.
+  std::array<std::weak_ptr<const std::string>, 8> errors;
+  size_t next_error = 0;  // the place of the next one
   size_t barriers = 0;
   size_t waiting = 0;  // appends that wait for room
   // Writes that left because a newer one of the key came while they were being delivered, in vain.

@@ -16,7 +16,9 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <utility>
 
+#include "base/utf8.h"
 #include "journal/pending_index.h"
 
 namespace larder {
@@ -313,7 +315,7 @@ PendingIndex::History PendingIndex::HistoryOf(PendingKey* key) const {
 }
 
 void PendingIndex::Buried(PendingKey* key) {
-  Leave(key, key->flying);
+  Leave(key, key->flying, /*dead=*/true);
   key->trouble.reset();
   Settle(key, /*in_front=*/false);
 }
@@ -340,12 +342,57 @@ std::vector<std::shared_ptr<PendingBarrier>> PendingIndex::TakeFinished() {
   return std::exchange(finished_, {});
 }
 
-void PendingIndex::AddLetters(uint64_t letters, uint64_t bytes) {
+void PendingIndex::NoteError(PendingKey* key, std::string_view error) {
+  if (key->trouble == nullptr) key->trouble = std::make_unique<PendingTrouble>();
+  std::string kept = CleanUtf8(error, kErrorBytesMax);
+  PendingType& type = *types_[key->group->type];
+  for (const auto& one : type.errors) {
+    std::shared_ptr<const std::string> same = one.lock();
+    if (same == nullptr || *same != kept) continue;
+    key->trouble->error = std::move(same);
+    return;
+  }
+  key->trouble->error.reset();
+  if (errors_ >= kErrorsMax) return;
+  ++errors_;
+  key->trouble->error = std::shared_ptr<const std::string>(new std::string(std::move(kept)),
+                                                           [this](const std::string* text) {
+                                                             --errors_;
+                                                             delete text;
+                                                           });
+  type.errors[type.next_error++ % type.errors.size()] = key->trouble->error;
+}
+
+std::optional<PendingIndex::Trying> PendingIndex::TryingOf(std::string_view full_key,
+                                                           PendingTypeId type) const {
+  const PendingKey* const key = FindKey(full_key, type);
+  if (key == nullptr) return std::nullopt;
+  Trying trying;
+  trying.in_flight = key->in_flight();
+  const PendingTrouble* const trouble = key->trouble.get();
+  if (trouble != nullptr) {
+    trying.attempts = trouble->attempts;
+    if (trouble->error != nullptr) trying.error = *trouble->error;
+  }
+  const PendingType& of = *types_[type];
+  if (trouble != nullptr && trouble->paused) {
+    trying.due = trouble->until;
+  } else if (key->where == PendingKey::Where::kLine && !Hurries(of)) {
+    trying.due = MonoAfter(key->writes->since, of.policy.delay);
+  }
+  return trying;
+}
+
+void PendingIndex::AddLetters(PendingTypeId type, uint64_t letters, uint64_t bytes) {
+  types_[type]->letters += letters;
+  types_[type]->letter_bytes += bytes;
   letters_ += letters;
   letter_bytes_ += bytes;
 }
 
-void PendingIndex::RemoveLetters(uint64_t letters, uint64_t bytes) {
+void PendingIndex::RemoveLetters(PendingTypeId type, uint64_t letters, uint64_t bytes) {
+  types_[type]->letters -= letters;
+  types_[type]->letter_bytes -= bytes;
   letters_ -= letters;
   letter_bytes_ -= bytes;
 }
@@ -360,6 +407,15 @@ MonoNanos PendingIndex::oldest() const {
   MonoNanos oldest = kMonoNever;
   for (const auto& type : types_) {
     if (type->ages.oldest() != nullptr) oldest = std::min(oldest, type->ages.oldest()->since);
+  }
+  return oldest;
+}
+
+MonoNanos PendingIndex::oldest_known() const {
+  MonoNanos oldest = kMonoNever;
+  for (const auto& type : types_) {
+    if (type->known && type->ages.oldest() != nullptr)
+      oldest = std::min(oldest, type->ages.oldest()->since);
   }
   return oldest;
 }

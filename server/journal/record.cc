@@ -3,20 +3,26 @@
 //
 //   record                                   letter
 //    0  1  'R'                                0  1  'L'
-//    1  1  format, 1                          1  1  format, 1
-//    2  1  flags: 1 removal, 2 put back       2  4  attempts
+//    1  1  format, 1 or 2                     1  1  format, 1
+//    2  1  flags: 1 removal, 2 put back,      2  4  attempts
+//            4 traced, format 2 alone
 //    3  8  version                            6  8  first attempt, nanoseconds since 1970
 //   11  8  enqueued, nanoseconds since 1970  14  8  last attempt
 //   19     key: length, bytes                22  8  seq that the record had
 //          type: length, bytes                      error: length, bytes
 //          request id: length, bytes                the record as on the left, to the end
-//          value: length, bytes                  4  CRC-32C of the id and of all bytes before
+//          trace parent, if traced:              4  CRC-32C of the id and of all bytes before
+//            length, bytes
+//          value: length, bytes
 //       4  CRC-32C of the seq and of all
 //          bytes before
 //
 // The checksum is looked at first: what passes it is what somebody wrote, and the lengths are then
 // only checked so that a bug, or a later release, cannot make this one read past the end. No length
 // is believed before so many bytes are there.
+//
+// Format 2 is for records with a trace parent, for which format 1 has no room. An older larder does
+// not get to see one: the mark (journal_store_mark.cc) keeps it out.
 
 #include "journal/record.h"
 
@@ -31,8 +37,8 @@ namespace larder {
 namespace {
 
 constexpr char kRecordMagic = 'R', kLetterMagic = 'L';
-constexpr uint8_t kFormat = 1;
-constexpr uint8_t kRemove = 1, kPutBack = 2;
+constexpr uint8_t kFormat = 1, kTracedFormat = 2;
+constexpr uint8_t kRemove = 1, kPutBack = 2, kTraced = 4;
 constexpr size_t kCrcBytes = 4;
 
 template <typename T>
@@ -117,25 +123,29 @@ absl::Status Damaged(std::string_view kind, uint64_t number, std::string_view wh
   return absl::DataLossError(StrCat(kind, " ", number, " of the journal ", what));
 }
 
-// What lies between the format and the checksum.
-absl::StatusOr<std::string_view> Body(std::string_view kind, char magic, uint64_t number,
-                                      std::string_view bytes) {
+// What lies between the format, which is `newest` at most, and the checksum.
+absl::StatusOr<std::string_view> Body(std::string_view kind, char magic, uint8_t newest,
+                                      uint64_t number, std::string_view bytes) {
   if (bytes.size() < 2 + kCrcBytes) return Damaged(kind, number, "is cut short");
   const std::string_view covered = bytes.substr(0, bytes.size() - kCrcBytes);
   if (CrcOf(number, covered) != Fields(bytes.substr(covered.size())).Fixed<uint32_t>())
     return Damaged(kind, number, "does not match its checksum");
   if (covered[0] != magic) return Damaged(kind, number, "is something else");
   const auto format = static_cast<uint8_t>(covered[1]);
-  if (format != kFormat) {
-    return Damaged(kind, number,
-                   StrCat("has format ", uint32_t{format}, "; this larder reads ", kFormat));
+  if (format < kFormat || format > newest) {
+    return Damaged(
+        kind, number,
+        StrCat("has format ", uint32_t{format}, "; this larder reads up to ", uint32_t{newest}));
   }
   return covered.substr(2);
 }
 
 // `value_bytes`: only the length of the value is wanted.
 absl::StatusOr<JournalRecord> Decode(uint64_t seq, std::string_view bytes, uint64_t* value_bytes) {
-  ASSIGN_OR_RETURN(const std::string_view body, Body("record", kRecordMagic, seq, bytes));
+  ASSIGN_OR_RETURN(const std::string_view body,
+                   Body("record", kRecordMagic, kTracedFormat, seq, bytes));
+  const uint8_t known =
+      bytes[1] == kTracedFormat ? kRemove | kPutBack | kTraced : kRemove | kPutBack;
   Fields fields(body);
   JournalRecord record;
   record.seq = seq;
@@ -147,20 +157,22 @@ absl::StatusOr<JournalRecord> Decode(uint64_t seq, std::string_view bytes, uint6
   record.full_key = fields.Piece();
   record.type = fields.Piece();
   record.request_id = fields.Piece();
+  if ((flags & kTraced) != 0) record.trace_parent = fields.Piece();
   const std::string_view value = fields.Piece();
   if (value_bytes != nullptr) {
     *value_bytes = value.size();
   } else {
     record.value = value;
   }
-  if (!fields.ok() || !fields.rest().empty() || (flags & ~(kRemove | kPutBack)) != 0)
+  if (!fields.ok() || !fields.rest().empty() || (flags & ~known) != 0)
     return Damaged("record", seq, "has fields that this larder cannot read");
   return record;
 }
 
 absl::StatusOr<DeadLetter> DecodeLetterWith(uint64_t id, std::string_view bytes,
                                             uint64_t* value_bytes) {
-  ASSIGN_OR_RETURN(const std::string_view body, Body("dead letter", kLetterMagic, id, bytes));
+  ASSIGN_OR_RETURN(const std::string_view body,
+                   Body("dead letter", kLetterMagic, kFormat, id, bytes));
   Fields fields(body);
   DeadLetter letter;
   letter.id = id;
@@ -176,19 +188,21 @@ absl::StatusOr<DeadLetter> DecodeLetterWith(uint64_t id, std::string_view bytes,
 
 }  // namespace
 
-std::string EncodeRecord(const JournalRecord& record) {
+std::string EncodeRecord(const JournalRecord& record, bool traced) {
+  traced = traced && !record.trace_parent.empty();
   std::string out;
   out.reserve(64 + record.full_key.size() + record.type.size() + record.request_id.size() +
-              record.value.size());
+              record.trace_parent.size() + record.value.size());
   out.push_back(kRecordMagic);
-  out.push_back(static_cast<char>(kFormat));
-  out.push_back(
-      static_cast<char>((record.remove ? kRemove : 0) | (record.put_back ? kPutBack : 0)));
+  out.push_back(static_cast<char>(traced ? kTracedFormat : kFormat));
+  out.push_back(static_cast<char>((record.remove ? kRemove : 0) | (record.put_back ? kPutBack : 0) |
+                                  (traced ? kTraced : 0)));
   AppendFixed(&out, uint64_t{record.version});
   AppendTime(&out, record.enqueued);
   AppendPiece(&out, record.full_key);
   AppendPiece(&out, record.type);
   AppendPiece(&out, record.request_id);
+  if (traced) AppendPiece(&out, record.trace_parent);
   AppendPiece(&out, record.value);
   AppendCrc(&out, record.seq);
   return out;
@@ -203,7 +217,7 @@ absl::StatusOr<JournalRecord> DecodeRecordHead(uint64_t seq, std::string_view by
   return Decode(seq, bytes, value_bytes);
 }
 
-std::string EncodeLetter(const DeadLetter& letter) {
+std::string EncodeLetter(const DeadLetter& letter, bool traced) {
   std::string out;
   out.push_back(kLetterMagic);
   out.push_back(static_cast<char>(kFormat));
@@ -212,7 +226,7 @@ std::string EncodeLetter(const DeadLetter& letter) {
   AppendTime(&out, letter.last_attempt);
   AppendFixed(&out, letter.record.seq);
   AppendPiece(&out, letter.error);
-  out += EncodeRecord(letter.record);
+  out += EncodeRecord(letter.record, traced);
   AppendCrc(&out, letter.id);
   return out;
 }

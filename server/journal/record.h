@@ -3,6 +3,7 @@
 #ifndef LARDER_JOURNAL_RECORD_H_
 #define LARDER_JOURNAL_RECORD_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -25,8 +26,11 @@ struct JournalRecord {
   // It was a dead letter, or came back with damaged files: its version may be older than what has
   // been delivered since, so readers must not take it for what the key is.
   bool put_back = false;
-  // By which callers know the write; may be empty.
+  // By which callers and the origin know the write; may be empty.
   std::string request_id;
+  // W3C trace context of the call that made it (core/trace_parent.h); empty: none. What earlier
+  // larders wrote may be anything of at most 55 bytes.
+  std::string trace_parent = {};
   absl::Time enqueued;
 };
 
@@ -43,14 +47,15 @@ struct DeadLetter {
 // The stored form, with a format number in front and a checksum over all of it behind. seq and id
 // are not in it: they are the keys under which it lies. But the checksum counts them in, so that
 // bytes which lie under another's key are found out. Times are kept to the nanosecond.
-std::string EncodeRecord(const JournalRecord& record);
+// Without `traced` the trace parent is left out, for which older larders have no place.
+std::string EncodeRecord(const JournalRecord& record, bool traced = true);
 // DATA_LOSS says what is wrong. Never crashes, whatever `bytes` are.
 absl::StatusOr<JournalRecord> DecodeRecord(uint64_t seq, std::string_view bytes);
 // The same without the value, of which only the length is answered; the checksum covers it anyway.
 absl::StatusOr<JournalRecord> DecodeRecordHead(uint64_t seq, std::string_view bytes,
                                                uint64_t* value_bytes);
 
-std::string EncodeLetter(const DeadLetter& letter);
+std::string EncodeLetter(const DeadLetter& letter, bool traced = true);
 absl::StatusOr<DeadLetter> DecodeLetter(uint64_t id, std::string_view bytes);
 absl::StatusOr<DeadLetter> DecodeLetterHead(uint64_t id, std::string_view bytes,
                                             uint64_t* value_bytes);

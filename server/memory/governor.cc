@@ -14,9 +14,10 @@
 // a cgroup is not ours alone: L1 takes half of it at most.
 //
 // What is really left? What L1 takes now, plus what is available below each limit, minus a cushion
-// of 1/32 of a cgroup or 1/16 of a machine, 1 GiB at most. That sees what no formula knows: a
-// neighbour in the same pod, another program on the machine, memory that the allocator has not
-// given back.
+// of 1/16, 1 GiB at most. That sees what no formula knows: a neighbour in the same pod, another
+// program on the machine, memory that the allocator has not given back. What is refused when memory
+// is short (MarginsOf) begins below that, and ends where the governor itself sees to it that it
+// does: otherwise a cache that has room for nothing else would stay so.
 //
 // Memory pressure comes on top: a tenth less at a time, until it is calm again.
 //
@@ -26,7 +27,8 @@
 // pages may take seconds to go back to the system (jemalloc keeps them for ten), and a second look
 // would count them to the rest of the process and shrink again for the same reason. So the governor
 // waits ten seconds between shrinks, two when next to nothing is left, and a lowered limit, which
-// is no measurement, need not wait at all. Differences of a few percent are noise.
+// is no measurement, need not wait at all. Differences of a few percent are noise, as long as they
+// leave the better part of the cushion.
 //
 // The machine's own pressure counts only where the machine is short of memory: it also rises when
 // some other container thrashes at its own limit, which is none of our business. A cgroup runs into
@@ -68,8 +70,7 @@ constexpr MonoNanos kTroubleGone = 60 * kSecond;
 uint64_t Minus(uint64_t a, uint64_t b) { return a - std::min(a, b); }
 
 uint64_t Cushion(const MemoryLevel& level) {
-  const uint64_t part = level.source == MemorySource::kMachine ? 16 : 32;
-  return std::min(level.limit_bytes / part, kCushionMost);
+  return std::min(level.limit_bytes / 16, kCushionMost);
 }
 
 // A difference that is not worth a change.
@@ -147,6 +148,11 @@ BudgetPlan WithinBounds(const GovernorOptions& options, BudgetPlan left) {
 std::string Percent(double value) { return StrCat(static_cast<int>(value * 10) / 10.0, "%"); }
 
 }  // namespace
+
+MemoryMargins MarginsOf(const MemoryLevel& level) {
+  const uint64_t cushion = Cushion(level);
+  return {.eased_bytes = cushion / 4 * 3, .tight_bytes = cushion / 8 * 5};
+}
 
 BudgetPlan PlanBudget(const GovernorOptions& options, const MemoryReading& reading,
                       uint64_t rest_bytes) {
@@ -237,8 +243,7 @@ bool Governor::Pressed(const MemoryReading& reading, const View& view) {
     const MemoryLevel* const machine = reading.Machine();
     stalls = machine != nullptr && machine->available_bytes < machine->limit_bytes / 10;
   }
-  const bool tight =
-      view.scarce != nullptr && view.scarce->available_bytes < 2 * Cushion(*view.scarce);
+  const bool tight = view.scarce != nullptr && view.scarce->available_bytes < Cushion(*view.scarce);
   const bool out = pressure.ooms > ooms_ || (tight && pressure.limit_hits > limit_hits_);
   ooms_ = pressure.ooms;
   limit_hits_ = pressure.limit_hits;
@@ -265,7 +270,8 @@ BudgetDecision Governor::Shrink(const View& view, MonoNanos now) {
     if (bytes >= budget_bytes_) return BudgetDecision{.budget_bytes = budget_bytes_};
     return BudgetDecision{.budget_bytes = bytes, .cause = cause, .why = std::move(why)};
   };
-  const uint64_t noise = view.critical ? 0 : Noise(budget_bytes_);
+  uint64_t noise = view.critical ? 0 : Noise(budget_bytes_);
+  if (view.scarce != nullptr) noise = std::min(noise, Cushion(*view.scarce) / 8);
   if (view.limit_lowered && view.planned.bytes < budget_bytes_) {
     return to(view.target(), BudgetCause::kLimit, StrCat("lowered to ", view.planned.why));
   }

@@ -45,6 +45,16 @@ struct BudgetPlan {
 BudgetPlan PlanBudget(const GovernorOptions& options, const MemoryReading& reading,
                       uint64_t rest_bytes);
 
+// With less left below a container's limit than `tight_bytes`, what has to be kept is refused until
+// there are `eased_bytes` again. The budget, unless it is fixed or at its minimum, goes down before
+// the one and until the other.
+struct MemoryMargins {
+  uint64_t eased_bytes = 0;
+  uint64_t tight_bytes = 0;
+};
+
+MemoryMargins MarginsOf(const MemoryLevel& level);
+
 enum class BudgetCause : uint8_t {
   kNone,      // nothing changes
   kStart,     // the first decision

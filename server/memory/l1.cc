@@ -68,28 +68,10 @@ const RuleTable* NoRules() {
 
 }  // namespace
 
-uint64_t L1Tally::evicted() const {
-  uint64_t sum = 0;
-  for (const uint64_t count : evictions) sum += count;
-  return sum;
-}
-
-void L1Tally::Add(const L1Tally& other) {
-  entries += other.entries;
-  key_bytes += other.key_bytes;
-  value_bytes += other.value_bytes;
-  plain_bytes += other.plain_bytes;
-  encoded_bytes += other.encoded_bytes;
-  overhead_bytes += other.overhead_bytes;
-  for (size_t i = 0; i < evictions.size(); ++i) evictions[i] += other.evictions[i];
-  evicted_bytes += other.evicted_bytes;
-  evicted_age_ms += other.evicted_age_ms;
-  expirations += other.expirations;
-}
-
 L1Common::L1Common(const L1::Options& options)
     : clock(options.clock),
       began(options.clock->Mono()),
+      began_wall_ms(absl::ToUnixMillis(options.clock->Now())),
       hash(options.hash_seed == 0 ? Random::System()->Next() : options.hash_seed,
            options.hash_seed == 0 ? Random::System()->Next() : ~options.hash_seed),
       types_max(options.types_max),
@@ -430,6 +412,13 @@ L1Usage ShardedL1::Usage() const {
   usage.bytes = FixedBytes();
   for (const std::unique_ptr<Shard>& shard : shards_) shard->AddTo(&usage);
   usage.newcomer_share /= static_cast<double>(shards_.size());
+  const int64_t now_ms = MsBetween(common_.began, common_.clock->Mono());
+  for (std::vector<L1Tally>* const tallies : {&usage.by_type, &usage.by_namespace}) {
+    for (L1Tally& tally : *tallies) {
+      const auto entries = static_cast<int64_t>(tally.entries);
+      tally.ages_ms = std::max<int64_t>(entries * now_ms - tally.ages_ms, 0);
+    }
+  }
   for (const L1Tally& tally : usage.by_type) usage.total.Add(tally);
   return usage;
 }

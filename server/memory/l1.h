@@ -74,7 +74,7 @@ enum class EvictionCause : uint8_t {
 inline constexpr size_t kEvictionCauses = 4;
 
 // What is held for one data type or namespace, and what left. Aligned, because what every writer
-// writes, the first six, then lies in one of the lines that processors hand to each other.
+// writes, the first seven, then lies in one of the lines that processors hand to each other.
 struct alignas(64) L1Tally {
   uint64_t entries = 0;
   uint64_t key_bytes = 0;       // keys without their namespace
@@ -82,6 +82,9 @@ struct alignas(64) L1Tally {
   uint64_t plain_bytes = 0;     // the same values as callers see them
   uint64_t encoded_bytes = 0;   // the part of value_bytes that is compressed
   uint64_t overhead_bytes = 0;  // headers, tags, index slots, rounding
+  // Sum of the times at which they were written, in milliseconds since L1 began; in L1Usage the sum
+  // of their ages.
+  int64_t ages_ms = 0;
   std::array<uint64_t, kEvictionCauses> evictions = {};
   uint64_t evicted_bytes = 0;
   // Sum of the ages, since they were written, of what was evicted; in milliseconds.

@@ -87,22 +87,32 @@ MemoryReading MemoryWatch::Read() {
 
 // A machine that is nearly full is not this process's doing, and swaps before it kills.
 void MemoryWatch::LookWhetherTight(const MemoryReading& reading) {
-  double left = 1;
-  std::string where;
+  const MemoryLevel* scarcest = nullptr;
+  double least = 0;
   for (const MemoryLevel& level : reading.levels) {
     if (level.source == MemorySource::kMachine || level.high || level.limit_bytes == 0) continue;
-    const double part =
-        static_cast<double>(level.available_bytes) / static_cast<double>(level.limit_bytes);
-    if (part < left) where = level.Name();
-    left = std::min(left, part);
+    const double of_margin = static_cast<double>(level.available_bytes) /
+                             static_cast<double>(MarginsOf(level).tight_bytes);
+    if (scarcest != nullptr && of_margin >= least) continue;
+    scarcest = &level;
+    least = of_margin;
   }
-  const bool tight = left < (tight_ ? kEased : kTight);
+  bool tight = false;
+  if (scarcest != nullptr) {
+    const MemoryMargins margins = MarginsOf(*scarcest);
+    tight = scarcest->available_bytes < (tight_ ? margins.eased_bytes : margins.tight_bytes);
+    if (target_.set_left != nullptr)
+      target_.set_left({scarcest->available_bytes, margins.tight_bytes});
+  }
   if (tight == tight_) return;
   tight_ = tight;
   if (tight) {
-    LogWarning("memory_tight", {{"left", left}, {"of", where}, {"refused", "writes and batches"}});
+    LogWarning("memory_tight", {{"left_bytes", scarcest->available_bytes},
+                                {"of", scarcest->Name()},
+                                {"refused", "writes and batches"}});
   } else {
-    LogInfo("memory_eased", {{"left", left}});
+    LogInfo("memory_eased",
+            {{"left_bytes", scarcest == nullptr ? uint64_t{0} : scarcest->available_bytes}});
   }
   if (target_.set_tight != nullptr) target_.set_tight(tight);
 }

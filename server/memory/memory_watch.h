@@ -19,12 +19,15 @@
 
 namespace larder {
 
+// What is left below a container's limit, and below how much is refused what has to be kept.
+struct MemoryLeft {
+  uint64_t bytes = 0;
+  uint64_t tight_bytes = 0;
+};
+
 class MemoryWatch {
  public:
   static constexpr absl::Duration kInterval = absl::Seconds(1);
-  // The parts of a container's limit that are left when it becomes tight, and when it is no longer.
-  static constexpr double kTight = 0.04;
-  static constexpr double kEased = 0.08;
 
   struct Options {
     GovernorOptions governor = {};
@@ -44,6 +47,9 @@ class MemoryWatch {
     // The process is about to reach the limit of its container although memory gives way (true); it
     // is not any more. Null: nobody wants to know.
     std::function<void(bool)> set_tight = nullptr;
+    // What is left below the container's limit, at each look, whether the budget is fixed or not;
+    // not called where there is no limit. Null: nobody wants to know.
+    std::function<void(const MemoryLeft&)> set_left = nullptr;
   };
 
   // Reads memory and makes the first decision, which it logs: the budget to build L1 with.

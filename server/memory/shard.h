@@ -67,8 +67,17 @@ struct L1Common {
   }
   void Learn(uint16_t id, std::string_view name);
 
+  // When a record was written, in milliseconds since L1 began: always the same for one record, as
+  // the wall clock of when it began is kept.
+  int64_t WrittenMs(const Record& record) const {
+    const MonoNanos written = record.WrittenExplicitly();
+    if (ABSL_PREDICT_FALSE(written != 0)) return MsBetween(began, written);
+    return static_cast<int64_t>(VersionMs(record.version())) - began_wall_ms;
+  }
+
   Clock* const clock;
   const MonoNanos began;
+  const int64_t began_wall_ms;
   const KeyedHash hash;
   const size_t types_max;
   const size_t namespaces_max;

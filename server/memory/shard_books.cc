@@ -28,6 +28,26 @@ constexpr uint64_t kEntriesUnlearned = 1024;
 
 }  // namespace
 
+uint64_t L1Tally::evicted() const {
+  uint64_t sum = 0;
+  for (const uint64_t count : evictions) sum += count;
+  return sum;
+}
+
+void L1Tally::Add(const L1Tally& other) {
+  entries += other.entries;
+  key_bytes += other.key_bytes;
+  value_bytes += other.value_bytes;
+  plain_bytes += other.plain_bytes;
+  encoded_bytes += other.encoded_bytes;
+  overhead_bytes += other.overhead_bytes;
+  ages_ms += other.ages_ms;
+  for (size_t i = 0; i < evictions.size(); ++i) evictions[i] += other.evictions[i];
+  evicted_bytes += other.evicted_bytes;
+  evicted_age_ms += other.evicted_age_ms;
+  expirations += other.expirations;
+}
+
 uint64_t Shard::HashOf(const Record& record) const {
   const bool is_default =
       record.namespace_id() == common_->default_id.load(std::memory_order_relaxed);
@@ -58,6 +78,7 @@ void Shard::Account(const Record& record, Chain chain, int sign) {
   const uint64_t stored = by * record.stored_bytes();
   const uint64_t decoded = plain ? stored : by * record.plain_bytes();
   const uint64_t encoded = plain || !record.Has(Record::kEncoded) ? 0 : stored;
+  const int64_t written = sign * common_->WrittenMs(record);
   chain_bytes_[static_cast<int>(chain)] += cost;
   for (L1Tally* tally : {&TypeTally(record.type_id()), &NamespaceTally(record.namespace_id())}) {
     tally->entries += by;
@@ -66,6 +87,7 @@ void Shard::Account(const Record& record, Chain chain, int sign) {
     tally->plain_bytes += decoded;
     tally->encoded_bytes += encoded;
     tally->overhead_bytes += cost - key - stored;
+    tally->ages_ms += written;
   }
   if (encoded != 0) common_->CountEncoded(record.encoding(), sign);
 }

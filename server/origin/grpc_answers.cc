@@ -10,6 +10,7 @@
 #include "base/strings.h"
 #include "base/utf8.h"
 #include "core/key.h"
+#include "core/trace_parent.h"
 #include "larder/v1/origin.pb.h"
 
 namespace larder {
@@ -117,18 +118,7 @@ OriginLoaded FailedLoad(absl::Status error) {
 
 }  // namespace
 
-std::string TheirWords(const std::string& message) {
-  std::string words;
-  std::string_view rest = message;
-  while (!rest.empty()) {
-    const Rune rune = DecodeRune(rest);
-    const std::string_view piece = rune.valid ? rest.substr(0, rune.bytes) : "?";
-    if (words.size() + piece.size() > kMessageBytesMax) break;
-    words.append(piece);
-    rest.remove_prefix(rune.bytes);
-  }
-  return words;
-}
+std::string TheirWords(const std::string& message) { return CleanUtf8(message, kMessageBytesMax); }
 
 void FillLoad(OriginLoad load, v1::LoadRequest* request) {
   request->set_namespace_(std::move(load.call.name_space));
@@ -155,6 +145,9 @@ void FillStore(OriginStore store, v1::StoreRequest* request) {
     }
     to->set_version(write.version);
     to->set_idempotency_id(std::move(write.idempotency_id));
+    // Again: journals may hold what an earlier larder took over unseen, and a string that is no
+    // UTF-8 makes the whole request one that no origin can read.
+    if (IsTraceParent(write.trace_parent)) to->set_trace_parent(std::move(write.trace_parent));
   }
 }
 

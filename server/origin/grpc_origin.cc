@@ -32,6 +32,7 @@
 #include "base/status.h"
 #include "base/strings.h"
 #include "base/task.h"
+#include "base/thread_name.h"
 #include "larder/v1/origin.grpc.pb.h"
 #include "origin/grpc_answers.h"
 #include "origin/grpc_channel.h"
@@ -57,7 +58,10 @@ class GrpcCore {
   GrpcCore(const GrpcOriginOptions& options, std::vector<std::shared_ptr<grpc::Channel>> channels)
       : options(options), channels_(std::move(channels)) {
     for (const auto& channel : channels_) stubs_.push_back(v1::Origin::NewStub(channel));
-    thread_ = std::thread([this] { Run(); });
+    thread_ = std::thread([this] {
+      NameThisThread("origin-grpc");
+      Run();
+    });
   }
 
   // The stub for the next call.

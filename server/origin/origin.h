@@ -87,6 +87,8 @@ struct OriginStore {
     Version version = kNoVersion;
     // The same for every delivery of the same write; at most 64 bytes.
     std::string idempotency_id = {};
+    // W3C trace context of the call that made it; empty: none is known.
+    std::string trace_parent = {};
   };
   OriginCall call;
   // Each key once; 1 to kOriginItemsMax.

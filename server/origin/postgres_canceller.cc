@@ -8,6 +8,7 @@
 
 #include "absl/time/time.h"
 #include "base/mutex.h"
+#include "base/thread_name.h"
 
 namespace larder {
 namespace {
@@ -35,7 +36,10 @@ struct PostgresCanceller::State {
 };
 
 PostgresCanceller::PostgresCanceller()
-    : state_(std::make_shared<State>()), thread_([state = state_] { Run(state); }) {}
+    : state_(std::make_shared<State>()), thread_([state = state_] {
+        NameThisThread("pg-cancel");
+        Run(state);
+      }) {}
 
 PostgresCanceller::~PostgresCanceller() {
   bool ended = false;

@@ -30,6 +30,7 @@
 
 #include "base/log.h"
 #include "base/strings.h"
+#include "base/thread_name.h"
 
 namespace larder {
 namespace {
@@ -56,11 +57,14 @@ PostgresPool::PostgresPool(const PostgresOptions& options, std::shared_ptr<const
     : options_(options),
       plans_(std::move(plans)),
       wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      opener_(ThreadPool::New({.threads = 1, .queue_max = 1})),
+      opener_(ThreadPool::New({.threads = 1, .queue_max = 1, .name = "pg-open"})),
       canceller_(std::make_unique<PostgresCanceller>()) {
   // Out of descriptors at the start of the process: nothing can work.
   if (wake_ < 0) std::abort();
-  thread_ = std::thread([this] { Loop(); });
+  thread_ = std::thread([this] {
+    NameThisThread("pg");
+    Loop();
+  });
 }
 
 PostgresPool::~PostgresPool() {

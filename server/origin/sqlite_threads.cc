@@ -3,6 +3,8 @@
 #include <memory>
 #include <utility>
 
+#include "base/thread_name.h"
+
 namespace larder {
 
 SqliteThreads::SqliteThreads(const SqliteOptions* options, const SqlPlans* plans, SqlCounts* counts,
@@ -10,7 +12,11 @@ SqliteThreads::SqliteThreads(const SqliteOptions* options, const SqlPlans* plans
     : queue_max_(options->queue_max) {
   for (int i = 0; i < threads; ++i) {
     connections_.push_back(std::make_unique<SqliteConnection>(options, plans, counts, &stop_, use));
-    threads_.emplace_back([this, connection = connections_.back().get()] { Serve(connection); });
+    const char* const name = use == SqliteConnection::Use::kRead ? "sqlite-read" : "sqlite-write";
+    threads_.emplace_back([this, name, i, connection = connections_.back().get()] {
+      NameThisThread(NumberedThreadName(name, i));
+      Serve(connection);
+    });
   }
 }
 

@@ -115,6 +115,7 @@ class RedisCore : public RedisConnectionObserver, public std::enable_shared_from
   void ReleaseLane(const std::string& lane, bool reuse);
 
   RedisStats Stats() const;
+  uint64_t disconnects() const { return env_.counters.disconnects; }
 
   // On the loop's thread, or before it starts.
   void SetRoutes(std::shared_ptr<RedisRoutes> routes);

@@ -23,6 +23,8 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "base/thread_name.h"
+
 namespace larder {
 namespace {
 
@@ -55,7 +57,10 @@ RedisLoop::~RedisLoop() {
 }
 
 void RedisLoop::Start() {
-  thread_ = std::thread([this] { Run(); });
+  thread_ = std::thread([this] {
+    NameThisThread("redis");
+    Run();
+  });
 }
 
 void RedisLoop::Stop() {

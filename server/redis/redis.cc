@@ -107,6 +107,7 @@ class RedisImpl : public Redis {
     return RunRedisBlocking(core_, std::move(lane), std::move(command), deadline);
   }
   RedisStats Stats() const override { return core_->Stats(); }
+  uint64_t disconnects() const override { return core_->disconnects(); }
 
  private:
   static RedisCommand EvalSha(const RedisScript& script, ScriptCall call) {

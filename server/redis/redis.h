@@ -162,6 +162,8 @@ class Redis {
                                                         MonoNanos deadline) = 0;
 
   virtual RedisStats Stats() const = 0;
+  // That of Stats alone, which is cheap.
+  virtual uint64_t disconnects() const = 0;
 };
 
 // The slot of a key in a Cluster, hash tags included.

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/strings.h"
+#include "base/thread_name.h"
 
 namespace larder {
 namespace {
@@ -43,7 +44,10 @@ bool IsIp(const std::string& host) {
 
 void LookUp(std::string host, std::function<void(RedisIps)> done) {
   try {
-    std::thread([host, done] { done(Ask(host)); }).detach();
+    std::thread([host, done] {
+      NameThisThread("redis-dns");
+      done(Ask(host));
+    }).detach();
   } catch (const std::system_error& error) {
     done(absl::UnavailableError(
         StrCat("cannot look up \"", host, "\": ", std::string_view(error.what()))));

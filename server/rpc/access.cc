@@ -229,7 +229,9 @@ absl::Status Access::Judge(Call* call, uint64_t stamp, const std::string* again)
   }
   if (again != nullptr) return absl::OkStatus();
   if (rpc->is_act) WriteAct(*call, rpc->path, caller->name, asker.last().name_space, peer());
-  if (rpc->is_filtered) call->set_view(std::make_shared<AccessView>(memory.table, caller, types_));
+  // Of what is not filtered it tells that the caller's admin is of a part.
+  if (rpc->is_filtered || (rpc->is_act && !caller->IsAdmin()))
+    call->set_view(std::make_shared<AccessView>(memory.table, caller, types_));
   return absl::OkStatus();
 }
 

@@ -143,24 +143,37 @@ bool AskNothing(const Message&, AccessAsker*) { return true; }
 bool AskAdmin(const Message&, AccessAsker* asker) { return asker->All(Permission::kAdmin, ""); }
 
 bool AskWarm(const Message& message, AccessAsker* asker) {
+  constexpr Permission kPermission = Permission::kAdmin;
   const auto& request = static_cast<const v1::WarmRequest&>(message);
-  const std::string& name_space = request.namespace_();
-  return asker->All(Permission::kAdmin,
-                    name_space.empty() ? kDefaultNamespace : std::string_view(name_space));
+  if (!request.keys().empty())
+    return AskKeys(kPermission, request.namespace_(), request.type(), request.keys(), asker);
+  if (request.type().empty()) return asker->In(kPermission, request.namespace_());
+  return asker->Type(kPermission, request.namespace_(), request.type());
 }
 
+// Writes of every namespace wait in one journal.
+bool AskFlush(const Message& message, AccessAsker* asker) {
+  const auto& request = static_cast<const v1::FlushJournalRequest&>(message);
+  return asker->Filtered(Permission::kAdmin, "", request.type(), "");
+}
+
+// Of a letter that type counts as which it was written.
 template <typename Request>
 bool AskLetters(const Message& message, AccessAsker* asker) {
-  return asker->All(Permission::kAdmin, static_cast<const Request&>(message).filter().namespace_());
+  const v1::DeadLetterFilter& filter = static_cast<const Request&>(message).filter();
+  return asker->Filtered(Permission::kAdmin, filter.namespace_(), filter.type(),
+                         filter.key_prefix());
 }
 
 constexpr char kTheKey[] = "the key";
 constexpr char kEachKey[] = "each key";
 constexpr char kTheServer[] = "everything";
 
-constexpr RpcAccess Act(std::string_view path,
+constexpr char kFilter[] = "what the filter leaves";
+
+constexpr RpcAccess Act(std::string_view path, std::string_view scope = kTheServer,
                         bool (*ask)(const Message&, AccessAsker*) = AskAdmin) {
-  return {path, "admin", kTheServer, ask, /*is_act=*/true};
+  return {path, "admin", scope, ask, /*is_act=*/true};
 }
 
 }  // namespace
@@ -190,14 +203,14 @@ const std::vector<RpcAccess>& AllRpcAccess() {
       {"/larder.v1.Admin/Explain", "read", kTheKey, AskKey<v1::ExplainRequest, P::kRead>},
       {"/larder.v1.Admin/HotKeys", "read", "something; the answer holds what may be seen",
        AskHotKeys, /*is_act=*/false, /*is_filtered=*/true},
-      Act("/larder.v1.Admin/Warm", AskWarm),
-      Act("/larder.v1.Admin/FlushJournal"),
+      Act("/larder.v1.Admin/Warm", "each key, or all of the type in the namespace", AskWarm),
+      Act("/larder.v1.Admin/FlushJournal", "all of the type in every namespace", AskFlush),
       Act("/larder.v1.Admin/PauseDelivery"),
       Act("/larder.v1.Admin/ResumeDelivery"),
-      Act("/larder.v1.Admin/ListDeadLetters", AskLetters<v1::ListDeadLettersRequest>),
-      Act("/larder.v1.Admin/RetryDeadLetters", AskLetters<v1::RetryDeadLettersRequest>),
-      Act("/larder.v1.Admin/DropDeadLetters", AskLetters<v1::DropDeadLettersRequest>),
-      Act("/larder.v1.Admin/ExportDeadLetters", AskLetters<v1::ExportDeadLettersRequest>),
+      Act("/larder.v1.Admin/ListDeadLetters", kFilter, AskLetters<v1::ListDeadLettersRequest>),
+      Act("/larder.v1.Admin/RetryDeadLetters", kFilter, AskLetters<v1::RetryDeadLettersRequest>),
+      Act("/larder.v1.Admin/DropDeadLetters", kFilter, AskLetters<v1::DropDeadLettersRequest>),
+      Act("/larder.v1.Admin/ExportDeadLetters", kFilter, AskLetters<v1::ExportDeadLettersRequest>),
       Act("/larder.v1.Admin/ReloadConfig"),
       Act("/larder.v1.Admin/Drain"),
   };
@@ -239,6 +252,11 @@ std::string InWords(const AccessNeed& need) {
       return StrCat(permission, " all of type \"", Shown(need.type), "\"", in);
     case AccessNeed::Kind::kNamespace:
       return StrCat(permission, " everything", in);
+    case AccessNeed::Kind::kFiltered:
+      return StrCat(permission, " everything",
+                    need.type.empty() ? "" : StrCat(" of type \"", Shown(need.type), "\""),
+                    need.name.empty() ? "" : StrCat(" that begins with \"", Shown(need.name), "\""),
+                    need.name_space.empty() ? " in every namespace" : in);
     case AccessNeed::Kind::kSomething:
       if (!need.type.empty()) return StrCat(permission, " type \"", Shown(need.type), "\"");
       if (need.name_space.empty()) return StrCat(permission, " anything");
@@ -293,6 +311,14 @@ bool AccessAsker::SomeOf(Permission permission, std::string_view type) {
 bool AccessAsker::Some(Permission permission) {
   last_ = {AccessNeed::Kind::kSomething, permission, "", "", ""};
   return caller_.Any([&](const Grant& grant) { return grant.Has(permission); });
+}
+
+bool AccessAsker::Filtered(Permission permission, std::string_view name_space,
+                           std::string_view type, std::string_view prefix) {
+  last_ = {AccessNeed::Kind::kFiltered, permission, name_space, type, prefix};
+  return caller_.Any([&](const Grant& grant) {
+    return grant.AllowsFiltered(permission, name_space, type, prefix);
+  });
 }
 
 bool AccessAsker::All(Permission permission, std::string_view name_space) {

@@ -24,6 +24,7 @@ struct AccessNeed {
     kGlob,       // every key that matches `name`
     kType,       // every key of `type`
     kNamespace,  // every key of the namespace
+    kFiltered,   // what is of the namespace, of `type` and begins with `name`; empty: of any
     kSomething,  // whatever it be, in the namespace, or in any where that is not named
     kAll,        // everything everywhere
   };
@@ -58,6 +59,9 @@ class AccessAsker {
   // Something of the type; something.
   bool SomeOf(Permission permission, std::string_view type);
   bool Some(Permission permission);
+  // What a filter leaves. Here empty stands for any.
+  bool Filtered(Permission permission, std::string_view name_space, std::string_view type,
+                std::string_view prefix);
   // Everything; `name_space` is for the audit.
   bool All(Permission permission, std::string_view name_space);
 

@@ -79,6 +79,14 @@ class Grant {
   bool AllowsAllOf(Permission permission, std::string_view name_space) const {
     return AllowsIn(permission, name_space) && types_.empty() && prefixes_.empty();
   }
+  // What a filter leaves: of one namespace or, where none is named, of all; of one type or any; of
+  // the keys that begin with `prefix` or all.
+  bool AllowsFiltered(Permission permission, std::string_view name_space, std::string_view type,
+                      std::string_view prefix) const {
+    return Has(permission) && (name_space.empty() ? all_namespaces_ : Covers(name_space)) &&
+           (types_.empty() || (!type.empty() && CoversType(type))) &&
+           (prefixes_.empty() || (!prefix.empty() && HasPrefixOf(prefix)));
+  }
   // Everything everywhere.
   bool AllowsAll(Permission permission) const {
     return Has(permission) && all_namespaces_ && types_.empty() && prefixes_.empty();

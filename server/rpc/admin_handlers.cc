@@ -9,6 +9,7 @@
 #include "base/crc32c.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "base/utf8.h"
 #include "core/error.h"
 #include "core/key.h"
 #include "core/version.h"
@@ -177,7 +178,7 @@ Task<bool> AdminHandlers::ExplainOrigin(Origin* origin, MonoNanos deadline,
   const auto answered = co_await origin->Load(std::move(load), deadline);
   const absl::Status error = answered.ok() ? answered->front().error : answered.status();
   if (!answered.ok() || answered->front().kind == OriginLoaded::Kind::kFailed) {
-    response->set_origin_error(error.ToString());
+    response->set_origin_error(CleanUtf8(error.ToString()));
     co_return false;
   }
   const OriginLoaded& loaded = answered->front();
@@ -205,6 +206,11 @@ Task<absl::Status> AdminHandlers::ExplainPending(const v1::ExplainRequest* reque
   ToProto(std::max(age, absl::ZeroDuration()), pending->mutable_age());
   pending->set_value_bytes(waiting->value.size());
   pending->set_deletion(waiting->remove);
+  const std::optional<JournalTry> tried = journal->TryOf(full_key.view(), waiting->type);
+  if (!tried.has_value()) co_return absl::OkStatus();
+  pending->set_attempts(tried->attempts);
+  pending->set_last_error(CleanUtf8(tried->error));
+  if (tried->next.has_value()) ToProto(*tried->next, pending->mutable_next_attempt());
   co_return absl::OkStatus();
 }
 
@@ -317,6 +323,7 @@ Task<absl::Status> AdminHandlers::Warm(CallContext* context, const v1::WarmReque
   job.keys.assign(request->keys().begin(), request->keys().end());
   job.limit = request->limit();
   job.rate = request->rate();
+  job.of_part = context->view() != nullptr;
   SentProgress progress(context, engine_->options().clock);
   CO_RETURN_IF_ERROR(co_await warmer_->Run(std::move(job), &progress));
   FillProgress(progress.last(), /*done=*/true, response);

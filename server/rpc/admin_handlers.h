@@ -5,6 +5,7 @@
 #ifndef LARDER_RPC_ADMIN_HANDLERS_H_
 #define LARDER_RPC_ADMIN_HANDLERS_H_
 
+#include <atomic>
 #include <string>
 
 #include "absl/status/status.h"
@@ -73,6 +74,10 @@ class AdminHandlers {
   // The write of the key that waits in the journal.
   Task<absl::Status> ExplainPending(const v1::ExplainRequest* request,
                                     v1::ExplainResponse* response) const;
+
+  // Exports that callers with admin of a part have under way.
+  static constexpr int kPartialExportsMax = 4;
+  std::atomic<int> partial_exports_{0};
 
   const Options options_;
   Engine* const engine_;

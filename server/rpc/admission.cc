@@ -6,6 +6,13 @@
 // and more and more again when they wait less. Calls that a worker has begun and that wait for an
 // origin, or for each other, are not in that queue.
 //
+// To count a call by its address takes a lock that all calls of that address share, and a call that
+// memory answers after all would pay as much for that as for the rest. So the first calls are
+// counted by nobody's: all of them together are a sixteenth of what one address may have, and that
+// much less it may have beside them. An address is refused a little early where others had come
+// before it, and never too late. Rejected: a counter of its own for each connection's address,
+// which each loop would write to for each call.
+//
 // What has come before the limit falls is a queue of its own: to do all of it keeps those behind it
 // waiting as long, and its callers have most likely given it up.
 
@@ -40,6 +47,7 @@ Admission::Admission(const Limits& limits, Clock* clock)
       limits_(limits),
       most_(limits.in_flight),
       most_per_peer_(limits.in_flight_per_peer),
+      most_peer_bytes_(limits.buffer_bytes_per_peer),
       adaptive_(limits.adaptive),
       queue_time_(absl::ToInt64Nanoseconds(limits.queue_time)),
       limit_(limits.in_flight),
@@ -54,6 +62,7 @@ void Admission::Replace(const Limits& limits) {
   }
   most_ = limits.in_flight;
   most_per_peer_ = limits.in_flight_per_peer;
+  most_peer_bytes_ = limits.buffer_bytes_per_peer;
   adaptive_ = limits.adaptive;
   queue_time_ = absl::ToInt64Nanoseconds(limits.queue_time);
   limit_ = limits.in_flight;
@@ -78,10 +87,11 @@ absl::Status Admission::Enter(CallClass what, const std::string& peer, bool wait
   if (waits && waiting_.fetch_add(1, std::memory_order_relaxed) == 0) ForgetWhenIdle();
   if (peer.empty()) return absl::OkStatus();
   Shard& shard = ShardOf(peer);
+  const uint64_t most_of_peer = most_per_peer_.load(std::memory_order_relaxed);
   {
     MutexLock lock(&shard.mu);
     uint64_t& calls = shard.calls[peer];
-    if (calls < most_per_peer_.load(std::memory_order_relaxed)) {
+    if (calls < most_of_peer - Uncounted(most_of_peer)) {
       ++calls;
       return absl::OkStatus();
     }
@@ -106,6 +116,38 @@ void Admission::Leave(const std::string& peer) {
   MutexLock lock(&shard.mu);
   const auto it = shard.calls.find(peer);
   if (--it->second == 0) shard.calls.erase(it);
+}
+
+absl::Status Admission::Hold(const std::string& peer, uint64_t bytes) {
+  if (peer.empty() || bytes == 0) return absl::OkStatus();
+  Shard& shard = ShardOf(peer);
+  {
+    MutexLock lock(&shard.mu);
+    const auto it = shard.bytes.find(peer);
+    const uint64_t held = it == shard.bytes.end() ? 0 : it->second;
+    // To refuse the only message would be to refuse it for ever.
+    if (held == 0 || held + bytes <= most_peer_bytes_.load(std::memory_order_relaxed)) {
+      shard.bytes[peer] = held + bytes;
+      return absl::OkStatus();
+    }
+  }
+  return Refuse(kPeerBytes);
+}
+
+void Admission::HoldAnyway(const std::string& peer, uint64_t bytes) {
+  if (peer.empty() || bytes == 0) return;
+  Shard& shard = ShardOf(peer);
+  MutexLock lock(&shard.mu);
+  shard.bytes[peer] += bytes;
+}
+
+void Admission::LetGo(const std::string& peer, uint64_t bytes) {
+  if (peer.empty() || bytes == 0) return;
+  Shard& shard = ShardOf(peer);
+  MutexLock lock(&shard.mu);
+  const auto it = shard.bytes.find(peer);
+  it->second -= bytes;
+  if (it->second == 0) shard.bytes.erase(it);
 }
 
 absl::Status Admission::Waited(MonoNanos nanos) {
@@ -182,6 +224,11 @@ absl::Status Admission::Refuse(Why why) {
                             StrCat("too many calls of this address are under way (limits."
                                    "in_flight_per_peer is ",
                                    most_per_peer_.load(std::memory_order_relaxed), ")"));
+    case kPeerBytes:
+      return RetryableError(
+          Reason::kOVERLOADED, kComeAgain,
+          StrCat("the calls of this address hold too many bytes (limits.buffer_bytes_per_peer is ",
+                 most_peer_bytes_.load(std::memory_order_relaxed), ")"));
     case kQueueTime: {
       refuses_until_.store(MonoAfter(clock_->Mono(), kRefusesOn), std::memory_order_relaxed);
       // One for all: in a flood to make it anew costs as much as what is refused.
@@ -203,6 +250,7 @@ absl::Status Admission::Refuse(Why why) {
 std::vector<std::pair<std::string_view, uint64_t>> Admission::Refused() const {
   return {{"in_flight", refused_.Sum(kInFlight)},
           {"peer", refused_.Sum(kPeer)},
+          {"peer_bytes", refused_.Sum(kPeerBytes)},
           {"queue_time", refused_.Sum(kQueueTime)},
           {"memory", refused_.Sum(kMemory)}};
 }

@@ -1,8 +1,9 @@
 // Admission keeps the server from taking on more than it can do: of the calls that memory alone did
 // not answer, so many may be under way, from one address so many, and of those that wait for a
 // worker fewer and fewer while all of them wait too long. A call beyond that is refused at once,
-// those first that matter least. Thread safety: any method, any thread. Never blocks, but for a
-// lock of one address. Errors: OVERLOADED, with the time after which to try again.
+// those first that matter least. The reference lane also counts the bytes of an address's calls
+// here. Thread safety: any method, any thread. Never blocks, but for a lock of one address. Errors:
+// OVERLOADED, with the time after which to try again.
 
 #ifndef LARDER_RPC_ADMISSION_H_
 #define LARDER_RPC_ADMISSION_H_
@@ -33,6 +34,7 @@ class Admission {
   struct Limits {
     uint64_t in_flight = 100'000;
     uint64_t in_flight_per_peer = 100'000;
+    uint64_t buffer_bytes_per_peer = uint64_t{192} << 20;
     bool adaptive = true;
     // How long the call that waits least may have to wait for a worker.
     absl::Duration queue_time = absl::Milliseconds(20);
@@ -75,13 +77,25 @@ class Admission {
   // A call that was taken on found no place in the queue for workers.
   void NotQueued() { waiting_.fetch_sub(1, std::memory_order_relaxed); }
 
-  // Whether addresses make a difference: they need not be asked for if not.
+  // A call of `peer` holds so many bytes. Not OK: its address holds too many; they are not counted.
+  // An address that holds nothing may hold as many as one message has.
+  absl::Status Hold(const std::string& peer, uint64_t bytes);
+  // The same for what has been done and cannot be refused any more.
+  void HoldAnyway(const std::string& peer, uint64_t bytes);
+  // REQUIRES: they were counted.
+  void LetGo(const std::string& peer, uint64_t bytes);
+
+  // Whether the address of a call that comes now makes a difference: it need not be asked for if
+  // not.
   bool counts_peers() const {
-    return most_per_peer_.load(std::memory_order_relaxed) < most_.load(std::memory_order_relaxed);
+    const uint64_t most = most_per_peer_.load(std::memory_order_relaxed);
+    return most < most_.load(std::memory_order_relaxed) && under_way() >= Uncounted(most);
   }
   uint64_t under_way() const { return under_way_.load(std::memory_order_relaxed); }
   // How many may be under way.
   uint64_t most() const { return most_.load(std::memory_order_relaxed); }
+  // How many of them from one address.
+  uint64_t most_per_peer() const { return most_per_peer_.load(std::memory_order_relaxed); }
   uint64_t waiting() const { return waiting_.load(std::memory_order_relaxed); }
   // How many may wait for a worker now.
   uint64_t limit() const { return limit_.load(std::memory_order_relaxed); }
@@ -90,20 +104,24 @@ class Admission {
   bool RefusesAt(MonoNanos now) const {
     return now < refuses_until_.load(std::memory_order_relaxed);
   }
-  // Refused since the start, by why: `in_flight`, `peer`, `queue_time`, `memory`.
+  // Refused since the start, by why: `in_flight`, `peer`, `peer_bytes`, `queue_time`, `memory`.
   std::vector<std::pair<std::string_view, uint64_t>> Refused() const;
 
  private:
-  enum Why : size_t { kInFlight, kPeer, kQueueTime, kMemory, kWhys };
+  enum Why : size_t { kInFlight, kPeer, kPeerBytes, kQueueTime, kMemory, kWhys };
   static constexpr size_t kShards = 16;
   struct Shard {
     Mutex mu;
     absl::flat_hash_map<std::string, uint64_t> calls ABSL_GUARDED_BY(mu);
+    absl::flat_hash_map<std::string, uint64_t> bytes ABSL_GUARDED_BY(mu);
   };
 
   Shard& ShardOf(const std::string& peer) {
     return shards_[std::hash<std::string>()(peer) % kShards];
   }
+  // Of what one address may have under way, how much is nobody's: calls that come while there are
+  // fewer are not counted by address.
+  static uint64_t Uncounted(uint64_t most_per_peer) { return most_per_peer / 16; }
   // What a class may fill of a limit.
   static uint64_t PartOf(uint64_t limit, CallClass what);
   absl::Status Refuse(Why why);
@@ -120,6 +138,7 @@ class Admission {
   Limits limits_ ABSL_GUARDED_BY(replacing_);
   std::atomic<uint64_t> most_;
   std::atomic<uint64_t> most_per_peer_;
+  std::atomic<uint64_t> most_peer_bytes_;
   std::atomic<bool> adaptive_;
   std::atomic<bool> tight_{false};
   std::atomic<MonoNanos> queue_time_;

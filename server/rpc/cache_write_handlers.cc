@@ -1,5 +1,6 @@
 // The handlers that change data. Each of those that take a request id is a body wrapped in Once.
 
+#include <algorithm>
 #include <type_traits>
 #include <utility>
 
@@ -29,6 +30,11 @@ v1::NotStoredReason NotStoredReasonOf(const absl::Status& status) {
       {Reason::kJOURNAL_FULL, v1::NOT_STORED_REASON_JOURNAL_FULL},
       {Reason::kJOURNAL_UNAVAILABLE, v1::NOT_STORED_REASON_JOURNAL_UNAVAILABLE},
       {Reason::kDEADLINE_EXCEEDED, v1::NOT_STORED_REASON_DEADLINE_EXCEEDED},
+      {Reason::kTOO_MANY_WAITERS, v1::NOT_STORED_REASON_TOO_MANY_WAITERS},
+      {Reason::kDRAINING, v1::NOT_STORED_REASON_DRAINING},
+      {Reason::kORIGIN_UNAVAILABLE, v1::NOT_STORED_REASON_ORIGIN_UNAVAILABLE},
+      {Reason::kORIGIN_TIMEOUT, v1::NOT_STORED_REASON_ORIGIN_TIMEOUT},
+      {Reason::kOVERLOADED, v1::NOT_STORED_REASON_OVERLOADED},
   };
   const std::string name = DetailsOf(status).reason;
   for (const auto& [reason, not_stored] : kReasons) {
@@ -40,7 +46,6 @@ v1::NotStoredReason NotStoredReasonOf(const absl::Status& status) {
 bool MayHaveHappened(const absl::Status& status) {
   const std::string reason = DetailsOf(status).reason;
   return reason == ReasonName(Reason::kWRITE_UNKNOWN) ||
-         reason == ReasonName(Reason::kJOURNAL_UNAVAILABLE) ||
          reason == ReasonName(Reason::kTIER_UNAVAILABLE);
 }
 
@@ -55,6 +60,27 @@ bool IsForOnce(const v1::IncrementRequest& /*request*/, const absl::Status& stat
 bool IsForOnce(const v1::SetRequest& request, const absl::Status& status) {
   return request.condition_case() != v1::SetRequest::CONDITION_NOT_SET &&
          DetailsOf(status).reason == ReasonName(Reason::kWRITE_UNKNOWN);
+}
+
+// Whether there is something left of the call that a repeat is to try again.
+template <typename Response>
+bool HasFailures(const Response& /*response*/) {
+  return false;
+}
+bool HasFailures(const v1::BatchDeleteResponse& response) {
+  return std::any_of(response.results().begin(), response.results().end(),
+                     [](const v1::DeleteResult& result) { return result.has_not_deleted(); });
+}
+
+// What all keys failed with, if it is the same for all; else OK. Callers, their retries and their
+// failover then see what one Delete answers.
+absl::Status CommonFailure(const Engine::Removed& results) {
+  for (const absl::StatusOr<RemoveResult>& removed : results) {
+    if (removed.ok()) return absl::OkStatus();
+    if (DetailsOf(removed.status()).reason != DetailsOf(results[0].status()).reason)
+      return absl::OkStatus();
+  }
+  return results.empty() ? absl::OkStatus() : results[0].status();
 }
 
 }  // namespace
@@ -73,13 +99,14 @@ Task<absl::Status> CacheHandlers::Once(const Request* request, Response* respons
     co_return absl::OkStatus();
   }
   absl::Status status = co_await std::move(body);
-  if (status.ok()) {
+  if (status.ok() && !HasFailures(*response)) {
     request_ids_->End(name_space, request->request_id(), begun.place,
                       response->SerializeAsString());
   } else if (IsForOnce(*request, status)) {
     request_ids_->EndUnknown(name_space, request->request_id(), begun.place, status);
   } else {
-    // Any other Set or Delete that did happen happens again.
+    // Any other Set or Delete that did happen happens again, and so do the keys of a batch that are
+    // deleted already.
     request_ids_->Forget(name_space, request->request_id(), begun.place);
   }
   co_return status;
@@ -178,13 +205,18 @@ Task<absl::Status> CacheHandlers::DoBatchDelete(CallContext* context,
                                                 const v1::BatchDeleteRequest* request,
                                                 v1::BatchDeleteResponse* response) {
   std::vector<std::string_view> keys(request->keys().begin(), request->keys().end());
-  CO_ASSIGN_OR_RETURN(const std::vector<RemoveResult> results,
+  CO_ASSIGN_OR_RETURN(const Engine::Removed results,
                       co_await engine_->BatchDelete(request->namespace_(), std::move(keys),
                                                     request->type(), ChangeOf(*context, "")));
-  for (const RemoveResult& removed : results) {
+  CO_RETURN_IF_ERROR(CommonFailure(results));
+  for (const absl::StatusOr<RemoveResult>& removed : results) {
     v1::DeleteResult* const result = response->add_results();
-    result->set_existed(removed.existed);
-    result->set_version(removed.version);
+    if (removed.ok()) {
+      result->set_existed(removed->existed);
+      result->set_version(removed->version);
+    } else {
+      result->mutable_not_deleted()->set_reason(NotStoredReasonOf(removed.status()));
+    }
   }
   co_return absl::OkStatus();
 }

@@ -5,6 +5,7 @@
 #ifndef LARDER_RPC_CALL_H_
 #define LARDER_RPC_CALL_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -16,6 +17,7 @@
 #include "base/cancellation.h"
 #include "base/clock.h"
 #include "base/executor.h"
+#include "base/steps.h"
 #include "base/task.h"
 #include "core/shared_bytes.h"
 #include "google/protobuf/arena.h"
@@ -47,6 +49,13 @@ class CallContext {
   // Where the caller's connection comes from, as `127.0.0.1:40312`. REQUIRES: on the lane's thread,
   // before the handler runs.
   virtual std::string PeerAddress() const { return {}; }
+
+  // The same without the port: what limits of one address go by. Empty: of none.
+  virtual std::string PeerHost() const {
+    std::string host = PeerAddress();
+    host.resize(std::min(host.size(), host.rfind(':')));
+    return host;
+  }
 
   // What the caller may see, for answers that leave out the rest; null: everything.
   const AccessView* view() const { return view_.get(); }
@@ -119,6 +128,8 @@ class Call : public CallContext {
     // Where it counts; empty: nowhere.
     std::string peer;
     Quotas::Line* quota = nullptr;
+    // What it waited for, a worker excepted.
+    StepTimes steps;
   };
   Notes& notes() { return notes_; }
   // Of the response, with the value that is attached.

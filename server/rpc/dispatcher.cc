@@ -8,7 +8,7 @@
 
 #include "rpc/dispatcher.h"
 
-#include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -16,6 +16,7 @@
 #include "base/strings.h"
 #include "base/turn.h"
 #include "core/error.h"
+#include "rpc/access_needs.h"
 #include "rpc/slow_call.h"
 
 namespace larder {
@@ -69,15 +70,22 @@ absl::Status Dispatcher::TakeQuota(Call* call) {
   return absl::OkStatus();
 }
 
+// Whoever operates the whole server is answered as long as anything is. Admin of a part is a
+// tenant's, of whom there may be many.
+std::optional<CallClass> Dispatcher::ClassOf(const Call& call) {
+  const Method& method = call.method();
+  const bool of_part = call.view() != nullptr && method.access != nullptr && method.access->is_act;
+  return of_part && !method.call_class.has_value() ? CallClass::kBatch : method.call_class;
+}
+
 absl::Status Dispatcher::Enter(Call* call, bool waits) {
-  if (admission_ == nullptr || !call->method().call_class.has_value()) return absl::OkStatus();
+  if (admission_ == nullptr) return absl::OkStatus();
+  const std::optional<CallClass> what = ClassOf(*call);
+  if (!what.has_value()) return absl::OkStatus();
   std::string peer;
-  if (admission_->counts_peers()) {
-    // Without the port: one address may have many connections.
-    peer = call->PeerAddress();
-    peer.resize(std::min(peer.size(), peer.rfind(':')));
-  }
-  RETURN_IF_ERROR(admission_->Enter(*call->method().call_class, peer, waits));
+  // One address may have many connections.
+  if (admission_->counts_peers()) peer = call->PeerHost();
+  RETURN_IF_ERROR(admission_->Enter(*what, peer, waits));
   call->notes().entered = true;
   call->notes().peer = std::move(peer);
   return absl::OkStatus();
@@ -96,8 +104,9 @@ void Dispatcher::RunSlowly(Call* call) {
 }
 
 void Dispatcher::Start(Call* call) {
-  Spawn(call->method().run(call),
-        [this, call](const absl::Status& status) { Finish(call, status); });
+  Spawn(
+      call->method().run(call), [this, call](const absl::Status& status) { Finish(call, status); },
+      &call->notes().steps);
 }
 
 void Dispatcher::Finish(Call* call, const absl::Status& status) {
@@ -114,7 +123,7 @@ void Dispatcher::Finish(Call* call, const absl::Status& status) {
   if (notes.entered) admission_->Leave(notes.peer);
   // A stream is as long as its caller wants it to be.
   if (took > slow_call_.load(std::memory_order_relaxed) && !method.streams)
-    LogSlowCall(call, status, absl::Nanoseconds(took));
+    LogSlowCall(call, status, absl::Nanoseconds(took), types_);
   call->Answer(status);
 }
 

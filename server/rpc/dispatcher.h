@@ -7,11 +7,13 @@
 #define LARDER_RPC_DISPATCHER_H_
 
 #include <atomic>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/executor.h"
+#include "policy/type_table.h"
 #include "rpc/access.h"
 #include "rpc/admission.h"
 #include "rpc/call.h"
@@ -23,14 +25,16 @@ namespace larder {
 class Dispatcher {
  public:
   // All outlive the dispatcher. Without `access` everybody may do everything; without `admission`
-  // and `quotas`, as often as they like.
+  // and `quotas`, as often as they like. `types` is for the log of slow calls.
   Dispatcher(Clock* clock, Executor* executor, Access* access = nullptr,
-             Admission* admission = nullptr, Quotas* quotas = nullptr)
+             Admission* admission = nullptr, Quotas* quotas = nullptr,
+             const TypeTable* types = nullptr)
       : clock_(clock),
         executor_(executor),
         access_(access),
         admission_(admission),
-        quotas_(quotas) {}
+        quotas_(quotas),
+        types_(types) {}
 
   // Answers `call`, sooner or later, exactly once.
   void Run(Call* call);
@@ -48,6 +52,8 @@ class Dispatcher {
 
   Clock* clock() const { return clock_; }
   Executor* executor() const { return executor_; }
+  // Null: there is none.
+  Admission* admission() const { return admission_; }
 
  private:
   // On a worker.
@@ -58,6 +64,8 @@ class Dispatcher {
   }
   // Whether its namespace may ask for so much.
   absl::Status TakeQuota(Call* call);
+  // What the call is to a server under load; nothing: it is never refused for that.
+  static std::optional<CallClass> ClassOf(const Call& call);
   // Whether the server can do more than it does. `waits`: for a worker.
   absl::Status Enter(Call* call, bool waits);
   void Finish(Call* call, const absl::Status& status);
@@ -67,6 +75,7 @@ class Dispatcher {
   Access* const access_;
   Admission* const admission_;
   Quotas* const quotas_;
+  const TypeTable* const types_;
   std::atomic<MonoNanos> slow_call_{INT64_MAX};
 };
 

@@ -38,17 +38,6 @@ void FillDamage(const JournalDamage& damage, v1::JournalDamage* to) {
   to->set_set_aside(damage.set_aside);
 }
 
-// As a message of the API may hold it: origins say what they like, in any encoding.
-std::string CleanText(std::string_view text) {
-  std::string clean;
-  while (!text.empty()) {
-    const Rune rune = DecodeRune(text);
-    clean += rune.valid ? text.substr(0, rune.bytes) : std::string_view("?");
-    text.remove_prefix(rune.bytes);
-  }
-  return clean;
-}
-
 absl::StatusOr<uint64_t> IdFrom(const std::string& text, std::string_view field) {
   uint64_t id;
   const bool digits = text.find_first_not_of("0123456789") == std::string::npos;
@@ -93,7 +82,7 @@ void FillLetter(const LetterPage::Item& item, v1::DeadLetter* to) {
   to->set_key(std::string(FullKey::KeyOf(record.full_key)));
   to->set_type(record.type);
   to->set_version(record.version);
-  to->set_error(CleanText(letter.error));
+  to->set_error(CleanUtf8(letter.error));
   to->set_attempts(letter.attempts);
   ToProto(letter.first_attempt, to->mutable_first_attempt());
   ToProto(letter.last_attempt, to->mutable_last_attempt());

@@ -2,6 +2,8 @@
 // they could be about, and an empty answer would look as if all were well.
 
 #include <algorithm>
+#include <atomic>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -22,6 +24,21 @@ constexpr uint64_t kExportBytes = uint64_t{16} << 20;
 constexpr uint64_t kExportPage = 100;
 // Of a caller who set no deadline.
 constexpr absl::Duration kFlushMost = absl::Hours(24);
+
+// One of so many places, until it goes.
+class Place {
+ public:
+  Place(std::atomic<int>* taken, int most) : taken_(taken), got_(taken->fetch_add(1) < most) {}
+  ~Place() { taken_->fetch_sub(1); }
+  Place(const Place&) = delete;
+  Place& operator=(const Place&) = delete;
+
+  bool got() const { return got_; }
+
+ private:
+  std::atomic<int>* const taken_;
+  const bool got_;
+};
 
 bool WritesBehind(const TypePolicy& type) { return type.write.mode == WriteMode::kBehind; }
 
@@ -69,9 +86,10 @@ Task<absl::Status> AdminHandlers::FlushJournal(CallContext* context,
   }
   const MonoNanos most = MonoAfter(engine_->options().clock->Mono(), kFlushMost);
   CO_ASSIGN_OR_RETURN(
-      const uint64_t left,
+      const JournalFlushed flushed,
       co_await journal->Flush(request->type(), std::min(context->deadline(), most)));
-  response->set_delivered(left);
+  response->set_delivered(flushed.left);
+  response->set_dead(flushed.dead);
   co_return absl::OkStatus();
 }
 
@@ -140,6 +158,16 @@ Task<absl::Status> AdminHandlers::ExportDeadLetters(CallContext* context,
                                                     v1::ExportDeadLettersResponse* response) {
   CO_ASSIGN_OR_RETURN(Journal* const journal, TheJournal());
   CO_ASSIGN_OR_RETURN(const LetterFilter filter, FilterFrom(request->filter()));
+  // Each holds up to 16 MiB for as long as its caller takes to read them.
+  std::optional<Place> place;
+  if (context->view() != nullptr) {
+    place.emplace(&partial_exports_, kPartialExportsMax);
+    if (!place->got()) {
+      co_return RetryableError(
+          Reason::kOVERLOADED, absl::Seconds(1),
+          StrCat(kPartialExportsMax, " exports of callers with admin of a part are under way"));
+    }
+  }
   const size_t limit =
       std::clamp<uint64_t>(kExportBytes / options_.limits.value_bytes_max, 1, kExportPage);
   for (uint64_t after = 0;;) {

@@ -23,7 +23,8 @@ Task<absl::Status> NotInThisVersion(std::string_view name) {
 
 // What takes entries away counts as reads do: it makes room, and who may not do it reads what is
 // wrong. Streams of changes go on for hours and have a limit of their own; what an operator asks
-// for is answered as long as anything is.
+// for is answered as long as anything is (what one with admin of a part asks for is a batch:
+// dispatcher.cc).
 std::optional<CallClass> ClassOf(const google::protobuf::MethodDescriptor& method) {
   const std::string& name = method.name();
   if (name == "Warm") return CallClass::kWarming;

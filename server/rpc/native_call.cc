@@ -58,6 +58,7 @@ NativeCall::NativeCall(NativeLoop* loop, NativeConnection* connection, int32_t s
     : Call(nullptr),
       loop_(loop),
       connection_(connection),
+      peer_(connection->peer()),
       stream_(stream),
       reader_(message_bytes_max),
       moved_at_(now) {
@@ -119,6 +120,10 @@ std::string_view NativeCall::Metadata(std::string_view name) const {
 
 std::string NativeCall::PeerAddress() const {
   return connection_ == nullptr ? "" : connection_->PeerAddress();
+}
+
+std::string NativeCall::PeerHost() const {
+  return connection_ == nullptr ? "" : connection_->host();
 }
 
 void NativeCall::Answer(const absl::Status& status) {

@@ -31,6 +31,7 @@ namespace larder {
 
 class NativeConnection;
 class NativeLoop;
+struct NativePeer;
 
 // How a call ends other than well, as it stands in its headers.
 struct WireError {
@@ -55,6 +56,7 @@ class NativeCall final : public Call {
     return peer_name_ == nullptr ? std::string_view() : *peer_name_;
   }
   std::string PeerAddress() const override;
+  std::string PeerHost() const override;
   Task<bool> Send(const google::protobuf::Message& message) override;
   void Answer(const absl::Status& status) override;
 
@@ -97,6 +99,7 @@ class NativeCall final : public Call {
 
   NativeLoop* const loop_;
   NativeConnection* connection_;  // null when it is gone, or the stream is
+  NativePeer* const peer_;        // the connection's; looked at only while bytes are charged to it
   const int32_t stream_;
   NativeCall* previous_ = nullptr;  // of the connection
   NativeCall* next_ = nullptr;
@@ -129,7 +132,7 @@ class NativeCall final : public Call {
   MonoNanos queued_at_ = 0;         // when what is queued was
   size_t request_bytes_ = 0;        // that its request was seen to hold
   size_t message_bytes_ = 0;        // of the message of a stream that is being sent
-  size_t charged_bytes_ = 0;        // of the loop's budget
+  size_t charged_bytes_ = 0;        // of the loop's budget, and its peer's
   size_t queued_bytes_ = 0;         // of the connection's unsent replies
   bool sending_ = false;            // outgoing_ is the loop's
   std::unique_ptr<WireError> end_;  // null: OK

@@ -64,7 +64,12 @@ class NativeConnection {
   int fd() const { return socket_.fd(); }
   // The address that it is counted for; empty for none.
   const std::string& host() const { return host_; }
-  void set_host(std::string host) { host_ = std::move(host); }
+  // What that address holds on this loop. REQUIRES: it is known.
+  NativePeer* peer() const { return peer_; }
+  void set_host(std::string host, NativePeer* peer) {
+    host_ = std::move(host);
+    peer_ = peer;
+  }
   size_t place() const { return place_; }
   void set_place(size_t place) { place_ = place; }
   // Goes on with the handshake, as far as it goes.
@@ -180,6 +185,7 @@ class NativeConnection {
   State state_ = State::kOpen;
   Going going_ = Going::kNo;
   std::string host_;
+  NativePeer* peer_ = nullptr;
   std::string proxy_bytes_;   // of a balancer's header, so far
   size_t place_ = 0;          // among the loop's
   uint32_t events_ = 0;       // that epoll reports

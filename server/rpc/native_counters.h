@@ -16,36 +16,38 @@
 namespace larder {
 
 // X(constant, name). All of them count since the start.
-#define LARDER_NATIVE_COUNTERS(X)                 \
-  X(Accepted, "connections_accepted")             \
-  X(Closed, "connections_closed")                 \
-  X(RefusedConnections, "connections_refused")    \
-  X(NoDescriptor, "descriptors_exhausted")        \
-  X(NotProxied, "not_proxied")                    \
-  X(HandshakeTimeouts, "handshake_timeouts")      \
-  X(HandshakeFailures, "handshake_failures")      \
-  X(NotHttp2, "not_http2")                        \
-  X(ProtocolErrors, "protocol_errors")            \
-  X(SettingsTimeouts, "settings_timeouts")        \
-  X(HeaderTimeouts, "header_timeouts")            \
-  X(HeaderFloods, "header_floods")                \
-  X(ContinuationFloods, "continuation_floods")    \
-  X(ResetFloods, "reset_floods")                  \
-  X(FaultFloods, "fault_floods")                  \
-  X(PingFloods, "ping_floods")                    \
-  X(FrameFloods, "frame_floods")                  \
-  X(UnreadOutput, "unread_output")                \
-  X(StalledStreams, "stalled_streams")            \
-  X(RequestTimeouts, "request_timeouts")          \
-  X(KeepaliveTimeouts, "keepalive_timeouts")      \
-  X(ClosedIdle, "closed_idle")                    \
-  X(ClosedOld, "closed_old")                      \
-  X(NotGrpc, "not_grpc")                          \
-  X(CompressedCalls, "calls_compressed")          \
-  X(MetadataTooLarge, "calls_metadata_too_large") \
-  X(CallsOverBudget, "calls_over_budget")         \
-  X(CallsCancelled, "calls_cancelled")            \
-  X(DeadlinesPassed, "calls_deadline_passed")     \
+#define LARDER_NATIVE_COUNTERS(X)                   \
+  X(Accepted, "connections_accepted")               \
+  X(Closed, "connections_closed")                   \
+  X(RefusedConnections, "connections_refused")      \
+  X(NoDescriptor, "descriptors_exhausted")          \
+  X(NotProxied, "not_proxied")                      \
+  X(HandshakeTimeouts, "handshake_timeouts")        \
+  X(HandshakeFailures, "handshake_failures")        \
+  X(NotHttp2, "not_http2")                          \
+  X(ProtocolErrors, "protocol_errors")              \
+  X(SettingsTimeouts, "settings_timeouts")          \
+  X(HeaderTimeouts, "header_timeouts")              \
+  X(HeaderFloods, "header_floods")                  \
+  X(ContinuationFloods, "continuation_floods")      \
+  X(ResetFloods, "reset_floods")                    \
+  X(FaultFloods, "fault_floods")                    \
+  X(PingFloods, "ping_floods")                      \
+  X(FrameFloods, "frame_floods")                    \
+  X(UnreadOutput, "unread_output")                  \
+  X(StalledStreams, "stalled_streams")              \
+  X(RequestTimeouts, "request_timeouts")            \
+  X(KeepaliveTimeouts, "keepalive_timeouts")        \
+  X(ClosedIdle, "closed_idle")                      \
+  X(ClosedOld, "closed_old")                        \
+  X(NotGrpc, "not_grpc")                            \
+  X(CompressedCalls, "calls_compressed")            \
+  X(MetadataTooLarge, "calls_metadata_too_large")   \
+  X(CallsOverBudget, "calls_over_budget")           \
+  /* Those of them whose address holds too much. */ \
+  X(CallsOverPeerBudget, "calls_over_peer_budget")  \
+  X(CallsCancelled, "calls_cancelled")              \
+  X(DeadlinesPassed, "calls_deadline_passed")       \
   X(HeldCalls, "calls_held")
 
 enum class NativeCounter : size_t {

@@ -38,7 +38,7 @@ void NativeConnection::ReadProxyHeader() {
     loop_->Count(NativeCounter::kRefusedConnections);
     return Close();
   }
-  host_ = header->host;
+  set_host(header->host, loop_->AddToPeer(header->host));
   if (socket_.tls() != nullptr) {
     state_ = State::kHandshake;
     return ShakeHandsLater();

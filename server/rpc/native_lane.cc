@@ -7,7 +7,6 @@
 
 #include "rpc/native_lane.h"
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -29,14 +28,6 @@ constexpr absl::Duration kLookAgain = absl::Milliseconds(2);
 // Clients that were told to go get so long to close before they are closed, calls or not.
 constexpr absl::Duration kCloseMost = absl::Seconds(3);
 
-uint32_t ConnectionsMax(uint32_t wanted) {
-  rlimit limit;
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return wanted;
-  // The rest of the process needs some, too.
-  return static_cast<uint32_t>(
-      std::min<uint64_t>(wanted, std::max<uint64_t>(limit.rlim_cur / 4 * 3, 1)));
-}
-
 std::vector<std::string> ServiceNames(const MethodTable& methods) {
   std::set<std::string> names;
   for (const Method& method : methods.methods()) names.insert(method.service);
@@ -51,7 +42,6 @@ class NativeLaneImpl : public NativeLane {
         address_(listener_->address()),
         services_(dispatcher->executor(), ServiceNames(*methods)) {
     shared_.options = options;
-    shared_.options.connections_max = ConnectionsMax(options.connections_max);
     shared_.dispatcher = dispatcher;
     for (const Method& method : methods->methods()) {
       shared_.methods.emplace(method.path, NativeMethod{&method, false, false});
@@ -63,7 +53,7 @@ class NativeLaneImpl : public NativeLane {
       loops_.push_back(std::make_unique<NativeLoop>(&shared_));
     }
     loops_[0]->Listen(listener_->fd(), [this] { AcceptSome(); });
-    for (const auto& loop : loops_) loop->Start();
+    for (int i = 0; i < options.loops; ++i) loops_[static_cast<size_t>(i)]->Start(i);
   }
 
   ~NativeLaneImpl() override {

@@ -35,10 +35,11 @@ class NativeLane {
     uint64_t metadata_bytes_max = 16 << 10;
     // Bytes held for all calls under way; calls beyond are refused.
     uint64_t buffer_bytes_max = 256 << 20;
+    // The same for the calls of one address.
+    uint64_t buffer_bytes_per_peer_max = 192 << 20;
     // Calls under way on one connection; the client keeps the rest waiting.
     uint32_t streams_max = 10'000;
-    // Connections at a time; further ones are closed at once. Never more than three quarters of the
-    // descriptors that the process may have.
+    // Connections at a time; further ones are closed at once. Each takes a descriptor.
     uint32_t connections_max = 50'000;
     // Those of one address.
     uint32_t connections_per_peer_max = UINT32_MAX;

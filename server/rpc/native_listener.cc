@@ -11,9 +11,11 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -34,15 +36,16 @@ absl::Status Failed(const std::string& address, std::string_view why) {
 
 int Spare() { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
 
-// A socket that listens there, or -1 with errno.
-int ListenOn(const addrinfo& where) {
+// A socket that listens there, or -1 with errno. `alone`: no other one listens for IPv4.
+int ListenOn(const addrinfo& where, bool alone) {
   const int fd = socket(where.ai_family, where.ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return -1;
   const int on = 1;
-  const int off = 0;
+  const int v6_only = alone ? 0 : 1;
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
   // [::] takes IPv4 connections, too.
-  if (where.ai_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+  if (where.ai_family == AF_INET6)
+    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof(v6_only));
   if (bind(fd, where.ai_addr, where.ai_addrlen) == 0 && listen(fd, kBacklog) == 0) return fd;
   const int error = errno;
   close(fd);
@@ -56,6 +59,64 @@ int PortOf(int fd) {
   getsockname(fd, reinterpret_cast<sockaddr*>(&name), &size);
   return ntohs(name.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6*>(&name)->sin6_port
                                           : reinterpret_cast<sockaddr_in*>(&name)->sin_port);
+}
+
+void SetPort(int port, addrinfo* where) {
+  const auto in_order = htons(static_cast<uint16_t>(port));
+  if (where->ai_family == AF_INET6) {
+    reinterpret_cast<sockaddr_in6*>(where->ai_addr)->sin6_port = in_order;
+  } else {
+    reinterpret_cast<sockaddr_in*>(where->ai_addr)->sin_port = in_order;
+  }
+}
+
+// Each once, whatever /etc/hosts says.
+std::vector<addrinfo*> Different(addrinfo* found) {
+  std::vector<addrinfo*> all;
+  for (addrinfo* one = found; one != nullptr; one = one->ai_next) {
+    const bool known = std::any_of(all.begin(), all.end(), [one](const addrinfo* other) {
+      return other->ai_addrlen == one->ai_addrlen &&
+             memcmp(other->ai_addr, one->ai_addr, one->ai_addrlen) == 0;
+    });
+    if (!known) all.push_back(one);
+  }
+  return all;
+}
+
+// Sockets that listen on each of them that the machine has, on one port; none, with errno.
+std::vector<int> ListenOnEach(const std::vector<addrinfo*>& addresses) {
+  std::vector<int> sockets;
+  int error = 0;
+  for (addrinfo* const one : addresses) {
+    if (!sockets.empty()) SetPort(PortOf(sockets[0]), one);
+    const int fd = ListenOn(*one, addresses.size() == 1);
+    if (fd >= 0) {
+      sockets.push_back(fd);
+      continue;
+    }
+    error = errno;
+    // Names often have an IPv6 address where there is no IPv6.
+    if (error == EADDRNOTAVAIL || error == EAFNOSUPPORT) continue;
+    for (const int listening : sockets) close(listening);
+    sockets.clear();
+    break;
+  }
+  errno = error;
+  return sockets;
+}
+
+// An epoll of them all, or -1.
+int EpollOf(const std::vector<int>& sockets) {
+  const int epoll = epoll_create1(EPOLL_CLOEXEC);
+  if (epoll < 0) return -1;
+  for (const int fd : sockets) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0) continue;
+    close(epoll);
+    return -1;
+  }
+  return epoll;
 }
 
 }  // namespace
@@ -75,17 +136,24 @@ absl::StatusOr<std::unique_ptr<NativeListener>> NativeListener::New(const std::s
                                 &hints, &found);
   if (error != 0) return Failed(address, gai_strerror(error));
   const std::unique_ptr<addrinfo, FreeAddresses> addresses(found);
-  const int fd = ListenOn(*addresses);
-  if (fd < 0) return Failed(address, strerror(errno));
-  return std::unique_ptr<NativeListener>(
-      new NativeListener(fd, StrCat(address.substr(0, colon), ":", PortOf(fd))));
+  std::vector<int> sockets = ListenOnEach(Different(addresses.get()));
+  if (sockets.empty()) return Failed(address, strerror(errno));
+  const int epoll = sockets.size() == 1 ? -1 : EpollOf(sockets);
+  if (sockets.size() > 1 && epoll < 0) {
+    const int why = errno;
+    for (const int fd : sockets) close(fd);
+    return Failed(address, strerror(why));
+  }
+  const std::string real = StrCat(address.substr(0, colon), ":", PortOf(sockets[0]));
+  return std::unique_ptr<NativeListener>(new NativeListener(std::move(sockets), epoll, real));
 }
 
-NativeListener::NativeListener(int fd, std::string address)
-    : fd_(fd), address_(std::move(address)), spare_(Spare()) {}
+NativeListener::NativeListener(std::vector<int> sockets, int epoll, std::string address)
+    : sockets_(std::move(sockets)), epoll_(epoll), address_(std::move(address)), spare_(Spare()) {}
 
 NativeListener::~NativeListener() {
-  close(fd_);
+  for (const int fd : sockets_) close(fd);
+  if (epoll_ >= 0) close(epoll_);
   if (spare_ >= 0) close(spare_);
 }
 
@@ -93,11 +161,20 @@ NativeListener::Accepted NativeListener::Accept(int* fd, std::string* host) {
   // Before a connection takes the number that it would need.
   if (spare_ < 0) spare_ = Spare();
   if (spare_ < 0) return Accepted::kStuck;
+  for (size_t i = 0; i < sockets_.size(); ++i) {
+    const Accepted accepted = AcceptFrom(sockets_[next_], fd, host);
+    next_ = (next_ + 1) % sockets_.size();
+    if (accepted != Accepted::kNone) return accepted;
+  }
+  return Accepted::kNone;
+}
+
+NativeListener::Accepted NativeListener::AcceptFrom(int socket, int* fd, std::string* host) {
   while (true) {
     sockaddr_storage from{};
     socklen_t size = sizeof(from);
     auto* const address = reinterpret_cast<sockaddr*>(&from);
-    *fd = accept4(fd_, address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    *fd = accept4(socket, address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (*fd >= 0) {
       std::array<char, NI_MAXHOST> name;
       const bool known =
@@ -114,7 +191,7 @@ NativeListener::Accepted NativeListener::Accept(int* fd, std::string* host) {
   }
   // Left in the queue it would wake the loop again and again, and its client would wait.
   close(spare_);
-  const int refused = accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC);
+  const int refused = accept4(socket, nullptr, nullptr, SOCK_CLOEXEC);
   if (refused >= 0) close(refused);
   spare_ = Spare();
   if (refused >= 0) return Accepted::kNoDescriptor;

@@ -1,11 +1,12 @@
-// The listening socket of the native lane: parses the address, listens, and accepts in a way that
-// survives the end of descriptors. Thread safety: none after New; one loop's. Never blocks.
+// The listening sockets of a lane: parses the address, listens, and accepts in a way that survives
+// the end of descriptors. Thread safety: none after New; one loop's. Never blocks.
 
 #ifndef LARDER_RPC_NATIVE_LISTENER_H_
 #define LARDER_RPC_NATIVE_LISTENER_H_
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -13,12 +14,13 @@ namespace larder {
 
 class NativeListener {
  public:
-  // Listens on `address`, host:port; an IPv6 host stands in brackets. An error says in a sentence
-  // why it cannot.
+  // Listens on `address`, host:port; an IPv6 host stands in brackets. A name of several addresses
+  // stands for each of them that the machine has. An error says in a sentence why it cannot.
   static absl::StatusOr<std::unique_ptr<NativeListener>> New(const std::string& address);
   ~NativeListener();
 
-  int fd() const { return fd_; }
+  // Can be read when there is somebody to accept.
+  int fd() const { return epoll_ < 0 ? sockets_[0] : epoll_; }
   // With the real port.
   const std::string& address() const { return address_; }
 
@@ -29,10 +31,14 @@ class NativeListener {
   Accepted Accept(int* fd, std::string* host);
 
  private:
-  NativeListener(int fd, std::string address);
+  NativeListener(std::vector<int> sockets, int epoll, std::string address);
 
-  const int fd_;
+  Accepted AcceptFrom(int socket, int* fd, std::string* host);
+
+  const std::vector<int> sockets_;
+  const int epoll_;  // of several sockets; else -1
   const std::string address_;
+  size_t next_ = 0;  // the socket that is asked first
   // Given up for a moment when there is no other descriptor.
   int spare_;
 };

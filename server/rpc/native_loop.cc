@@ -13,7 +13,8 @@
 // wait for.
 //
 // Connections are freed at the end of the turn: an event of this turn may still name one that
-// another event ended.
+// another event ended. A little long, because what a turn does, and what it keeps account of,
+// stands together.
 
 #include "rpc/native_loop.h"
 
@@ -28,6 +29,7 @@
 #include <new>
 #include <utility>
 
+#include "base/thread_name.h"
 #include "base/turn.h"
 #include "rpc/native_call.h"
 #include "rpc/native_connection.h"
@@ -45,6 +47,8 @@ constexpr size_t kTickedAtOnce = 200;
 // That a loop may hold in any case: with a smaller share no call of the largest ones would ever
 // work.
 constexpr uint64_t kLargestMessages = 4;
+// The same for one address.
+constexpr uint64_t kLargestMessagesOfPeer = 3;
 constexpr absl::Duration kGather = absl::Microseconds(250);
 constexpr absl::Duration kTickMost = absl::Seconds(1);
 constexpr absl::Duration kTickLeast = absl::Milliseconds(10);
@@ -91,6 +95,9 @@ NativeLoop::NativeLoop(NativeShared* shared)
       charged_bytes_max_(std::max<uint64_t>(
           shared->options.buffer_bytes_max / static_cast<uint64_t>(shared->options.loops),
           kLargestMessages * shared->options.message_bytes_max)),
+      peer_bytes_max_(std::max<uint64_t>(
+          shared->options.buffer_bytes_per_peer_max / static_cast<uint64_t>(shared->options.loops),
+          kLargestMessagesOfPeer * shared->options.message_bytes_max)),
       epoll_(epoll_create1(EPOLL_CLOEXEC)),
       wakeup_(std::make_shared<const Wakeup>()),
       callbacks_(NativeConnection::NewCallbacks()),
@@ -110,8 +117,11 @@ NativeLoop::~NativeLoop() {
   close(epoll_);
 }
 
-void NativeLoop::Start() {
-  thread_ = std::thread([this] { Run(); });
+void NativeLoop::Start(int number) {
+  thread_ = std::thread([this, number] {
+    NameThisThread(NumberedThreadName("native", number));
+    Run();
+  });
 }
 
 void NativeLoop::Stop() {
@@ -332,7 +342,8 @@ void NativeLoop::Adopt(int fd, std::string host) {
   }
   auto connection = std::make_unique<NativeConnection>(this, fd, std::move(tls));
   Count(NativeCounter::kAccepted);
-  connection->set_host(std::move(host));
+  NativePeer* const peer = AddToPeer(host);
+  connection->set_host(std::move(host), peer);
   connection->set_place(all_.size());
   all_.push_back(connection.get());
   NativeConnection* const adopted = connection.release();
@@ -366,6 +377,7 @@ void NativeLoop::Remove(NativeConnection* connection) {
   connections_.fetch_sub(1, std::memory_order_relaxed);
   shared_->connections.fetch_sub(1);
   shared_->peers.Remove(connection->host());
+  RemoveFromPeer(connection->peer());
   removed_.emplace_back(connection);
 }
 
@@ -382,7 +394,7 @@ NativeCall* NativeLoop::NewCall(NativeConnection* connection, int32_t stream) {
 }
 
 void NativeLoop::FreeCall(NativeCall* call) {
-  Discharge(call->charged_bytes_);
+  Discharge(call->peer_, call->charged_bytes_);
   call->~NativeCall();
   calls_.fetch_sub(1, std::memory_order_relaxed);
   if (NativeMemory::Keeps() && free_calls_.size() < kFreeCallsMax) {
@@ -426,10 +438,42 @@ void NativeLoop::CancelDeadlineTimer(NativeCall* call) {
   deadlines_.erase({call->deadline(), call});
 }
 
-bool NativeLoop::TryCharge(size_t bytes) {
+NativePeer* NativeLoop::AddToPeer(const std::string& host) {
+  if (host.empty()) return &nobody_;
+  std::unique_ptr<NativePeer>& peer = peers_[host];
+  if (peer == nullptr) peer = std::make_unique<NativePeer>(NativePeer{.host = host});
+  ++peer->connections;
+  return peer.get();
+}
+
+void NativeLoop::RemoveFromPeer(NativePeer* peer) {
+  if (peer == &nobody_) return;
+  --peer->connections;
+  ForgetPeerIfIdle(peer);
+}
+
+void NativeLoop::ForgetPeerIfIdle(NativePeer* peer) {
+  if (peer->connections > 0 || peer->bytes > 0 || peer == &nobody_) return;
+  peers_.erase(peers_.find(peer->host));
+}
+
+bool NativeLoop::TryCharge(NativePeer* peer, size_t bytes) {
   if (charged_bytes_ + bytes > charged_bytes_max_) return false;
+  if (peer != &nobody_ && peer->bytes + bytes > peer_bytes_max_) {
+    Count(NativeCounter::kCallsOverPeerBudget);
+    return false;
+  }
+  peer->bytes += bytes;
   charged_bytes_ += bytes;
   return true;
+}
+
+void NativeLoop::Discharge(NativePeer* peer, size_t bytes) {
+  // A call that holds nothing may be the last of a peer that is gone.
+  if (bytes == 0) return;
+  charged_bytes_ -= bytes;
+  peer->bytes -= bytes;
+  ForgetPeerIfIdle(peer);
 }
 
 }  // namespace larder

@@ -51,6 +51,13 @@ struct NativeShared {
   PeerTable peers;
 };
 
+// What one address has on one loop.
+struct NativePeer {
+  std::string host;
+  size_t connections = 0;
+  size_t bytes = 0;  // charged
+};
+
 class NativeLoop {
  public:
   static constexpr size_t kReadBytes = 16 << 10;
@@ -59,7 +66,8 @@ class NativeLoop {
   // REQUIRES: Stop, or never started.
   ~NativeLoop();
 
-  void Start();
+  // `number`: of the lane's loops, for the name of its thread.
+  void Start(int number);
   // Ends the thread. REQUIRES: no connection and no call is left.
   void Stop();
 
@@ -119,11 +127,20 @@ class NativeLoop {
   void SetDeadlineTimer(NativeCall* call);
   void CancelDeadlineTimer(NativeCall* call);
 
-  // False when the loop's share of the budget is used up.
-  bool TryCharge(size_t bytes);
-  void Discharge(size_t bytes) { charged_bytes_ -= bytes; }
-  // Half of it is: time to send before more is begun.
-  bool is_pressed() const { return charged_bytes_ > charged_bytes_max_ / 2; }
+  // What `host` has here, with one connection more. Those without an address are all one, which
+  // has no limit. Stays until it has neither connections nor bytes.
+  NativePeer* AddToPeer(const std::string& host);
+  void RemoveFromPeer(NativePeer* peer);
+
+  // False when the loop's share of the budget is used up, or the peer's part of that, which is
+  // counted.
+  bool TryCharge(NativePeer* peer, size_t bytes);
+  void Discharge(NativePeer* peer, size_t bytes);
+  // Half of one of the two is: time to send before more is begun.
+  bool is_pressed(const NativePeer& peer) const {
+    return charged_bytes_ > charged_bytes_max_ / 2 ||
+           (&peer != &nobody_ && peer.bytes > peer_bytes_max_ / 2);
+  }
 
   // Has `connection` go on with its handshake when it is its turn: one costs as much as a hundred
   // hits, and hits do not wait for all of them.
@@ -171,6 +188,7 @@ class NativeLoop {
   void Tick();
   void FlushAll();
   void WatchListener(uint32_t events);
+  void ForgetPeerIfIdle(NativePeer* peer);
 
   static thread_local NativeLoop* current_;
 
@@ -178,6 +196,7 @@ class NativeLoop {
   Here here_{this};
   const MonoNanos tick_every_;
   const size_t charged_bytes_max_;
+  const size_t peer_bytes_max_;
   int epoll_ = -1;
   const std::shared_ptr<const Wakeup> wakeup_;
   nghttp2_session_callbacks* callbacks_ = nullptr;
@@ -207,6 +226,9 @@ class NativeLoop {
   };
   std::vector<FreeRequests> free_requests_;  // of the few methods that answer at once
   size_t charged_bytes_ = 0;
+  // By address; where connections or bytes are left.
+  absl::flat_hash_map<std::string, std::unique_ptr<NativePeer>> peers_;
+  NativePeer nobody_;
   std::atomic<uint32_t> connections_ = 0;
   std::atomic<uint32_t> calls_ = 0;
 

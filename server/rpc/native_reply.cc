@@ -81,7 +81,7 @@ void NativeConnection::TakeAnswer(NativeCall* call) {
   size_t held = is_reply ? call->outgoing_.held_bytes() : 0;
   // What it was made from stays as long as it does.
   if (held > kLargeReplyBytes) held += call->MessageSpace();
-  const bool fits = !call->ended_ && (held == 0 || loop_->TryCharge(held));
+  const bool fits = !call->ended_ && (held == 0 || loop_->TryCharge(call->peer_, held));
   if (is_reply && fits) {
     call->charged_bytes_ += held;
     SubmitReply(call);
@@ -103,7 +103,7 @@ void NativeConnection::TakeAnswer(NativeCall* call) {
 
 void NativeConnection::TakeMessage(NativeCall* call) {
   const size_t held = call->outgoing_.held_bytes();
-  if (!loop_->TryCharge(held)) {
+  if (!loop_->TryCharge(call->peer_, held)) {
     loop_->Count(NativeCounter::kCallsOverBudget);
     call->outgoing_.Clear();
     SubmitEnd(call, WireError::Of(RetryableError(Reason::kOVERLOADED, absl::Milliseconds(100),
@@ -226,7 +226,7 @@ void NativeConnection::MessageSent(NativeCall* call) {
   if (!call->method_->streams || !call->sending_) return;
   call->sending_ = false;
   call->outgoing_.Clear();
-  loop_->Discharge(call->message_bytes_);
+  loop_->Discharge(call->peer_, call->message_bytes_);
   call->charged_bytes_ -= std::exchange(call->message_bytes_, 0);
   const std::shared_ptr<Signal<bool>> sent = std::move(call->sent_);
   sent->TrySet(true);

@@ -236,7 +236,8 @@ void NativeConnection::OnData(NativeCall* call, std::string_view data) {
 bool NativeConnection::ChargeHeaders(NativeCall* call) {
   const size_t bytes = call->header_bytes_;
   if (bytes <= kSmallHeaderBytes) return true;
-  if (large_header_bytes_ + bytes > kLargeHeaderBytesMax || !loop_->TryCharge(bytes)) return false;
+  if (large_header_bytes_ + bytes > kLargeHeaderBytesMax || !loop_->TryCharge(call->peer_, bytes))
+    return false;
   call->large_header_bytes_ = bytes;
   call->charged_bytes_ += bytes;
   large_header_bytes_ += bytes;
@@ -249,9 +250,9 @@ bool NativeConnection::ChargeRequest(NativeCall* call, size_t bytes) {
     const size_t most =
         std::max<size_t>(kRequestBytesMax, 2 * size_t{loop_->options().message_bytes_max});
     const size_t more = bytes - before;
-    if (request_bytes_ + more > most || !loop_->TryCharge(more)) return false;
+    if (request_bytes_ + more > most || !loop_->TryCharge(call->peer_, more)) return false;
   } else {
-    loop_->Discharge(before - bytes);
+    loop_->Discharge(call->peer_, before - bytes);
   }
   call->charged_bytes_ += bytes - before;
   request_bytes_ += bytes - before;
@@ -263,7 +264,8 @@ void NativeConnection::RefuseForRoom(NativeCall* call) {
   loop_->Count(NativeCounter::kCallsOverBudget);
   call->reader_.Release();
   RefuseRequest(call, RetryableError(Reason::kOVERLOADED, absl::Milliseconds(100),
-                                     "the calls under way use all of limits.buffer_bytes"));
+                                     "the calls under way, or those of this address, use all of "
+                                     "limits.buffer_bytes that they may"));
 }
 
 void NativeConnection::ReadMessage(NativeCall* call, std::string_view message) {
@@ -311,7 +313,7 @@ bool NativeConnection::may_begin() const {
   // Until then the client has not agreed to have no more calls than it may.
   if (!settings_known_ && call_count_ - held_.size() > kCallsBeforeSettings) return false;
   return queued_bytes_ == 0 ||
-         (queued_bytes_ < loop_->options().reply_bytes_max && !loop_->is_pressed());
+         (queued_bytes_ < loop_->options().reply_bytes_max && !loop_->is_pressed(*peer_));
 }
 
 void NativeConnection::Dispatch(NativeCall* call) {

@@ -7,6 +7,8 @@
 // Two statuses are made below this file, without details: gRPC's own for a message beyond its hard
 // limit, which lies above message_bytes_max so that ordinary offenders still get ours, and for
 // metadata over the limit.
+//
+// A little long, because all that is made of gRPC's templates stands together.
 
 #include "rpc/reference_lane.h"
 
@@ -19,6 +21,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <cstring>
 #include <map>
 #include <set>
@@ -31,6 +34,7 @@
 #include "base/strings.h"
 #include "core/error.h"
 #include "rpc/attached_value.h"
+#include "rpc/reference_acceptor.h"
 #include "rpc/reference_tls.h"
 #include "rpc/reflection.h"
 #include "rpc/wire_status.h"
@@ -46,6 +50,8 @@ constexpr uint64_t kMessageSlackBytes = 4 << 20;
 // gRPC forgives a connection without calls two pings that come too soon, in all its life. Those
 // of a client that pings as often as it may come late and early by turns.
 constexpr double kPingIntervalShare = 0.8;
+// Smaller messages are not counted by address: to find out whose they are costs as much as a hit.
+constexpr uint64_t kCountedBytesMin = 4 << 10;
 
 grpc::Status ToGrpc(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
@@ -82,13 +88,20 @@ class GrpcCallOf : public Call, public Reactor {
   void Start(const grpc::ByteBuffer& in, uint64_t message_bytes_max) {
     started_ = dispatcher_->clock()->Mono();
     deadline_ = DeadlineFrom(context_->raw_deadline(), started_);
+    // Whoever writes a refused call down looks at them.
+    MakeMessages();
     if (in.Length() > message_bytes_max) {
       return dispatcher_->Refuse(
           this, Error(Reason::kMESSAGE_TOO_LARGE,
                       StrCat("the message is ", in.Length(), " bytes; at most ", message_bytes_max,
                              " (limits.message_bytes)")));
     }
-    MakeMessages();
+    if (Counts(in)) {
+      holder_ = PeerHost();
+      const absl::Status held = dispatcher_->admission()->Hold(holder_, in.Length());
+      if (!held.ok()) return dispatcher_->Refuse(this, held);
+      held_bytes_ = in.Length();
+    }
     if (!Parse(in)) {
       return dispatcher_->Refuse(
           this, Error(Reason::kMESSAGE_MALFORMED,
@@ -126,7 +139,18 @@ class GrpcCallOf : public Call, public Reactor {
 
   void OnDone() override {
     if (undelivered_ && context_->IsCancelled()) undelivered_();
+    if (held_bytes_ + reply_bytes_ > 0)
+      dispatcher_->admission()->LetGo(holder_, held_bytes_ + reply_bytes_);
     delete this;
+  }
+
+  // The call holds what is to be sent, too, in place of what it sent before.
+  void HoldReply(const grpc::ByteBuffer& out) {
+    const uint64_t bytes = Counts(out) ? out.Length() : 0;
+    if (bytes == 0 && reply_bytes_ == 0) return;
+    if (holder_.empty()) holder_ = PeerHost();
+    dispatcher_->admission()->HoldAnyway(holder_, bytes);
+    dispatcher_->admission()->LetGo(holder_, std::exchange(reply_bytes_, bytes));
   }
 
   grpc::CallbackServerContext* const context_;
@@ -145,12 +169,20 @@ class GrpcCallOf : public Call, public Reactor {
     return "";
   }
 
+  bool Counts(const grpc::ByteBuffer& message) const {
+    return dispatcher_->admission() != nullptr && message.Length() >= kCountedBytesMin;
+  }
+
   bool Parse(const grpc::ByteBuffer& in) {
     grpc::Slice slice;
     if (!in.TrySingleSlice(&slice).ok() && !in.DumpToSingleSlice(&slice).ok()) return false;
     return request_->ParseFromArray(slice.begin(), static_cast<int>(slice.size()));
   }
 
+  // Whose bytes are counted, from the first one on that is.
+  std::string holder_;
+  uint64_t held_bytes_ = 0;   // of the request, and
+  uint64_t reply_bytes_ = 0;  // of what is being sent
   // Worked out when it is first asked for: on the lane's thread, or by the handler of a stream.
   mutable std::optional<std::string> peer_name_;
 };
@@ -162,7 +194,10 @@ class GrpcCall : public GrpcCallOf<grpc::ServerUnaryReactor> {
       : GrpcCallOf(method, context, dispatcher), out_(out) {}
 
   void Answer(const absl::Status& status) override {
-    if (status.ok()) Serialize();
+    if (status.ok()) {
+      Serialize();
+      HoldReply(*out_);
+    }
     Finish(ToGrpc(status));
   }
 
@@ -200,6 +235,7 @@ class GrpcStream : public GrpcCallOf<grpc::ServerWriteReactor<grpc::ByteBuffer>>
 
   Task<bool> Send(const google::protobuf::Message& message) override {
     out_ = Serialized(message);
+    HoldReply(out_);
     return SendOut();
   }
 
@@ -324,8 +360,6 @@ void Configure(const ReferenceLane::Options& options, grpc::ServerBuilder* build
   quota.Resize(options.buffer_bytes_max);
   builder->SetResourceQuota(quota);
   builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.streams_max);
-  // Two servers on one port would share its connections in silence.
-  builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder->SetMaxReceiveMessageSize(
       static_cast<int>(options.message_bytes_max + kMessageSlackBytes));
   builder->SetMaxSendMessageSize(-1);
@@ -365,27 +399,40 @@ class ReferenceLaneImpl : public ReferenceLane {
   absl::Status Listen(const Options& options) {
     grpc::EnableDefaultHealthCheckService(true);
     if (options.channelz) grpc::channelz::experimental::InitChannelzService();
+    auto acceptor =
+        ReferenceAcceptor::Listen({.address = options.address,
+                                   .connections_max = options.connections_max,
+                                   .connections_per_peer_max = options.connections_per_peer_max});
+    if (!acceptor.ok()) return acceptor.status();
     grpc::ServerBuilder builder;
     Configure(options, &builder);
-    int port = 0;
     credentials_ =
         options.tls == nullptr ? grpc::InsecureServerCredentials() : NewReferenceTls(options.tls);
-    builder.AddListeningPort(options.address, credentials_, &port);
+    using Type = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
+    connections_ =
+        builder.experimental().AddExternalConnectionAcceptor(Type::FROM_FD, credentials_);
     for (const auto& service : services_) builder.RegisterService(service.get());
     builder.RegisterCallbackGenericService(&unknown_methods_);
     server_ = builder.BuildAndStart();
-    if (server_ == nullptr || port == 0) {
-      server_.reset();
-      return absl::UnavailableError(StrCat("cannot listen on ", options.address,
-                                           ": the address is taken or not one of this machine's"));
-    }
-    address_ = StrCat(options.address.substr(0, options.address.rfind(':')), ":", port);
+    if (server_ == nullptr)
+      return absl::UnavailableError(StrCat("gRPC cannot serve ", options.address));
+    acceptor_ = *std::move(acceptor);
+    acceptor_->Start([this, listening = acceptor_->fd()](int fd) {
+      grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+      connection.listener_fd = listening;
+      connection.fd = fd;
+      connections_->HandleNewConnection(&connection);
+    });
     server_->GetHealthCheckService()->SetServingStatus("liveness", true);
     SetReady(false);
     return absl::OkStatus();
   }
 
-  std::string address() const override { return address_; }
+  std::string address() const override { return acceptor_->address(); }
+
+  Stats GetStats() const override {
+    return {acceptor_->connections(), acceptor_->accepted(), acceptor_->refused()};
+  }
 
   void SetReady(bool ready) override {
     server_->GetHealthCheckService()->SetServingStatus("", ready);
@@ -395,6 +442,7 @@ class ReferenceLaneImpl : public ReferenceLane {
   void Drain(absl::Duration limit) override {
     if (server_ == nullptr || std::exchange(drained_, true)) return;
     SetReady(false);
+    acceptor_->Stop();
     server_->Shutdown(absl::ToChronoTime(absl::Now() + limit));
     server_->Wait();
   }
@@ -409,11 +457,13 @@ class ReferenceLaneImpl : public ReferenceLane {
   const Reflection reflection_;
   std::vector<std::unique_ptr<grpc::Service>> services_;
   UnknownMethods unknown_methods_;
-  std::string address_;
   bool drained_ = false;
   // Handshakes use them until the server is gone.
   std::shared_ptr<grpc::ServerCredentials> credentials_;
   std::unique_ptr<grpc::Server> server_;
+  // Where the server takes connections that the acceptor has accepted.
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> connections_;
+  std::unique_ptr<ReferenceAcceptor> acceptor_;
 };
 
 }  // namespace

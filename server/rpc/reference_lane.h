@@ -43,6 +43,10 @@ class ReferenceLane {
     // Whether gRPC's channelz tells anybody of connections and calls. Once in the process on, it
     // stays so.
     bool channelz = true;
+    // Connections at a time, in all and of one address; further ones are closed at once. Each takes
+    // two descriptors.
+    uint32_t connections_max = 50'000;
+    uint32_t connections_per_peer_max = UINT32_MAX;
     // Null: plain text. Outlives the lane.
     const TlsServer* tls = nullptr;
   };
@@ -58,6 +62,13 @@ class ReferenceLane {
 
   // What health says for "" and "readiness". "liveness" is healthy as long as the lane stands.
   virtual void SetReady(bool ready) = 0;
+
+  struct Stats {
+    uint64_t connections = 0;  // now
+    uint64_t accepted = 0;
+    uint64_t refused = 0;  // closed at once: too many, or no descriptor left
+  };
+  virtual Stats GetStats() const = 0;
 
   // Takes no new connections and calls, lets running calls finish for up to `limit`, cancels the
   // rest. Blocks.

@@ -81,21 +81,63 @@ std::string PathOf(const Message& response) {
   return path;
 }
 
+// The type of all keys that the call is about; empty: there are none, or they have several.
+std::string TypeOf(const Message& request, const TypeTable* types) {
+  const std::string named = TextOf(request, "type");
+  if (types == nullptr) return named;
+  const google::protobuf::Reflection& reflection = *request.GetReflection();
+  std::string all;
+  // False: it is another one than those before.
+  const auto add = [&](const std::string& key, const std::string& type) {
+    const absl::StatusOr<TypeMatch> match = types->Resolve(key, type);
+    const std::string_view name = match.ok() ? match->type->name : std::string_view(type);
+    if (all.empty()) all = name;
+    return all == name;
+  };
+  const google::protobuf::Descriptor& fields = *request.GetDescriptor();
+  if (const FieldDescriptor* const keys = fields.FindFieldByName("keys");
+      keys != nullptr && keys->is_repeated() &&
+      keys->cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
+    for (int i = 0; i < reflection.FieldSize(request, keys); ++i) {
+      if (!add(reflection.GetRepeatedString(request, keys, i), named)) return "";
+    }
+  } else if (const FieldDescriptor* const items = fields.FindFieldByName("items");
+             items != nullptr && items->is_repeated() && items->message_type() != nullptr) {
+    for (int i = 0; i < reflection.FieldSize(request, items); ++i) {
+      const Message& item = reflection.GetRepeatedMessage(request, items, i);
+      if (!add(TextOf(item, "key"), TextOf(item, "type"))) return "";
+    }
+  } else if (const std::string key = TextOf(request, "key"); !key.empty()) {
+    add(key, named);
+  }
+  return all.empty() ? named : all;
+}
+
 }  // namespace
 
-void LogSlowCall(Call* call, const absl::Status& status, absl::Duration took) {
+void LogSlowCall(Call* call, const absl::Status& status, absl::Duration took,
+                 const TypeTable* types) {
   // Thousands may wait for one slow load.
   LogLazily(LogLevel::kWarning, "slow_call", [&]() -> std::vector<LogField> {
-    const Message& request = *call->request();
-    return {{"rpc", call->method().name},
-            {"took", took},
-            {"waited_for_worker", absl::Nanoseconds(call->notes().waited)},
-            {"code", absl::StatusCodeToString(status.code())},
-            {"path", status.ok() ? PathOf(*call->response()) : DetailsOf(status).reason},
-            {"namespace", TextOf(request, "namespace")},
-            {"type", TextOf(request, "type")},
-            KeyForLog(KeyOf(request)),
-            {"traceparent", call->Metadata("traceparent")}};
+    const Message* const request = call->request();
+    std::vector<LogField> line = {{"rpc", call->method().name},
+                                  {"took", took},
+                                  {"waited_for_worker", absl::Nanoseconds(call->notes().waited)}};
+    for (size_t i = 0; i < kStepNames.size(); ++i) {
+      const MonoNanos nanos = call->notes().steps.Of(static_cast<Step>(i));
+      if (nanos > 0) line.emplace_back(kStepNames[i], absl::Nanoseconds(nanos));
+    }
+    line.insert(line.end(),
+                {{"code", absl::StatusCodeToString(status.code())},
+                 {"path", status.ok() ? PathOf(*call->response()) : DetailsOf(status).reason}});
+    // A call may be refused before it has messages.
+    if (request != nullptr) {
+      line.insert(line.end(), {{"namespace", TextOf(*request, "namespace")},
+                               {"type", TypeOf(*request, types)},
+                               KeyForLog(KeyOf(*request))});
+    }
+    line.emplace_back("traceparent", call->Metadata("traceparent"));
+    return line;
   });
 }
 

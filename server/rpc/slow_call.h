@@ -6,12 +6,15 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "policy/type_table.h"
 #include "rpc/call.h"
 
 namespace larder {
 
-// REQUIRES: the call is not answered yet.
-void LogSlowCall(Call* call, const absl::Status& status, absl::Duration took);
+// `types`, which may be null, tells the type of keys for which the call names none. REQUIRES: the
+// call is not answered yet.
+void LogSlowCall(Call* call, const absl::Status& status, absl::Duration took,
+                 const TypeTable* types);
 
 }  // namespace larder
 

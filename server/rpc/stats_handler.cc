@@ -3,7 +3,8 @@
 // Where callers are known, one who does not operate the server is shown the rows of the namespaces
 // and types in which it may read something, whole as they are, and the hot keys that it may read.
 // The total is shown to those who may read everything: from the difference to the rows anybody else
-// would learn of what they may not see.
+// would learn of what they may not see. A little long, because each part of the answer has its few
+// lines here.
 
 #include <algorithm>
 
@@ -17,6 +18,7 @@ namespace larder {
 namespace {
 
 constexpr size_t kHotKeysMax = 20;
+constexpr size_t kHotKeysOfTypeMax = 5;
 
 uint64_t Of(const UsageRow& row, Usage what) { return row.counts[static_cast<size_t>(what)]; }
 
@@ -72,6 +74,8 @@ void FillUsage(const UsageRow& row, v1::UsageStats* to) {
   to->set_plain_bytes(row.memory.plain_bytes);
   to->set_compression_ratio(CompressionRatio(row.memory));
   FillEvictions(row.memory, to->mutable_eviction());
+  const auto entries = std::max<int64_t>(static_cast<int64_t>(row.memory.entries), 1);
+  ToProto(absl::Milliseconds(row.memory.ages_ms / entries), to->mutable_mean_age());
 }
 
 void FillCompression(const CompressionStats& stats, v1::CompressionStats* to) {
@@ -291,45 +295,49 @@ void FillLeases(const LeaseTotals& totals, v1::LeaseStats* to) {
 
 using Names = google::protobuf::RepeatedPtrField<std::string>;
 
-// Whether `wanted` names it; empty = all.
 // An empty name among the namespaces stands for the default one.
 std::string_view NameOf(const std::string& name) {
   return name.empty() ? kDefaultNamespace : std::string_view(name);
 }
 
+// Whether `wanted` names it; empty = all.
 bool Wants(const Names& wanted, std::string_view name) {
   return wanted.empty() || std::any_of(wanted.begin(), wanted.end(),
                                        [name](const auto& one) { return NameOf(one) == name; });
 }
 
-// The keys with the most hits in one window, of the namespaces and types that the request wants.
-std::vector<HotKeys::Row> BusiestKeys(const Engine& engine, const v1::StatsRequest& request,
-                                      const AccessView* view, HotKeys::Window window) {
+// What a caller is told of hot keys.
+struct HotKeysWanted {
+  const v1::StatsRequest& request;
+  const AccessView* view;  // null: sees all
+  const TypePolicy* type;  // null: of all types that the request wants
+  size_t most;
+};
+
+// The keys with the most hits in one window.
+std::vector<HotKeys::Row> BusiestKeys(const Engine& engine, const HotKeysWanted& wanted,
+                                      HotKeys::Window window) {
   const TypeTable& types = *engine.options().types;
+  const v1::StatsRequest& request = wanted.request;
   HotKeys::Query query{.window = window, .limit = HotKeys::kLimitMax};
   // Of one type or namespace the ranking itself tells all; of several, what is among its first.
-  if (request.types_size() == 1) {
-    if (const TypePolicy* const type = types.Find(request.types(0))) query.type_id = type->id;
-  }
+  if (wanted.type != nullptr) query.type_id = wanted.type->id;
   if (request.namespaces_size() == 1) query.name_space = NameOf(request.namespaces(0));
   std::vector<HotKeys::Row> rows = engine.hot_keys().Top(query);
-  rows.erase(
-      std::remove_if(rows.begin(), rows.end(),
-                     [&](const HotKeys::Row& row) {
-                       const std::string& type = types.Get(row.type_id).name;
-                       return !Wants(request.namespaces(), row.name_space) ||
-                              !Wants(request.types(), type) ||
-                              (view != nullptr && !view->ReadsKey(row.name_space, type, row.key));
-                     }),
-      rows.end());
-  rows.resize(std::min(rows.size(), kHotKeysMax));
+  std::erase_if(rows, [&](const HotKeys::Row& row) {
+    const std::string& type = types.Get(row.type_id).name;
+    return !Wants(request.namespaces(), row.name_space) || !Wants(request.types(), type) ||
+           (wanted.view != nullptr && !wanted.view->ReadsKey(row.name_space, type, row.key));
+  });
+  rows.resize(std::min(rows.size(), wanted.most));
   return rows;
 }
 
-std::vector<HotKeys::Row> BusiestKeys(const Engine& engine, const v1::StatsRequest& request,
-                                      const AccessView* view) {
-  std::vector<HotKeys::Row> rows = BusiestKeys(engine, request, view, HotKeys::Window::kPrevious);
-  return rows.empty() ? BusiestKeys(engine, request, view, HotKeys::Window::kCurrent) : rows;
+void FillHotKeys(const Engine& engine, const HotKeysWanted& wanted,
+                 google::protobuf::RepeatedPtrField<v1::HotKey>* to) {
+  std::vector<HotKeys::Row> rows = BusiestKeys(engine, wanted, HotKeys::Window::kPrevious);
+  if (rows.empty()) rows = BusiestKeys(engine, wanted, HotKeys::Window::kCurrent);
+  for (const HotKeys::Row& row : rows) FillHotKey(row, *engine.options().types, to->Add());
 }
 
 // The rows that `wanted` names and `may_see` admits, sorted by name.
@@ -392,9 +400,11 @@ void CacheHandlers::FillStats(const v1::StatsRequest& request, const AccessView*
     to->set_share_max(policy.share_max);
     FillCompression(row.compression, to->mutable_compression());
     if (policy.filter.bloom) FillFilter(row.filter, to->mutable_filter());
+    FillHotKeys(*engine_, {request, view, &policy, kHotKeysOfTypeMax}, to->mutable_hot_keys());
   }
-  for (const HotKeys::Row& row : BusiestKeys(*engine_, request, view))
-    FillHotKey(row, *engine_->options().types, response->add_hot_keys());
+  const TypePolicy* const only =
+      request.types_size() == 1 ? engine_->options().types->Find(request.types(0)) : nullptr;
+  FillHotKeys(*engine_, {request, view, only, kHotKeysMax}, response->mutable_hot_keys());
   if (sees_all) FillProcess(stats, response);
 }
 

@@ -345,6 +345,7 @@ class Guard : public Tier {
   void DropCovered(std::shared_ptr<const TierCover> cover) override {
     shared_->inner()->DropCovered(std::move(cover));
   }
+  uint64_t losses() const override { return shared_->inner()->losses(); }
   bool shared() const override { return shared_->shared(); }
   TierStats Stats() const override { return shared_->Stats(); }
 

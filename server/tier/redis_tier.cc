@@ -109,6 +109,7 @@ class RedisTier : public Tier {
                                                       MonoNanos deadline) override;
   Task<absl::StatusOr<TierPage>> Scan(TierScan scan, MonoNanos deadline) override;
   bool shared() const override { return true; }
+  uint64_t losses() const override { return redis_->disconnects(); }
   TierStats Stats() const override;
 
  private:

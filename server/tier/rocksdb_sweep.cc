@@ -33,6 +33,7 @@
 #include <utility>
 
 #include "base/strings.h"
+#include "base/thread_name.h"
 
 namespace larder {
 namespace {
@@ -54,7 +55,10 @@ RocksSweep::RocksSweep(RocksStore* store)
     : store_(store),
       limit_(store->options().max_bytes),
       bytes_max_(store->options().max_bytes),
-      thread_([this] { Loop(); }) {}
+      thread_([this] {
+        NameThisThread("l2-sweep");
+        Loop();
+      }) {}
 
 RocksSweep::~RocksSweep() {
   stopping_ = true;

@@ -94,8 +94,10 @@ class RocksTierImpl : public RocksTier {
         store_(std::move(store)),
         sweep_(store_.get()),
         writer_(store_.get(), &sweep_, &counters_),
-        readers_(ThreadPool::New(
-            {.threads = options.threads, .queue_max = options.reads_max, .gives_way = true})) {}
+        readers_(ThreadPool::New({.threads = options.threads,
+                                  .queue_max = options.reads_max,
+                                  .gives_way = true,
+                                  .name = "l2-read"})) {}
 
   ~RocksTierImpl() override {
     readers_->Shutdown();

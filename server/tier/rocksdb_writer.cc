@@ -185,7 +185,8 @@ RocksWriter::RocksWriter(RocksStore* store, RocksSweep* sweep, CounterBlock* cou
     : store_(store),
       sweep_(sweep),
       counters_(counters),
-      thread_(ThreadPool::New({.threads = 1, .queue_max = 1, .gives_way = true})) {}
+      thread_(
+          ThreadPool::New({.threads = 1, .queue_max = 1, .gives_way = true, .name = "l2-write"})) {}
 
 bool RocksWriter::TryAdd(std::shared_ptr<RocksCall> call) {
   for (const TierPut& put : call->puts) call->bytes += put.full_key.size() + put.envelope.size();

@@ -163,6 +163,10 @@ class Tier {
   // tiers never do.
   virtual void DropCovered(std::shared_ptr<const TierCover> /*cover*/) {}
 
+  // Grows when the tier may have lost what it took although no call of it failed: a server whose
+  // connection ends may have ended, too, and be back with what it had before. Cheap.
+  virtual uint64_t losses() const { return 0; }
+
   // Whether other replicas see the same entries.
   virtual bool shared() const = 0;
   virtual TierStats Stats() const = 0;

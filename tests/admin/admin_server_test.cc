@@ -84,9 +84,9 @@ TEST_F(AdminServerTest, AsksForATokenWhereCallersAreKnown) {
   view.authorize = ByToken;
   Start(std::move(view));
   const std::string host = "Host: localhost\r\n";
-  for (const char* path :
-       {"/", "/stats.json", "/status.json", "/config.json", "/dashboard.js", "/dashboard.css",
-        "/icon.svg", "/stats.json?x", "//stats.json", "/%73tats.json", "/x"}) {
+  for (const char* path : {"/", "/stats.json", "/status.json", "/history.json", "/config.json",
+                           "/charts.js", "/dashboard.js", "/dashboard.css", "/icon.svg",
+                           "/stats.json?x", "//stats.json", "/%73tats.json", "/x"}) {
     const std::string nobody = Get(path);
     EXPECT_EQ(StatusOf(nobody), "401") << path;
     EXPECT_THAT(nobody, HasSubstr("\r\nWWW-Authenticate: Basic realm=\"larder\""));
@@ -98,7 +98,8 @@ TEST_F(AdminServerTest, AsksForATokenWhereCallersAreKnown) {
         Get(path, host + "Authorization: Bearer operator\r\nAuthorization: Bearer operator\r\n");
     EXPECT_EQ(StatusOf(two), "401") << path;
   }
-  for (const char* path : {"/", "/stats.json", "/config.json", "/dashboard.js"})
+  for (const char* path :
+       {"/", "/stats.json", "/history.json", "/config.json", "/charts.js", "/dashboard.js"})
     EXPECT_EQ(StatusOf(Get(path, host + "Authorization: Bearer operator\r\n")), "200") << path;
   for (const char* path : {"/metrics", "/healthz"}) EXPECT_EQ(StatusOf(Get(path)), "200") << path;
   // A page of elsewhere gets no further with the password that the browser remembers.
@@ -246,7 +247,8 @@ TEST_F(AdminServerTest, TellsInJsonWhatStatsDoesNot) {
                        .unchanged = 1,
                        .refused = 1,
                        .last_ok = false,
-                       .last_good = absl::FromUnixSeconds(1'800'000'000)};
+                       .last_good = absl::FromUnixSeconds(1'800'000'000),
+                       .trouble = "larder.yaml:3:1: typo"};
   };
   Start(std::move(view));
   const auto fields = [this] {
@@ -268,6 +270,13 @@ TEST_F(AdminServerTest, TellsInJsonWhatStatsDoesNot) {
   EXPECT_EQ(config.at("refused").number_value(), 1);
   EXPECT_FALSE(config.at("last_ok").bool_value());
   EXPECT_EQ(config.at("last_good_ms").number_value(), 1.8e12);
+  EXPECT_EQ(config.at("trouble").string_value(), "larder.yaml:3:1: typo");
+  const auto& replicas = all.at("replicas").list_value();
+  ASSERT_EQ(replicas.values_size(), 2);
+  const auto& silent = replicas.values(1).struct_value().fields();
+  EXPECT_EQ(silent.at("node_id").number_value(), 2);
+  EXPECT_EQ(silent.at("state").string_value(), "silent");
+  EXPECT_EQ(silent.at("heard_ago_ms").number_value(), 90'000);
   const auto& certificate = all.at("certificates").list_value().values(0).struct_value().fields();
   EXPECT_EQ(certificate.at("lane").string_value(), "native");
   EXPECT_EQ(certificate.at("ends_ms").number_value(), 1.9e12);
@@ -314,7 +323,7 @@ TEST_F(AdminServerTest, ServesThePageWithAllThatBelongsToIt) {
   EXPECT_THAT(Get("/dashboard.js"), HasSubstr("Content-Type: text/javascript"));
   EXPECT_THAT(Get("/dashboard.css"), HasSubstr("Content-Type: text/css"));
   EXPECT_THAT(Get("/icon.svg"), HasSubstr("Content-Type: image/svg+xml"));
-  for (const char* path : {"/", "/dashboard.js", "/dashboard.css"}) {
+  for (const char* path : {"/", "/charts.js", "/dashboard.js", "/dashboard.css"}) {
     EXPECT_THAT(BodyOf(Get(path)), Not(HasSubstr("https://"))) << path;
     EXPECT_THAT(BodyOf(Get(path)), Not(HasSubstr("innerHTML"))) << path;
   }
@@ -332,8 +341,37 @@ TEST_F(AdminServerTest, AnswersNoOtherMethods) {
   EXPECT_EQ(StatusOf(answer), "405");
 }
 
+// A page that is opened has a past at once: the first sample is as old as the server.
+TEST_F(AdminServerTest, RemembersForChartsThatAreOpenedLater) {
+  AdminView view = SampleView();
+  view.stats = [] {
+    v1::StatsResponse stats = SampleStats();
+    stats.mutable_total()->set_misses(4);
+    stats.mutable_total()->set_evictions(6);
+    stats.add_latencies()->set_count(20);
+    stats.add_latencies()->set_count(3);
+    return stats;
+  };
+  Start(std::move(view));
+  google::protobuf::Struct all;
+  do {
+    ASSERT_TRUE(
+        google::protobuf::util::JsonStringToMessage(BodyOf(Get("/history.json")), &all).ok());
+  } while (all.fields().at("ten_minutes").list_value().values().empty());
+  for (const char* stretch : {"ten_minutes", "day"}) {
+    const auto& row = all.fields().at(stretch).list_value().values(0).list_value();
+    ASSERT_EQ(row.values_size(), all.fields().at("columns").list_value().values_size());
+    EXPECT_LE(row.values(0).number_value(), all.fields().at("now_ms").number_value());
+    EXPECT_EQ(row.values(1).number_value(), 23);
+    EXPECT_EQ(row.values(2).number_value(), 9);
+    EXPECT_EQ(row.values(3).number_value(), 13);
+    EXPECT_EQ(row.values(4).number_value(), 6);
+  }
+}
+
 TEST_F(AdminServerTest, LetsNoPageOfElsewhereRead) {
-  for (const char* path : {"/", "/metrics", "/stats.json", "/status.json", "/config.json"}) {
+  for (const char* path :
+       {"/", "/metrics", "/stats.json", "/status.json", "/history.json", "/config.json"}) {
     EXPECT_EQ(StatusOf(Get(path, "Host: rebound.example\r\n")), "403") << path;
     EXPECT_EQ(StatusOf(Get(path, "Host: localhost\r\nOrigin: http://evil.example\r\n")), "403");
     EXPECT_EQ(StatusOf(Get(path, "Host: larder-0:8080\r\n")), "200") << path;

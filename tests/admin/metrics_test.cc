@@ -68,6 +68,9 @@ TEST(MetricsTest, TellsWhatTheServerCounts) {
       {"larder_namespace_hits_total{namespace=\"a\\\"b\\\\c\"}", "0"},
       {"larder_memory_budget_bytes", "1000"},
       {"larder_memory_tight", "0"},
+      {"larder_memory_left_bytes", "3000"},
+      {"larder_memory_refused_below_bytes", "400"},
+      {"larder_memory_budget_fixed", "1"},
       {"larder_tier_up{tier=\"l1\"}", "1"},
       {"larder_tier_up{tier=\"l2\"}", "0"},
       {"larder_tier_info{tier=\"l2\",kind=\"redis\"}", "1"},
@@ -89,6 +92,9 @@ TEST(MetricsTest, TellsWhatTheServerCounts) {
       {"larder_tier_duration_seconds_count{tier=\"l2\",operation=\"read\"}", "3"},
       {"larder_tier_duration_seconds_count{tier=\"l2\",operation=\"change\"}", "0"},
       {"larder_origin_duration_seconds_count{origin=\"shop\",operation=\"load\"}", "3"},
+      {"larder_reference_connections", "2"},
+      {"larder_reference_accepts_total{result=\"accepted\"}", "7"},
+      {"larder_reference_accepts_total{result=\"refused\"}", "1"},
       {"larder_native_connections", "3"},
       {"larder_native_calls", "1"},
       {"larder_native_events_total{event=\"connections_accepted\"}", "5"},
@@ -186,13 +192,14 @@ TEST(MetricsTest, WhatIsNotThereIsNotTold) {
   AdminView view = SampleView();
   view.stats = [] { return v1::StatsResponse(); };
   view.native = nullptr;
+  view.reference = nullptr;
   view.deliveries = nullptr;
   view.tiers_took = nullptr;
   view.origins_took = [] { return std::vector<BelowTally>(); };
   const std::string text = RenderMetrics(view, true, Format::kText);
   for (const char* part :
-       {"larder_journal", "larder_bus", "larder_native", "larder_origin", "larder_breaker",
-        "larder_filter_", "larder_warm", "larder_tier_duration"}) {
+       {"larder_journal", "larder_bus", "larder_native", "larder_reference", "larder_origin",
+        "larder_breaker", "larder_filter_", "larder_warm", "larder_tier_duration"}) {
     EXPECT_THAT(text, Not(HasSubstr(absl::StrCat("# TYPE ", part)))) << part;
   }
 }

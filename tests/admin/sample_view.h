@@ -87,7 +87,14 @@ inline AdminView SampleView() {
     return std::vector<std::pair<std::string_view, uint64_t>>{{"in_flight", 7}, {"quota", 2}};
   };
   view.calls = [] { return CallsTally{3, 100}; };
-  view.reloads = [] { return ReloadTally{.applied = 3, .refused = 1, .last_ok = false}; };
+  view.reloads = [] {
+    return ReloadTally{
+        .applied = 3, .refused = 1, .last_ok = false, .trouble = "larder.yaml:3:1: typo"};
+  };
+  view.replicas = [] {
+    return std::vector<ReplicaTally>{{1, "alive", absl::Milliseconds(40), 7},
+                                     {2, "silent", absl::Seconds(90), 3}};
+  };
   view.access = [] { return AccessTally{{{"read", 4}, {"admin", 1}}, 6}; };
   view.certificates = [] {
     return CertificateEnds{{"native", absl::FromUnixSeconds(1'900'000'000)}};
@@ -106,6 +113,8 @@ inline AdminView SampleView() {
     return std::vector<BelowTally>{{"shop", "load", SampleLatency()}, {"shop", "store", {}}};
   };
   view.deliveries = [] { return std::vector<DeliveryTally>{{"user", SampleLatency()}}; };
+  view.memory_left = [] { return MemoryRoom{3000, 400, true}; };
+  view.reference = [] { return LaneTally{2, 7, 1}; };
   view.native = [] {
     return std::vector<std::pair<std::string_view, uint64_t>>{
         {"connections_accepted", 5}, {"connections", 3}, {"calls", 1}};

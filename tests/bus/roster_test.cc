@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/strings.h"
+
 namespace larder {
 namespace {
 
@@ -22,6 +24,13 @@ class RosterTest : public testing::Test {
     frame.head.number = number;
     frame.check = incarnation * 1000 + number;
     return roster_.Hear(frame, now_, judge);
+  }
+
+  std::vector<std::string> Told() const {
+    std::vector<std::string> told;
+    for (const BusPeer& peer : roster_.Peers(now_))
+      told.push_back(StrCat(peer.node, " ", peer.state, " ", peer.frames));
+    return told;
   }
 
   MonoNanos now_ = 100 * kSecond;
@@ -82,6 +91,48 @@ TEST_F(RosterTest, SilenceIsAGapAndComingBackIsNone) {
   EXPECT_EQ(back.gap, "");
   EXPECT_EQ(back.joined, 5u);
   EXPECT_EQ(roster_.alive(), 1u);
+}
+
+TEST_F(RosterTest, TellsEachReplicaOnceAndHowItIs) {
+  Hear(5, 1, /*node=*/3);
+  Hear(6, 1, /*node=*/1);
+  Hear(6, 2, /*node=*/1);
+  Hear(7, 1, /*node=*/2);
+  EXPECT_THAT(Told(), ElementsAre("1 alive 2", "2 alive 1", "3 alive 1"));
+  Frame goodbye;
+  goodbye.head = {
+      .node = 2, .incarnation = 7, .number = 2, .sent = {}, .goodbye = true, .acks = {}};
+  roster_.Hear(goodbye, now_, true);
+  now_ += 2 * kSecond;
+  Hear(6, 3, /*node=*/1);
+  now_ += 1;
+  roster_.FindSilent(now_, 0);
+  EXPECT_THAT(Told(), ElementsAre("1 alive 3", "2 left 2", "3 silent 1"));
+  EXPECT_EQ(roster_.Peers(now_)[2].heard_ago, absl::Seconds(2) + absl::Nanoseconds(1));
+  // Each begins again; what ran before is no replica.
+  Hear(15, 1, /*node=*/3);
+  Hear(17, 1, /*node=*/2);
+  EXPECT_THAT(Told(), ElementsAre("1 alive 3", "2 alive 1", "3 alive 1"));
+}
+
+TEST_F(RosterTest, TellsOfItsOwnNodeOnlyWhereAnotherHasItToo) {
+  Hear(5, 1, /*node=*/0);
+  EXPECT_THAT(Told(), ElementsAre("0 alive 1"));
+  now_ += 3 * kSecond;
+  roster_.FindSilent(now_, 0);
+  EXPECT_THAT(Told(), IsEmpty());
+}
+
+TEST_F(RosterTest, TellsOfSoManyAndOfThoseAliveFirst) {
+  Hear(1, 1, /*node=*/1);
+  now_ += 3 * kSecond;
+  roster_.FindSilent(now_, 0);
+  for (uint64_t i = 2; i <= kBusPeersMax; ++i) Hear(i, 1, static_cast<uint32_t>(i));
+  EXPECT_EQ(roster_.Peers(now_).size(), kBusPeersMax);
+  EXPECT_EQ(roster_.Peers(now_).front().state, "silent");
+  Hear(kBusPeersMax + 1, 1, kBusPeersMax + 1);
+  EXPECT_EQ(roster_.Peers(now_).size(), kBusPeersMax);
+  EXPECT_EQ(roster_.Peers(now_).front().state, "alive");
 }
 
 TEST_F(RosterTest, NobodyFallsSilentWhileTheLogIsSlow) {

@@ -97,21 +97,37 @@ TEST(PrintChanges, SaysWhatWaitsForARestart) {
                                              {"types.new.match", "", "[x]", false}};
   Output out;
   ::testing::internal::CaptureStdout();
-  PrintChanges(changes, "no difference", &out);
+  PrintChanges(changes, FoundBy::kServer, "no difference", &out);
   ASSERT_TRUE(out.Flush().ok());
   EXPECT_EQ(::testing::internal::GetCapturedStdout(),
             "SETTING              RUNS WITH  FILE SAYS  TAKES EFFECT\n"
-            "types.user.ttl.base  5m         10m\n"
+            "types.user.ttl.base  5m         10m        at once\n"
             "listen.grpc          a          b          after a restart\n"
-            "types.new.match      -          [x]\n"
+            "types.new.match      -          [x]        at once\n"
             "1 of 3 take effect only after a restart\n");
   EXPECT_EQ(
-      ChangesJson({changes[1]}).Text(),
+      ChangesJson({changes[1]}, FoundBy::kServer).Text(),
       R"({"changes":[{"path":"listen.grpc","before":"a","after":"b","needs_restart":true}]})");
   ::testing::internal::CaptureStdout();
-  PrintChanges({}, "no difference", &out);
+  PrintChanges({}, FoundBy::kServer, "no difference", &out);
   ASSERT_TRUE(out.Flush().ok());
   EXPECT_EQ(::testing::internal::GetCapturedStdout(), "no difference\n");
+}
+
+// Of a file that the server has not read nobody knows it: an empty cell would be read as "at once".
+TEST(PrintChanges, DoesNotSayWhatNobodyKnows) {
+  const std::vector<ConfigChange> changes = {{"listen.grpc", "a", "b", false}};
+  Output out;
+  ::testing::internal::CaptureStdout();
+  PrintChanges(changes, FoundBy::kHere, "no difference", &out);
+  ASSERT_TRUE(out.Flush().ok());
+  EXPECT_EQ(::testing::internal::GetCapturedStdout(),
+            "SETTING      RUNS WITH  FILE SAYS\n"
+            "listen.grpc  a          b\n"
+            "what needs a restart is told by `larder config diff` without a file, once this one is "
+            "the server's\n");
+  EXPECT_EQ(ChangesJson(changes, FoundBy::kHere).Text(),
+            R"({"changes":[{"path":"listen.grpc","before":"a","after":"b"}]})");
 }
 
 TEST(ParseAdminConfig, ReadsWhatTheAdminPortTells) {

@@ -553,6 +553,9 @@ def check_support(here, directory):
     run("support", "--out", "/no/such/folder/x", env=here, expect=1)
 
 
+READER = "a-readers-token-of-some-32-bytes"
+
+
 def test_who_asks():
     """Where callers are known the lanes and the admin port want to hear who asks."""
     with tempfile.TemporaryDirectory() as directory:
@@ -561,13 +564,27 @@ def test_who_asks():
             file.write(f"{CANARY}-operators-token-of-32-bytes\n")
         known = hashlib.sha256(f"{CANARY}-operators-token-of-32-bytes".encode()).hexdigest()
         with open(config, "w", encoding="utf-8") as file:
-            json.dump({"auth": {"roles": {"operator": {"namespaces": ["*"], "allow": ["read", "write", "invalidate", "admin"]}},
-                                "callers": {"oncall": {"roles": ["operator"], "token_sha256": [known]}}}}, file)
+            json.dump({"auth": {"roles": {"operator": {"namespaces": ["*"], "allow": ["read", "write", "invalidate", "admin"]},
+                                          "reader": {"namespaces": ["*"], "allow": ["read"]}},
+                                "callers": {"oncall": {"roles": ["operator"], "token_sha256": [known]},
+                                            "app": {"roles": ["reader"], "token_sha256": [
+                                                hashlib.sha256(READER.encode()).hexdigest()]}}}}, file)
         server = Server(config=config)
         here = {"LARDER_SERVER": server.address, "LARDER_ADMIN": server.admin}
         for words in (("top",), ("stat", "--count", "1"), ("types",), ("bench",), ("config", "apply")):
             run(*words, env=here, expect=4)
         told = {**here, "LARDER_TOKEN_FILE": token}
+        done = run("doctor", env=here, expect=3)
+        check("doctor says what to show, in words alone", b"NOT_AUTHENTICATED: the call shows neither" in done.stdout
+              and b"say who asks: --token-file FILE" in done.stdout and b"google.rpc" not in done.stdout, repr(done))
+        reader = os.path.join(directory, "reader")
+        with open(reader, "w", encoding="utf-8") as file:
+            file.write(READER)
+        done = run("doctor", env={**here, "LARDER_TOKEN_FILE": reader})
+        check("doctor tells a port that is denied from one that is elsewhere", b"the admin port: HTTP 403" in done.stdout
+              and b"the right `admin`" in done.stdout and b"name it by --admin" not in done.stdout, repr(done))
+        done = run("get", "x", env={**told, "LARDER_SERVER": "127.0.0.1:1"}, expect=5)
+        check("who reaches nobody is led on", b"`larder doctor` with the same flags" in done.stderr, repr(done))
         page = run_json("top", "--interval", "200ms", env=told)
         check("top shows its token to both ports", page["memory_budget_bytes"] > 0, str(page))
         run("config", "diff", config, *(word for lane in ("grpc", "native", "admin") for word in

@@ -49,6 +49,9 @@ TEST(Redactor, GoesThroughAllThatServersSay) {
   HotKey hot;
   hot.key = "canary";
   stats.hot_keys = {hot};
+  TypeStats type;
+  type.hot_keys = {hot};
+  stats.types = {type};
   TierStats tier;
   tier.state = "\"canary\"";
   stats.tiers = {tier};
@@ -69,7 +72,7 @@ TEST(Redactor, GoesThroughAllThatServersSay) {
   stats.fleet = fleet;
   redactor.Redact(&stats);
   for (const std::string& text :
-       {stats.hot_keys[0].key, stats.tiers[0].state, stats.origins[0].state,
+       {stats.hot_keys[0].key, stats.types[0].hot_keys[0].key, stats.tiers[0].state, stats.origins[0].state,
         stats.breakers[0].reason, stats.journal->state, stats.journal->damage->last,
         stats.fleet->state}) {
     EXPECT_EQ(text.find("canary"), std::string::npos) << text;

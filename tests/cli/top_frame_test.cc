@@ -56,6 +56,13 @@ class TopFrameTest : public ::testing::Test {
   std::string trouble_;
 };
 
+// What is counted is whole; rates below ten have a digit more.
+TEST_F(TopFrameTest, CountsOneEntryAndNotOnePointNought) {
+  now_.stats.total.entries = 1;
+  const std::string all = absl::StrJoin(Frame(100, 40), "\n");
+  EXPECT_TRUE(absl::StrContains(all, "  1 entries")) << all;
+}
+
 TEST_F(TopFrameTest, TellsTheMainFiguresFirst) {
   before_.stats.node = "replica-0";
   before_.stats.since = absl::UnixEpoch();

@@ -50,13 +50,15 @@ TEST(JournalConfigTest, DefaultsAreThoseOfThePolicyAndOfTheJournal) {
   const Journal::Options parts;
   EXPECT_EQ(journal->bytes_max, parts.bytes_max);
   EXPECT_EQ(journal->entries_max, parts.entries_max);
+  EXPECT_EQ(journal->age_max, parts.age_max);
   EXPECT_EQ(journal->deliveries_max, parts.deliveries_max);
 }
 
 TEST(JournalConfigTest, EveryFieldArrives) {
   const Config config = Load(absl::StrCat(
       kOrigins,
-      "journal: {path: /j, max_bytes: 2GiB, max_entries: 3, sync: none, deliveries: 5}\n"
+      "journal: {path: /j, max_bytes: 2GiB, max_entries: 3, max_age: 4h, sync: none, deliveries: "
+      "5}\n"
       "types:\n"
       "  a:\n"
       "    origin: p\n"
@@ -70,6 +72,7 @@ TEST(JournalConfigTest, EveryFieldArrives) {
   EXPECT_EQ(journal->store.path, "/j");
   EXPECT_EQ(journal->bytes_max, uint64_t{2} << 30);
   EXPECT_EQ(journal->entries_max, 3u);
+  EXPECT_EQ(journal->age_max, absl::Hours(4));
   EXPECT_EQ(journal->deliveries_max, 5u);
   ASSERT_EQ(journal->types.size(), 2u);
   const Journal::Type& a = journal->types[0];

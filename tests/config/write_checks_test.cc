@@ -74,6 +74,31 @@ TEST(WriteChecksTest, SqlOriginsNeedTheStatementsThatWrite) {
               IsEmpty());
 }
 
+TEST(WriteChecksTest, SqlThatIsWrittenBehindIsToldTheVersion) {
+  const auto config = [](const std::string& mode, const std::string& store,
+                         const std::string& remove) {
+    return absl::StrCat(kOrigins, "types: {a: {origin: db, write: {mode: ", mode,
+                        "}, sql: {load: \"SELECT 1\", store: \"", store, "\", delete: \"", remove,
+                        "\"}}}");
+  };
+  const std::string store = "INSERT INTO t VALUES ($key)", remove = "DELETE FROM t";
+  const std::string guarded = " WHERE v < $version";
+  const std::string what =
+      " has no $version, and types.a.write.mode is behind: a delivery that comes twice, or late "
+      "from another replica, would undo a newer write; change nothing unless $version is larger "
+      "than the row's";
+  EXPECT_THAT(
+      ProblemsOf(config("behind", store, remove)),
+      ElementsAre("f:4:79: types.a.sql.store" + what, "f:4:118: types.a.sql.delete" + what));
+  EXPECT_THAT(ProblemsOf(config("behind", store + guarded, remove)),
+              ElementsAre("f:4:137: types.a.sql.delete" + what));
+  // In a string or a comment it is none.
+  EXPECT_THAT(ProblemsOf(config("behind", store + " -- $version", remove + guarded)),
+              ElementsAre("f:4:79: types.a.sql.store" + what));
+  EXPECT_THAT(ProblemsOf(config("behind", store + guarded, remove + guarded)), IsEmpty());
+  EXPECT_THAT(ProblemsOf(config("through", store, remove)), IsEmpty());
+}
+
 TEST(WriteChecksTest, OnlyWritesBehindUseTheJournal) {
   for (const auto& [field, column] :
        {std::pair("delay: 1s", 61), std::pair("batch: 7", 61), std::pair("coalesce: false", 64),
@@ -116,6 +141,8 @@ TEST(WriteChecksTest, LimitsOfAType) {
        "30s"},
       {Written("mode: behind, delay: 1m, max_age: 30s"),
        "f:4:60: types.a.write.delay is 1m, more than types.a.write.max_age, which is 30s"},
+      {absl::StrCat("journal: {max_age: 30s}\n", Written("mode: behind, delay: 1m")),
+       "f:5:60: types.a.write.delay is 1m, more than journal.max_age, which is 30s"},
       {Written("mode: behind, max_bytes: 5GiB"),
        "f:4:64: types.a.write.max_bytes is 5GiB, more than journal.max_bytes, which is 4GiB"},
       {Written("mode: behind, max_entries: 2000000"),
@@ -137,7 +164,7 @@ TEST(WriteChecksTest, LimitsOfTheJournal) {
        "f:1:23: journal.deliveries: \"65\" is out of range; allowed is 1 to 64"},
       {"journal: {depth: 1}",
        "f:1:11: unknown field \"depth\" in journal; there is path, max_bytes, max_entries, sync, "
-       "deliveries"},
+       "deliveries, max_age"},
   });
 }
 

@@ -189,6 +189,9 @@ TEST_F(AuthTest, StatsAndHotKeysShowWhatTheCallerMayRead) {
   EXPECT_GT(orders.hot_keys_size(), 0);
   for (const v1::HotKey& key : orders.hot_keys())
     EXPECT_EQ(key.namespace_() + "/" + key.key(), "shop/order:1");
+  EXPECT_GT(orders.types(0).hot_keys_size(), 0);
+  for (const v1::HotKey& key : orders.types(0).hot_keys())
+    EXPECT_EQ(key.namespace_() + "/" + key.key(), "shop/order:1");
   const v1::StatsResponse viewer = Stats(channel, "canary-viewer");
   EXPECT_GE(viewer.namespaces_size(), 2);
   EXPECT_TRUE(viewer.has_total());
@@ -198,6 +201,7 @@ TEST_F(AuthTest, StatsAndHotKeysShowWhatTheCallerMayRead) {
   EXPECT_TRUE(oncall.has_memory());
   EXPECT_GT(oncall.latencies_size(), 0);
   EXPECT_EQ(oncall.hot_keys_size(), 0) << "admin reads no keys";
+  for (const v1::TypeStats& type : oncall.types()) EXPECT_EQ(type.hot_keys_size(), 0);
 
   v1::HotKeysResponse hot;
   ASSERT_TRUE(admin->HotKeys(As("canary-orders").get(), {}, &hot).ok());

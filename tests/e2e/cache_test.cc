@@ -367,6 +367,11 @@ TEST_F(CacheTest, StatsAddUp) {
       memory.used_bytes());
   EXPECT_GT(memory.segment_bytes(), 0u);
   EXPECT_EQ(stats.hot_keys(0).key(), "user:1");
+  // Each type's own.
+  ASSERT_EQ(stats.types(1).hot_keys_size(), 1);
+  EXPECT_EQ(stats.types(1).hot_keys(0).key(), "user:1");
+  EXPECT_EQ(stats.types(1).hot_keys(0).hits(), 1u);
+  EXPECT_EQ(stats.types(0).hot_keys_size(), 0) << "its one key was never hit";
   bool saw_get = false;
   for (const v1::LatencyStats& latency : stats.latencies()) {
     if (latency.rpc() != "Get") continue;

@@ -173,5 +173,26 @@ TEST_F(LargeRepliesTest, ABatchThatIsTooLargeGivesItsLeasesBack) {
   }
 }
 
+class TightBufferTest : public LaneFixture {
+ protected:
+  TightBufferTest()
+      : LaneFixture({"--set", "limits.buffer_bytes=16MiB", "--set", "limits.message_bytes=16MiB"}) {
+  }
+};
+
+// Three quarters of the buffer is less than this one message has.
+TEST_F(TightBufferTest, AMessageOfAllowedSizeIsNotRefusedForItsAddress) {
+  v1::BatchSetRequest request;
+  for (uint64_t i = 0; i < 26; ++i) {
+    v1::BatchSetItem* const item = request.add_items();
+    item->set_key("plain:" + std::to_string(i));
+    item->set_value(ValueOf(i, 1, kLargest / 2));
+  }
+  v1::BatchSetResponse response;
+  const grpc::Status status = cache_->BatchSet(Within(20).get(), request, &response);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(response.results_size(), 26);
+}
+
 }  // namespace
 }  // namespace larder

@@ -2,9 +2,13 @@
 
 #include <signal.h>
 
+#include <filesystem>
 #include <fstream>
+#include <map>
+#include <string>
 #include <thread>
 
+#include "tests/admin/http_client.h"
 #include "tests/e2e/lane_fixture.h"
 
 namespace larder {
@@ -33,6 +37,58 @@ TEST_F(ProcessTest, SecondServerOnThePortIsRefusedWithASentence) {
   EXPECT_NE(second.err.find("cannot listen on " + server_.address()), std::string::npos)
       << second.err;
   EXPECT_TRUE(Set("a", "1").ok());
+}
+
+// docs/operations.md lists them; gRPC names its own.
+TEST(ProcessDirTest, ThreadsAreCalledWhatTheyAreFor) {
+  const TempDir dir;
+  const std::string file = dir.path() + "/larder.yaml";
+  std::ofstream(file) << "l2: { rocksdb: { path: " << dir.path() << "/l2, threads: 1 } }\n"
+                      << "journal: { path: " << dir.path() << "/journal }\n"
+                      << "origins: { db: { sqlite: { path: " << dir.path() << "/db } } }\n"
+                      << R"(
+listen: { loops: 2 }
+workers: { threads: 2 }
+types:
+  a:
+    match: ["a:{id}"]
+    origin: db
+    sql: { load: "SELECT $key.id", store: "SELECT $value, $key.id, $version", delete: "SELECT $key.id, $version" }
+    write: { mode: behind }
+)";
+  ServerProcess server({"--config", file});
+  ASSERT_TRUE(server.running()) << server.Wait().err;
+  std::map<std::string, int> names;
+  const std::string tasks = "/proc/" + std::to_string(server.pid()) + "/task";
+  for (const auto& task : std::filesystem::directory_iterator(tasks)) {
+    std::string name;
+    std::getline(std::ifstream(task.path() / "comm") >> std::ws, name);
+    ++names[name];
+  }
+  for (const char* name :
+       {"worker-0", "worker-1", "worker-t", "disk", "native-0", "native-1", "accept", "admin",
+        "admin-answer", "admin-act", "admin-history", "journal-write", "journal-read-0",
+        "journal-read-1", "l2-write", "l2-read", "l2-sweep", "sqlite-read-0", "sqlite-write-0"}) {
+    EXPECT_EQ(names[name], 1) << name;
+  }
+  // The first one, and one of RocksDB's: whoever starts a thread and gives it no name adds to them.
+  EXPECT_LE(names["larderd"], 2);
+}
+
+TEST(ProcessDirTest, OneAddressMayHaveThreeQuartersWhereNothingIsSaid) {
+  const auto limit = [](const std::vector<std::string>& args) {
+    const ServerProcess server(args);
+    const std::string metrics = HttpGet(server.AdminAddress(), "/metrics");
+    const std::string name = "\nlarder_calls_address_limit ";
+    const size_t at = metrics.find(name);
+    return at == metrics.npos
+               ? ""
+               : metrics.substr(at + name.size(), metrics.find('\n', at + 1) - at - name.size());
+  };
+  EXPECT_EQ(limit({}), "75000");
+  EXPECT_EQ(limit({"--set", "limits.in_flight=1001"}), "750");
+  EXPECT_EQ(limit({"--set", "limits.in_flight=1"}), "1");
+  EXPECT_EQ(limit({"--set", "limits.in_flight_per_peer=100000"}), "100000");
 }
 
 TEST(ProcessDirTest, SecondServerInTheDataDirectoryIsRefusedWithASentence) {

@@ -61,6 +61,24 @@ TEST_F(CountedTest, WritesOfShortlyBeforeAnOutageAreOwedOnceMore) {
   EXPECT_NE(Get(1, "removed"), "1");
 }
 
+// Killed and started again between two calls: no call of it failed, and it has forgotten as much.
+TEST_F(CountedTest, WritesOfShortlyBeforeALossThatNoCallSawAreOwedOnceMore) {
+  TwoWithoutABus();
+  Set(0, "removed", "1");
+  fleet_.tier.TakeCopy();
+  Set(0, "written", "2");
+  Delete(0, "removed");
+  fleet_.tier.RestartUnseen();
+  EXPECT_NE(Get(0, "removed"), "1");
+  EXPECT_EQ(Lower(0).owed_again, 3u);
+  engine(0).Start();
+  executor_.Advance(absl::Seconds(1));
+  EXPECT_EQ(Lower(0).owed, 0u);
+  EXPECT_EQ(Get(1, "written"), "2");
+  EXPECT_NE(Get(1, "removed"), "1");
+  EXPECT_EQ(Lower(0).owed_again, 3u) << "once for each loss";
+}
+
 TEST_F(CountedTest, AnOutageAfterAQuietTimeOwesNothingAgain) {
   TwoWithoutABus();
   Set(0, "old", "1");

@@ -91,7 +91,12 @@ class FakeJournal : public Journal {
     for (const auto& [full_key, record] : waiting) newest = std::max(newest, record.version);
     return newest;
   }
-  Task<absl::StatusOr<uint64_t>> Flush(std::string, MonoNanos) override { co_return 0; }
+  Task<absl::StatusOr<JournalFlushed>> Flush(std::string, MonoNanos) override {
+    co_return JournalFlushed();
+  }
+  std::optional<JournalTry> TryOf(std::string_view, std::string_view) const override {
+    return std::nullopt;
+  }
   absl::StatusOr<uint64_t> Pause(std::string_view) override { return waiting.size(); }
   absl::StatusOr<uint64_t> Resume(std::string_view) override { return waiting.size(); }
   Task<absl::StatusOr<LetterPage>> Letters(LetterFilter, uint64_t, size_t, bool) override {

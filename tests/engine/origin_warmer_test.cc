@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/error.h"
 #include "tests/engine/engine_fixture.h"
 #include "tests/engine/fake_origin.h"
 
@@ -161,6 +162,43 @@ TEST_F(OriginWarmerTest, AShortOutageOnlyDelaysIt) {
   ASSERT_TRUE(status.has_value());
   EXPECT_TRUE(status->ok()) << *status;
   EXPECT_EQ(progress_.back().loaded, 10u);
+}
+
+// A job may go on for a day: tenants must not keep others from theirs, nor the server from its own.
+TEST_F(OriginWarmerTest, JobsOfAPartLeavePlacesForOthers) {
+  Fill(1000);
+  const auto started = [this](const char* name_space, bool of_part) {
+    auto status = std::make_shared<std::optional<absl::Status>>();
+    WarmJob job = OfType();
+    job.name_space = name_space;
+    job.rate = 10;
+    job.of_part = of_part;
+    Spawn(warmer_->Run(job, this), [status](const absl::Status& ended) { *status = ended; });
+    executor_.Advance(absl::Milliseconds(1));
+    return status;
+  };
+  const auto refused = [](const auto& status) {
+    return status->has_value() ? DetailsOf(**status).reason : "";
+  };
+  const auto a = started("a", true);
+  EXPECT_EQ(refused(a), "");
+  EXPECT_EQ(refused(started("a", true)), "OVERLOADED") << "one of a namespace";
+  const auto b = started("", true);
+  EXPECT_EQ(refused(b), "");
+  EXPECT_EQ(refused(started("c", true)), "OVERLOADED") << "the last two are kept";
+  const auto c = started("a", false);
+  const auto d = started("a", false);
+  EXPECT_EQ(refused(c) + refused(d), "");
+  EXPECT_EQ(refused(started("a", false)), "OVERLOADED") << "there are four";
+  executor_.Advance(absl::Minutes(10));
+  for (const auto& job : {a, b, c, d}) {
+    ASSERT_TRUE(job->has_value());
+    EXPECT_TRUE((*job)->ok()) << **job;
+  }
+  EXPECT_EQ(refused(started("a", true)), "") << "the place is free again";
+  EXPECT_EQ(refused(started("default", true)), "");
+  EXPECT_EQ(refused(started("", true)), "OVERLOADED");
+  executor_.Advance(absl::Minutes(10));
 }
 
 TEST_F(OriginWarmerTest, WarmsTypesAtTheStartAndSaysHow) {

@@ -219,7 +219,7 @@ TEST_F(TiersTest, ABatchAsksTheTierOnce) {
   const auto removed = Now(engine(1).BatchDelete("", keys, ""));
   ASSERT_TRUE(removed.ok());
   EXPECT_EQ(tier(1).calls(), calls + 1);
-  for (size_t i = 0; i < keys.size(); ++i) EXPECT_EQ((*removed)[i].existed, i < 100);
+  for (size_t i = 0; i < keys.size(); ++i) EXPECT_EQ((*removed)[i]->existed, i < 100);
   EXPECT_EQ(Get(0, "k5"), "k5") << "nobody told this replica";
   Evict(0, "k5");
   EXPECT_EQ(Get(0, "k5"), "(invalidated)");

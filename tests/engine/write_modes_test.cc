@@ -355,7 +355,7 @@ TEST_F(StaleWriteModesTest, ABatchMayRemoveKeysOfAllModes) {
   std::vector<std::string_view> keys = {"through:1", "behind:1", "plain:1"};
   const auto removed = Now(engine_->BatchDelete("", keys, ""));
   ASSERT_TRUE(removed.ok()) << removed.status();
-  for (const RemoveResult& one : *removed) EXPECT_TRUE(one.existed);
+  for (const auto& one : *removed) EXPECT_TRUE(one.ok() && one->existed);
   for (const std::string_view key : keys) EXPECT_FALSE(FindHit(std::string(key)));
 }
 
@@ -494,6 +494,7 @@ TEST_F(WriteModesTest, OfAWriteThatIsInTheJournalNobodySaysThatItIsNot) {
   executor_.Advance(absl::Milliseconds(100));
   EXPECT_EQ(Outcome(set), "stored");
   EXPECT_EQ(journal_.waiting.size(), 1u);
+  EXPECT_EQ(Get("behind:1"), "new") << "what landed meanwhile is older";
 }
 
 TEST_F(WriteModesTest, TheRequestIdNamesTheWriteToTheOrigin) {
@@ -501,16 +502,78 @@ TEST_F(WriteModesTest, TheRequestIdNamesTheWriteToTheOrigin) {
   write.key = {"", "through:1", ""};
   write.value = "one";
   write.context.request_id = "order-17";
-  write.context.trace_parent = "00-trace";
+  const std::string trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+  write.context.trace_parent = trace;
   ASSERT_TRUE(Now(engine_->Set(write)).ok());
   EXPECT_EQ(origin_.stored[0].writes[0].idempotency_id, "order-17");
-  EXPECT_EQ(origin_.stored[0].call.trace_parent, "00-trace");
+  EXPECT_EQ(origin_.stored[0].call.trace_parent, trace);
   EXPECT_EQ(origin_.stored[0].call.type, "through");
   write.key.key = "behind:1";
   ASSERT_TRUE(Now(engine_->Set(write)).ok());
   Now(journal_.Deliver());
   EXPECT_EQ(origin_.stored[1].writes[0].idempotency_id, "order-17");
   EXPECT_EQ(origin_.stored[1].writes[0].version, origin_.versions["behind:1"]);
+  EXPECT_EQ(origin_.stored[1].writes[0].trace_parent, trace);
+  EXPECT_EQ(origin_.stored[1].call.trace_parent, trace);
+  // The journal has no place for what is none: longer, or no text at all.
+  for (const std::string& bad : {trace + "0", std::string(55, '\xff'), "\xff" + trace.substr(1)}) {
+    write.context.trace_parent = bad;
+    ASSERT_TRUE(Now(engine_->Set(write)).ok());
+    EXPECT_EQ(journal_.waiting.begin()->second.trace_parent, "");
+  }
+}
+
+// A load that lands between the journal and the copies has a newer version, and so the write takes
+// one more; the first is delivered before that.
+TEST_F(WriteModesTest, AWriteThatIsMadeAgainIsTheSameOneToTheOrigin) {
+  for (const std::string request_id : {"", "order-17"}) {
+    const std::string key = "behind:1" + request_id;
+    origin_.stored.clear();
+    origin_.values[key] = {"old"};
+    journal_.takes = absl::Milliseconds(20);
+    WriteRequest write;
+    write.key = {"", key, ""};
+    write.value = "new";
+    write.context.request_id = request_id;
+    const auto set = Begin(engine_->Set(write));
+    executor_.Advance(absl::Milliseconds(5));
+    const auto loading = Load(key);
+    executor_.Advance(absl::Milliseconds(5));
+    EXPECT_EQ(loading->Value(), "old");
+    executor_.Advance(absl::Milliseconds(11));
+    EXPECT_FALSE(set->has_value()) << "it is on its way again";
+    const auto first = Begin(journal_.Deliver());
+    executor_.Advance(absl::Milliseconds(100));
+    ASSERT_TRUE(set->has_value() && (*set)->ok());
+    Begin(journal_.Deliver());
+    executor_.Advance(absl::Milliseconds(100));
+    ASSERT_EQ(origin_.stored.size(), 2u);
+    const OriginStore::Write& one = origin_.stored[0].writes[0];
+    const OriginStore::Write& two = origin_.stored[1].writes[0];
+    EXPECT_LT(one.version, two.version);
+    EXPECT_EQ(one.idempotency_id, two.idempotency_id);
+    EXPECT_EQ(two.version, origin_.versions[key]);
+  }
+}
+
+TEST_F(WriteModesTest, EachKeyOfABatchThatIsRemovedEndsForItself) {
+  for (const std::string type : {"through", "inval", "around"}) {
+    std::vector<std::string> keys;
+    for (const std::string end : {":refused", ":later", ":gone"}) keys.push_back(type + end);
+    for (const std::string& key : keys) EXPECT_EQ(SetNow(key, "v"), "stored");
+    origin_.write_failures[keys[0]] = kRefusal;
+    origin_.write_failures[keys[1]] = kLater;
+    const std::vector<std::string_view> views(keys.begin(), keys.end());
+    const auto removed = Now(engine_->BatchDelete("", views, ""));
+    ASSERT_TRUE(removed.ok()) << removed.status();
+    ASSERT_EQ(removed->size(), 3u);
+    EXPECT_EQ(DetailsOf((*removed)[0].status()).reason, "WRITE_REFUSED");
+    EXPECT_EQ(DetailsOf((*removed)[1].status()).reason, "WRITE_FAILED");
+    ASSERT_TRUE((*removed)[2].ok());
+    EXPECT_NE((*removed)[2]->version, kNoVersion);
+    EXPECT_EQ(Truth(keys[0]), "v");
+    EXPECT_EQ(Truth(keys[2]), "(none)");
+  }
 }
 
 TEST_F(WriteModesTest, ABatchIsWrittenAndRemovedTogether) {
@@ -530,7 +593,7 @@ TEST_F(WriteModesTest, ABatchIsWrittenAndRemovedTogether) {
   std::vector<std::string_view> views(keys.begin(), keys.end());
   const auto removed = Now(engine_->BatchDelete("", views, ""));
   ASSERT_TRUE(removed.ok());
-  for (const RemoveResult& one : *removed) EXPECT_TRUE(one.existed);
+  for (const auto& one : *removed) EXPECT_TRUE(one.ok() && one->existed);
   Now(journal_.Deliver());
   EXPECT_TRUE(origin_.values.empty());
 }

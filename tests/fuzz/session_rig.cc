@@ -145,7 +145,7 @@ SessionRig::SessionRig()
   }
   services_.SetReady(true);
   loop_ = std::make_unique<NativeLoop>(&shared_);
-  loop_->Start();
+  loop_->Start(/*number=*/0);
 }
 
 SessionRig::~SessionRig() {
@@ -206,9 +206,11 @@ void SessionRig::ExpectEmpty() {
   FuzzRequire(shared_.connections.load() == 0, "a connection is counted that is gone");
   OnLoop([this] {
     const size_t all = shared_.options.buffer_bytes_max;
-    FuzzRequire(loop_->TryCharge(all), "bytes are charged to calls that are gone");
-    FuzzRequire(!loop_->TryCharge(1), "more bytes were given back than were charged");
-    loop_->Discharge(all);
+    NativePeer* const nobody = loop_->AddToPeer("");
+    FuzzRequire(loop_->TryCharge(nobody, all), "bytes are charged to calls that are gone");
+    FuzzRequire(!loop_->TryCharge(nobody, 1), "more bytes were given back than were charged");
+    loop_->Discharge(nobody, all);
+    loop_->RemoveFromPeer(nobody);
   });
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "journal/pending_index.h"
 #include "tests/journal/delivery_rig.h"
 
 namespace larder {
@@ -21,13 +22,14 @@ TEST_F(DeliveryControlTest, FlushHurriesAndEndsWhenAllFromBeforeHasBeenDelivered
   };
   Open();
   AppendMany(5);
-  Pending<absl::StatusOr<uint64_t>> flush(journal_->Flush("", In(absl::Minutes(1))));
+  Pending<absl::StatusOr<JournalFlushed>> flush(journal_->Flush("", In(absl::Minutes(1))));
   Advance(absl::Milliseconds(99));
   EXPECT_FALSE(flush.done());
   Advance(absl::Milliseconds(1));
   ASSERT_TRUE(flush.done());
   ASSERT_TRUE(flush->ok()) << flush->status();
-  EXPECT_EQ(**flush, 5u);
+  EXPECT_EQ((*flush)->left, 5u);
+  EXPECT_EQ((*flush)->dead, 0u);
   EXPECT_EQ(sink_.delivered.size(), 5u);
 }
 
@@ -37,13 +39,13 @@ TEST_F(DeliveryControlTest, FlushIncludesWhatWasAcknowledgedFromMemory) {
   Open();
   auto appended = Begin(WriteOf("a", 1));
   ASSERT_TRUE(appended.done());
-  EXPECT_EQ(*Await(journal_->Flush("t", In(absl::Minutes(1)))), 1u);
+  EXPECT_EQ(Await(journal_->Flush("t", In(absl::Minutes(1))))->left, 1u);
   EXPECT_EQ(sink_.row(Full("a")).version, 1u);
 }
 
 TEST_F(DeliveryControlTest, FlushOfNothingEndsAtOnce) {
   Open();
-  EXPECT_EQ(*Await(journal_->Flush("", In(absl::Minutes(1)))), 0u);
+  EXPECT_EQ(Await(journal_->Flush("", In(absl::Minutes(1))))->left, 0u);
 }
 
 TEST_F(DeliveryControlTest, FlushOfAnotherTypeDoesNotWait) {
@@ -52,7 +54,7 @@ TEST_F(DeliveryControlTest, FlushOfAnotherTypeDoesNotWait) {
   Open();
   ASSERT_TRUE(Append(WriteOf("a", 1)).ok());
   ASSERT_TRUE(Append(WriteOf("b", 2, "v", "u")).ok());
-  EXPECT_EQ(*Await(journal_->Flush("u", In(absl::Minutes(1)))), 1u);
+  EXPECT_EQ(Await(journal_->Flush("u", In(absl::Minutes(1))))->left, 1u);
   EXPECT_TRUE(journal_->Has(Full("a")));
   EXPECT_EQ(ReasonOf(Await(journal_->Flush("none", 0)).status()), "TYPE_UNKNOWN");
 }
@@ -65,8 +67,8 @@ TEST_F(DeliveryControlTest, FlushDoesNotWaitForTypesThatAreGone) {
   Close();
   options_.types.pop_back();
   Open();
-  EXPECT_EQ(*Await(journal_->Flush("", In(absl::Minutes(1)))), 1u);
-  EXPECT_EQ(*Await(journal_->Flush("", In(absl::Minutes(1)))), 0u);
+  EXPECT_EQ(Await(journal_->Flush("", In(absl::Minutes(1))))->left, 1u);
+  EXPECT_EQ(Await(journal_->Flush("", In(absl::Minutes(1))))->left, 0u);
   EXPECT_TRUE(journal_->Has(Full("b")));
 }
 
@@ -75,7 +77,7 @@ TEST_F(DeliveryControlTest, FlushSaysHowManyAreLeftAtItsDeadline) {
   policy().attempts = 1'000;
   Open();
   AppendMany(5);
-  Pending<absl::StatusOr<uint64_t>> flush(journal_->Flush("", In(absl::Seconds(2))));
+  Pending<absl::StatusOr<JournalFlushed>> flush(journal_->Flush("", In(absl::Seconds(2))));
   Advance(absl::Seconds(3));
   ASSERT_TRUE(flush.done());
   EXPECT_EQ(ReasonOf(flush->status()), "DEADLINE_EXCEEDED");
@@ -87,7 +89,100 @@ TEST_F(DeliveryControlTest, FlushEndsWhenWhatIsLeftHasDied) {
   Answer({"k0"}, Kind::kReject, absl::InvalidArgumentError("no"));
   Open();
   AppendMany(2);
-  EXPECT_EQ(*Await(journal_->Flush("", In(absl::Minutes(1)))), 2u);
+  const auto flushed = Await(journal_->Flush("", In(absl::Minutes(1))));
+  EXPECT_EQ(flushed->left, 2u);
+  EXPECT_EQ(flushed->dead, 1u);
+}
+
+// What died before the flush began, or as another type, is not among what it waits for.
+TEST_F(DeliveryControlTest, FlushCountsTheDeadAmongItsOwnAlone) {
+  AddType("u", "other");
+  Answer({"k0", "late", "else"}, Kind::kReject, absl::InvalidArgumentError("no"));
+  Open();
+  AppendMany(1);
+  Advance(absl::Seconds(1));
+  EXPECT_EQ(journal_->Stats().dead_letters, 1u);
+  ASSERT_TRUE(Append(WriteOf("late", 10)).ok());
+  ASSERT_TRUE(Append(WriteOf("late2", 11)).ok());
+  ASSERT_TRUE(Append(WriteOf("else", 12, "v", "u")).ok());
+  const auto flushed = Await(journal_->Flush("t", In(absl::Minutes(1))));
+  EXPECT_EQ(flushed->left, 2u);
+  EXPECT_EQ(flushed->dead, 1u);
+  EXPECT_EQ(Await(journal_->Flush("t", In(absl::Minutes(1))))->dead, 0u);
+}
+
+// How it goes with one key.
+
+TEST_F(DeliveryControlTest, AKeyThatIsTriedAgainSaysHowOftenWhyAndWhen) {
+  policy().attempts = 1'000;
+  policy().backoff = {absl::Seconds(4), absl::Seconds(100)};
+  Answer({"a"}, Kind::kRetry, absl::AbortedError(std::string(1'000, 'x')));
+  Open();
+  EXPECT_FALSE(journal_->TryOf(Full("a"), "t").has_value());
+  ASSERT_TRUE(Append(WriteOf("a", 1)).ok());
+  auto tried = journal_->TryOf(Full("a"), "t");
+  ASSERT_TRUE(tried.has_value());
+  EXPECT_EQ(tried->attempts, 0u);
+  EXPECT_EQ(tried->error, "");
+  EXPECT_TRUE(tried->next.has_value());
+  Advance(absl::Seconds(1));
+  tried = journal_->TryOf(Full("a"), "t");
+  ASSERT_TRUE(tried.has_value());
+  EXPECT_EQ(tried->attempts, 1u);
+  EXPECT_EQ(tried->error.substr(0, 12), "ABORTED: xxx");
+  EXPECT_EQ(tried->error.size(), PendingIndex::kErrorBytesMax);
+  ASSERT_TRUE(tried->next.has_value());
+  EXPECT_GT(*tried->next, absl::Milliseconds(900));
+  EXPECT_LE(*tried->next, absl::Seconds(4));
+  ASSERT_TRUE(journal_->Pause("db").ok());
+  EXPECT_FALSE(journal_->TryOf(Full("a"), "t")->next.has_value());
+  EXPECT_FALSE(journal_->TryOf(Full("a"), "none").has_value());
+  EXPECT_FALSE(journal_->TryOf(Full("b"), "t").has_value());
+}
+
+// "ABORTED: " is 9 bytes, so that the cut goes through an e with an accent.
+TEST_F(DeliveryControlTest, AnErrorIsCutBetweenCharacters) {
+  policy().attempts = 1'000;
+  policy().backoff = {absl::Seconds(10), absl::Seconds(10)};
+  std::string words;
+  while (words.size() < 1'000) words += "\xc3\xa9";
+  Answer({"a"}, Kind::kRetry, absl::AbortedError(words));
+  Open();
+  ASSERT_TRUE(Append(WriteOf("a", 1)).ok());
+  Advance(absl::Seconds(1));
+  EXPECT_EQ(journal_->TryOf(Full("a"), "t")->error, "ABORTED: " + words.substr(0, 246));
+  // The same of an origin that is away.
+  sink_.of_call = [words](const JournalDelivery&) {
+    return FakeSink::Fate{{}, absl::UnavailableError("x" + words), false};
+  };
+  ASSERT_TRUE(Append(WriteOf("b", 2)).ok());
+  Advance(absl::Seconds(1));
+  EXPECT_EQ(journal_->TryOf(Full("b"), "t")->error, "UNAVAILABLE: x" + words.substr(0, 242));
+}
+
+TEST_F(DeliveryControlTest, AKeyOfAnOriginThatIsAwaySaysThat) {
+  policy().backoff = {absl::Seconds(10), absl::Seconds(10)};
+  sink_.of_call = [](const JournalDelivery&) {
+    return FakeSink::Fate{{}, absl::UnavailableError("no route"), false};
+  };
+  Open();
+  ASSERT_TRUE(Append(WriteOf("a", 1)).ok());
+  Advance(absl::Seconds(1));
+  auto tried = journal_->TryOf(Full("a"), "t");
+  ASSERT_TRUE(tried.has_value());
+  EXPECT_EQ(tried->attempts, 0u) << "no write's fault";
+  EXPECT_EQ(tried->error, "UNAVAILABLE: no route");
+  ASSERT_TRUE(tried->next.has_value());
+  EXPECT_GT(*tried->next, absl::Seconds(3));
+  sink_.of_call = [](const JournalDelivery&) {
+    return FakeSink::Fate{absl::Seconds(1), {}, false};
+  };
+  for (int i = 0; i < 1'000 && sink_.call_count() < 2; ++i) Advance(absl::Milliseconds(50));
+  tried = journal_->TryOf(Full("a"), "t");
+  ASSERT_TRUE(tried.has_value());
+  EXPECT_FALSE(tried->next.has_value()) << "it is under way";
+  Advance(absl::Seconds(1));
+  EXPECT_FALSE(journal_->TryOf(Full("a"), "t").has_value()) << "the origin has it";
 }
 
 TEST_F(DeliveryControlTest, PausedDeliveriesWaitUntilTheyAreResumed) {
@@ -112,7 +207,7 @@ TEST_F(DeliveryControlTest, APauseEndsAFlushThatWaitsForIt) {
   Answer({"a"}, Kind::kRetry, absl::AbortedError("locked"));
   Open();
   ASSERT_TRUE(Append(WriteOf("a", 1)).ok());
-  Pending<absl::StatusOr<uint64_t>> flush(journal_->Flush("", In(absl::Minutes(1))));
+  Pending<absl::StatusOr<JournalFlushed>> flush(journal_->Flush("", In(absl::Minutes(1))));
   Advance(absl::Milliseconds(10));
   ASSERT_TRUE(journal_->Pause("").ok());
   executor_.RunReady();

@@ -60,7 +60,7 @@ class Storm : public JournalRig {
   };
   struct Barrier {
     std::map<std::string, Version> acknowledged;  // before it
-    Pending<absl::StatusOr<uint64_t>> answer;
+    Pending<absl::StatusOr<JournalFlushed>> answer;
     bool judged = false;
   };
 
@@ -155,7 +155,8 @@ class Storm : public JournalRig {
 
   void BeginFlush() {
     Collect();
-    Pending<absl::StatusOr<uint64_t>> answer(journal_->Flush("", In(absl::Milliseconds(500))));
+    Pending<absl::StatusOr<JournalFlushed>> answer(
+        journal_->Flush("", In(absl::Milliseconds(500))));
     flushes_.push_back({acknowledged_, std::move(answer)});
   }
 

@@ -342,19 +342,59 @@ TEST_F(JournalStoreDamageTest, NewerFormatIsRefusedAndLeftAlone) {
   Close();
   std::string mark = ReadFile(path() + "/MARK");
   for (const size_t slot : {size_t{0}, size_t{4096}}) {
-    mark[slot + 11] = 2;
+    mark[slot + 11] = 3;
     const uint32_t crc = Crc32c(0, std::string_view(mark).substr(slot, 112));
     for (size_t i = 0; i < 4; ++i) mark[slot + 112 + i] = static_cast<char>(crc >> (24 - 8 * i));
   }
   WriteFile(path() + "/MARK", mark);
   const auto store = JournalStore::Open(options());
   EXPECT_EQ(store.status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(store.status().message(),
-            absl::string_view(StrCat("the journal at ", path(),
-                                     " was written by a newer larder, in format 2; this one reads "
-                                     "format 1")));
+  EXPECT_EQ(
+      store.status().message(),
+      absl::string_view(StrCat("the journal at ", path(),
+                               " was written by a newer larder, in format 3; this one reads up to "
+                               "format 2")));
   EXPECT_EQ(ReadFile(path() + "/MARK"), mark);
   EXPECT_FALSE(fs::exists(path() + "/before"));
+}
+
+// The format in each slot of MARK; one that knows only format 1 refuses both if either says more.
+TEST_F(JournalStoreDamageTest, FormatStaysTheOldOneUntilSomethingIsTraced) {
+  const auto formats = [this] {
+    const std::string mark = ReadFile(path() + "/MARK");
+    return std::vector<int>{mark[11], mark[4096 + 11]};
+  };
+  Open();
+  Apply(Appending(1, 3));
+  EXPECT_THAT(formats(), ElementsAre(1, 1));
+  Close();
+  Open();
+  Apply(Erasing({1}));
+  EXPECT_THAT(formats(), ElementsAre(1, 1));
+  JournalStore::Changes traced = Appending(4, 4);
+  traced.append[0].trace_parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+  // Before it is anywhere in the database.
+  std::vector<int> before;
+  store_.reset();
+  JournalStore::Options watched = options();
+  watched.at = [&](std::string_view point) {
+    if (point == "before_append") before = formats();
+  };
+  Open(watched);
+  Apply(traced);
+  EXPECT_THAT(before, ElementsAre(2, 2));
+  Apply(Erasing({4}));
+  Crash();
+  Open();
+  EXPECT_EQ(store_->Damage().events, 0u);
+  EXPECT_THAT(Seqs(), ElementsAre(2, 3));
+  Close();
+  EXPECT_THAT(formats(), ElementsAre(2, 2));
+  // Nothing says that there is none any more.
+  fs::remove(path() + "/MARK");
+  Open();
+  EXPECT_EQ(store_->Damage().events, 1u);
+  EXPECT_THAT(formats(), ElementsAre(2, 2));
 }
 
 // A block that goes bad while the store is open: the read says so, nothing more is taken, and Heal

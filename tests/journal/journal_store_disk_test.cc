@@ -54,7 +54,7 @@ TEST_F(JournalStoreDiskTest, FullDiskTakesNothingAndLetsReadersRead) {
   options.free_bytes_min = 0;
   Open(options);
   disk_.Leave(0);
-  EXPECT_EQ(store_->Apply(Appending(4, 4), true).code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(store_->Apply(Appending(4, 4), true).code(), absl::StatusCode::kUnknown);
   EXPECT_EQ(store_->Apply(Erasing({1}), false).code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(store_->Heal().code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(Seqs(), ElementsAre(1, 2, 3));

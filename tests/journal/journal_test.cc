@@ -276,7 +276,7 @@ TEST_F(JournalTest, AFailedDiskLeavesItOpenWhetherTheWriteIsThereAndTakesNothing
   ASSERT_TRUE(Append(WriteOf("a", 1, "old")).ok());
   disk_.Break(MemoryDisk::Fault::kLost);
   const absl::Status failed = Append(WriteOf("b", 2));
-  EXPECT_EQ(ReasonOf(failed), "JOURNAL_UNAVAILABLE");
+  EXPECT_EQ(ReasonOf(failed), "WRITE_UNKNOWN");
   EXPECT_TRUE(DetailsOf(failed).retry_after.has_value());
   EXPECT_EQ(ReasonOf(Append(WriteOf("c", 3))), "JOURNAL_UNAVAILABLE");
   EXPECT_EQ(ReasonOf(journal_->Health()), "JOURNAL_UNAVAILABLE");
@@ -296,13 +296,44 @@ TEST_F(JournalTest, AWriteThatIsOnDiskAfterAllIsDeliveredAfterHealing) {
   Open();
   ASSERT_TRUE(Append(WriteOf("a", 1, "old")).ok());
   disk_.Break(MemoryDisk::Fault::kKept);
-  EXPECT_EQ(ReasonOf(Append(WriteOf("a", 2, "new"))), "JOURNAL_UNAVAILABLE");
+  EXPECT_EQ(ReasonOf(Append(WriteOf("a", 2, "new"))), "WRITE_UNKNOWN");
   EXPECT_EQ(ReasonOf(Append(WriteOf("b", 3))), "JOURNAL_UNAVAILABLE");
   disk_.Repair();
   Advance(absl::Seconds(2));
   EXPECT_EQ(sink_.row(Full("a")).value, "new");
   EXPECT_EQ(sink_.row(Full("b")).version, kNoVersion);
   EXPECT_EQ(disk_.records(), 0u);
+}
+
+TEST_F(JournalTest, OfAWriteThatTheDiskWasNotAskedToTakeItSaysThatItIsNotStored) {
+  Open(/*start=*/false);
+  disk_.Break(MemoryDisk::Fault::kRefused);
+  const absl::Status refused = Append(WriteOf("a", 1));
+  EXPECT_EQ(ReasonOf(refused), "JOURNAL_UNAVAILABLE");
+  EXPECT_NE(std::string(refused.message()).find("is not stored"), std::string::npos) << refused;
+  EXPECT_FALSE(journal_->Health().ok());
+  disk_.Repair();
+  Advance(absl::Seconds(1));
+  EXPECT_FALSE(journal_->Has(Full("a")));
+}
+
+// Of those that wait while the disk fails under the batch before them.
+TEST_F(JournalTest, OnlyWhatWasWrittenWhenTheDiskFailedIsUnknown) {
+  Open(/*start=*/false);
+  std::vector<Pending<absl::Status>> waiting;
+  disk_.meanwhile = [&] {
+    if (waiting.empty()) waiting.push_back(Begin(WriteOf("b", 2)));
+  };
+  disk_.Break(MemoryDisk::Fault::kKept);
+  EXPECT_EQ(ReasonOf(Append(WriteOf("a", 1))), "WRITE_UNKNOWN");
+  executor_.RunReady();
+  ASSERT_TRUE(waiting.at(0).done());
+  EXPECT_EQ(ReasonOf(*waiting[0]), "JOURNAL_UNAVAILABLE");
+  disk_.meanwhile = nullptr;
+  disk_.Repair();
+  Advance(absl::Seconds(1));
+  EXPECT_TRUE(journal_->Has(Full("a")));
+  EXPECT_FALSE(journal_->Has(Full("b")));
 }
 
 TEST_F(JournalTest, DeliversWhileTheDiskTakesNothing) {

@@ -19,7 +19,7 @@
 namespace larder {
 
 struct MemoryDisk {
-  enum class Fault { kNone, kLost, kKept };
+  enum class Fault { kNone, kLost, kKept, kRefused };
 
   size_t records() const {
     MutexLock lock(&mu);
@@ -29,7 +29,8 @@ struct MemoryDisk {
     MutexLock lock(&mu);
     return buried.size();
   }
-  // The next write fails; kKept: it is on disk all the same. Nothing heals until Repair.
+  // The next write fails; kKept: it is on disk all the same; kRefused: it was not even tried.
+  // Nothing heals until Repair.
   void Break(Fault how) {
     MutexLock lock(&mu);
     fault = how;
@@ -92,12 +93,13 @@ class MemoryStore : public JournalStore {
       }
       const MemoryDisk::Fault fault = std::exchange(disk_->fault, MemoryDisk::Fault::kNone);
       failed = disk_->ill = fault != MemoryDisk::Fault::kNone;
+      if (fault == MemoryDisk::Fault::kRefused) return absl::UnavailableError("the disk is full");
       if (fault != MemoryDisk::Fault::kLost) Take(changes);
       ++disk_->applied;
       disk_->synced += sync ? 1 : 0;
     }
     if (disk_->meanwhile) disk_->meanwhile();
-    return failed ? absl::UnavailableError("the disk failed") : absl::OkStatus();
+    return failed ? absl::UnknownError("the disk failed") : absl::OkStatus();
   }
 
   absl::StatusOr<std::vector<std::optional<JournalRecord>>> Read(

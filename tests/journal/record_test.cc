@@ -5,6 +5,7 @@
 #include <random>
 #include <string>
 
+#include "base/crc32c.h"
 #include "tests/journal/store_rig.h"
 
 namespace larder {
@@ -40,6 +41,52 @@ TEST(RecordTest, KeepsThatItWasPutBack) {
       EXPECT_EQ(DecodeRecord(4, EncodeRecord(record))->remove, remove);
     }
   }
+}
+
+TEST(RecordTest, KeepsTheTraceParentInAFormatOfItsOwn) {
+  JournalRecord record = Rich();
+  EXPECT_EQ(EncodeRecord(record)[1], 1);
+  record.trace_parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+  const std::string bytes = EncodeRecord(record);
+  EXPECT_EQ(bytes[1], 2);
+  EXPECT_EQ(EncodeRecord(record, /*traced=*/false), EncodeRecord(Rich()));
+  const auto decoded = DecodeRecord(77, bytes);
+  ASSERT_TRUE(decoded.ok()) << decoded.status();
+  EXPECT_EQ(decoded->trace_parent, record.trace_parent);
+  EXPECT_TRUE(SameRecord(*decoded, record));
+  uint64_t value_bytes = 0;
+  EXPECT_TRUE(DecodeRecordHead(77, bytes, &value_bytes).ok());
+  DeadLetter letter = LetterOf(12, 7);
+  letter.record.trace_parent = record.trace_parent;
+  EXPECT_EQ(DecodeLetter(12, EncodeLetter(letter))->record.trace_parent, record.trace_parent);
+}
+
+// Byte by byte as larder has written it from the first release on.
+TEST(RecordTest, ReadsWhatAnOlderLarderWrote) {
+  std::string bytes("R\x01\x02", 3);
+  bytes += std::string("\0\0\0\0\0\0\x04\xd2", 8);  // version 1234
+  bytes += std::string("\0\0\0\0\0\0\0\x07", 8);    // 7 ns
+  bytes += std::string(
+      "\x03"
+      "a/k"
+      "\x04"
+      "user"
+      "\x02"
+      "r1"
+      "\x05"
+      "value");
+  const uint32_t crc = Crc32c(Crc32c(0, std::string("\0\0\0\0\0\0\0\x09", 8)), bytes);
+  for (int shift = 24; shift >= 0; shift -= 8) bytes.push_back(static_cast<char>(crc >> shift));
+  const auto decoded = DecodeRecord(9, bytes);
+  ASSERT_TRUE(decoded.ok()) << decoded.status();
+  EXPECT_EQ(decoded->version, 1234u);
+  EXPECT_TRUE(decoded->put_back);
+  EXPECT_EQ(decoded->full_key, "a/k");
+  EXPECT_EQ(decoded->type, "user");
+  EXPECT_EQ(decoded->request_id, "r1");
+  EXPECT_EQ(decoded->trace_parent, "");
+  EXPECT_EQ(decoded->value, "value");
+  EXPECT_EQ(EncodeRecord(*decoded), bytes);
 }
 
 TEST(RecordTest, KeepsTimesThatHaveNoEnd) {

@@ -80,7 +80,7 @@ inline JournalStore::Changes Erasing(std::vector<uint64_t> seqs) {
 inline bool SameRecord(const JournalRecord& a, const JournalRecord& b) {
   return a.seq == b.seq && a.full_key == b.full_key && a.type == b.type && a.remove == b.remove &&
          a.value == b.value && a.version == b.version && a.request_id == b.request_id &&
-         a.enqueued == b.enqueued;
+         a.enqueued == b.enqueued && a.trace_parent == b.trace_parent;
 }
 
 // What Scan and Read answer: the records by their seq, whole; and the ids of the letters.

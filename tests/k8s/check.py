@@ -1,4 +1,4 @@
-"""Checks rendered Kubernetes manifests: check.py FILE.yaml...
+"""Checks rendered Kubernetes manifests: check.py FILE.yaml..., of which the names are OVERLAY.yaml or OVERLAY+COMPONENT.yaml.
 
 First the schemas of the oldest and the newest supported Kubernetes, strictly, and those of custom resources as their makers
 publish them (environment: CRDS, a folder); then what schemas cannot say: rules.py and component_rules.py. Every rule is also
@@ -6,6 +6,7 @@ tried on manifests with a fault put in (faults.py). The config in the ConfigMap 
 LARDERD).
 """
 
+import concurrent.futures
 import copy
 import os
 import pathlib
@@ -24,6 +25,19 @@ from rules import RULES  # noqa: E402
 OLDEST, NEWEST = "1.27", kubernetes_validate.latest_version()
 # Of an overlay: the parts of the keys that are read from the cache, and whose writes are kept. docs/rollout.md names them.
 PHASES = {"phase-1": ("10%", "0%"), "phase-2": ("100%", "10%"), "phase-3": ("100%", "100%")}
+# What shows that a component is there, and that without it is not.
+BRINGS = {
+    "hot-reload": lambda m: not m.config_map_is_hashed,
+    "hpa": lambda m: m.all("HorizontalPodAutoscaler"),
+    "metrics": lambda m: "prometheus.io/scrape" in m.stateful_set["template"]["metadata"]["annotations"],
+    "prometheus-operator": lambda m: any(o["kind"] == "ServiceMonitor" for o in m.objects),
+    "redis": lambda m: m.all("StatefulSet", "redis"),
+    "tls": lambda m: m.tls,
+}
+# Those that bring others.
+TOGETHER = {"prometheus-operator": {"metrics", "prometheus-operator"}, "hot-reload-of-my-own": {"hot-reload"}, "all": set(BRINGS), "all-reversed": set(BRINGS)}
+# For replicas that share a Redis.
+FLEETS_ALONE = {"hpa", "redis"}
 # What belongs to Kubernetes itself has no dots in its group, or these at its end.
 OWN_GROUPS = (".k8s.io",)
 
@@ -100,16 +114,29 @@ def schemas_can_fail(objects):
             yield f"the schema of {o['kind']} accepts an unknown field"
 
 
-def phase_problems(name, objects):
-    """An overlay has the rollout of the phase that its name ends in, and all others have none."""
+def phase_problems(overlay, objects):
+    """An overlay has the rollout of the phase that it is called by, whatever components it has, and all others have none."""
     rollout = Manifests(objects).effective().get("types", {}).get("default", {}).get("rollout", {})
     found = (rollout.get("reads"), rollout.get("writes"))
-    if found != PHASES.get(name[-len("phase-1"):], ("100%", "100%")):
+    if found != PHASES.get(overlay, ("100%", "100%")):
         yield f"the rollout is {found}"
 
 
+def component_problems(overlay, component, objects):
+    """What a component brings is there, and nothing of the others."""
+    m = Manifests(objects)
+    wanted = TOGETHER.get(component, {component} if component else set())
+    if not m.redis:
+        wanted = wanted - FLEETS_ALONE
+    found = {name for name, is_there in BRINGS.items() if is_there(m)}
+    if found != wanted:
+        yield f"{component or 'no component'} on {overlay} brings {sorted(found)}, not {sorted(wanted)}"
+
+
 def problems_of(name, objects):
-    yield from phase_problems(name, objects)
+    overlay, _, component = name.partition("+")
+    yield from phase_problems(overlay, objects)
+    yield from component_problems(overlay, component, objects)
     yield from schema_problems(objects)
     yield from schemas_can_fail(objects)
     for rule in (*RULES, *COMPONENT_RULES):
@@ -121,14 +148,21 @@ def problems_of(name, objects):
             yield f"{rule.__name__} misses a fault that was put in, number {number}"
 
 
+def check(file):
+    """(the line that says what was checked, problems)"""
+    with open(file, encoding="utf-8") as stream:
+        objects = [o for o in yaml.safe_load_all(stream) if o]
+    name = os.path.basename(file)
+    problems = [f"{name}: {p}" for p in problems_of(name.removesuffix(".yaml"), objects)]
+    return f"{name}: {len(objects)} objects, Kubernetes {OLDEST} and {NEWEST}, {len(RULES) + len(COMPONENT_RULES)} rules", problems
+
+
 def main(files):
     problems = []
-    for file in files:
-        with open(file, encoding="utf-8") as stream:
-            objects = [o for o in yaml.safe_load_all(stream) if o]
-        name = os.path.basename(file)
-        problems += [f"{name}: {p}" for p in problems_of(name.removesuffix(".yaml"), objects)]
-        print(f"{name}: {len(objects)} objects, Kubernetes {OLDEST} and {NEWEST}, {len(RULES) + len(COMPONENT_RULES)} rules", flush=True)
+    with concurrent.futures.ProcessPoolExecutor() as pool:
+        for line, found in pool.map(check, files):
+            print(line, flush=True)
+            problems += found
     print("\n".join(problems))
     return 1 if problems or not files else 0
 

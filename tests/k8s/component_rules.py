@@ -2,11 +2,13 @@
 
 import os
 
-from manifests import selects
-from rules import METRICS_SERVICE
+from manifests import seconds, selects
+from rules import CONFIG, METRICS_SERVICE
 
 # LarderCertificateExpires of k8s/monitoring.
 ALERT_DAYS = 14
+# Little beside the minute or so that the kubelet takes.
+LOOK_S_MAX = 60
 
 
 def redis_is_kept_in(m):
@@ -96,4 +98,20 @@ def operator_finds_what_it_reads(m):
             yield "there are no alerts"
 
 
-COMPONENT_RULES = [redis_is_kept_in, scales_by_what_it_can, certificate_fits, operator_finds_what_it_reads]
+def swapped_config_arrives(m):
+    """Where a changed config is no other ConfigMap, the pods that run have to get it: the kubelet swaps what it has mounted as a folder,
+    and larderd looks at it."""
+    if m.config_map_is_hashed:
+        return
+    if m.one("ConfigMap").get("immutable"):
+        yield "nobody can change the ConfigMap"
+    mounts = [v for v in m.container["volumeMounts"] if v["name"] == "config"]
+    if [v["mountPath"] for v in mounts] != [os.path.dirname(CONFIG)] or "subPath" in mounts[0]:
+        yield f"the kubelet cannot swap {mounts}"
+    # `off` is False for this YAML.
+    look = m.effective().get("reload", {}).get("look")
+    if not look or seconds(look) > LOOK_S_MAX:
+        yield f"larderd looks at its config every {look}"
+
+
+COMPONENT_RULES = [redis_is_kept_in, scales_by_what_it_can, certificate_fits, operator_finds_what_it_reads, swapped_config_arrives]

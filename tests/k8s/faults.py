@@ -3,7 +3,7 @@ more is itself found."""
 
 import re
 
-from component_rules import certificate_fits, operator_finds_what_it_reads, redis_is_kept_in, scales_by_what_it_can
+from component_rules import certificate_fits, operator_finds_what_it_reads, redis_is_kept_in, scales_by_what_it_can, swapped_config_arrives
 from rules import (
     METRICS_SERVICE, config_is_accepted, disruption_is_bounded, environment_is_larders, has_no_token, image_is_pinned,
     journal_fits_its_volume, lives_in_one_namespace, memory_is_bounded, network_is_closed, ports_match, probes_ask_the_right_service,
@@ -21,6 +21,11 @@ def break_config(m, old, new):
 def unmount(m, path):
     mounts = m.container["volumeMounts"]
     mounts.remove(next(v for v in mounts if v["mountPath"] == path))
+
+
+def mount_config_as_a_file(m):
+    mount = next(v for v in m.container["volumeMounts"] if v["name"] == "config")
+    mount.update(mountPath="/etc/larder/larder.yaml", subPath="larder.yaml")
 
 
 def service(m, name):
@@ -69,7 +74,7 @@ FAULTS = [
     (network_is_closed, lambda m: m.one("NetworkPolicy")["spec"]["egress"].append({})),
     (memory_is_bounded, lambda m: m.container["resources"]["limits"].pop("memory")),
     (writable_paths_are_volumes, lambda m: unmount(m, "/tmp")),
-    (writable_paths_are_volumes, lambda m: m.volume_at("/etc/larder")["configMap"].update(name="larder-config")),
+    (writable_paths_are_volumes, lambda m: m.volume_at("/etc/larder")["configMap"].update(name="another")),
     (journal_fits_its_volume, lambda m: set_variable(m, "LARDER_JOURNAL_MAX_BYTES", "30GiB")),
     (journal_fits_its_volume, lambda m: unmount(m, "/var/lib/larder")),
     (secrets_stay_secret, lambda m: m.objects.append({"kind": "Secret", "metadata": {}})),
@@ -149,6 +154,15 @@ SCALER_FAULTS = [
 ]
 
 
+# Where the ConfigMap keeps its name.
+SWAP_FAULTS = [
+    (swapped_config_arrives, lambda m: m.one("ConfigMap").update(immutable=True)),
+    (swapped_config_arrives, lambda m: mount_config_as_a_file(m)),
+    (swapped_config_arrives, lambda m: break_config(m, "shutdown:", "reload: { look: off }\nshutdown:")),
+    (swapped_config_arrives, lambda m: break_config(m, "shutdown:", "reload: { look: 1d }\nshutdown:")),
+]
+
+
 def faults_for(m):
     """Those that can be put into these manifests."""
     faults = list(FAULTS)
@@ -162,6 +176,8 @@ def faults_for(m):
     for kind, more in (("ServiceMonitor", OPERATOR_FAULTS), ("Certificate", TLS_FAULTS), ("HorizontalPodAutoscaler", SCALER_FAULTS)):
         if any(o["kind"] == kind for o in m.objects):
             faults += more
+    if not m.config_map_is_hashed:
+        faults += SWAP_FAULTS
     if m.all("StatefulSet", "redis"):
         faults += RUN_REDIS_FAULTS
     return faults

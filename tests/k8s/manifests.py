@@ -8,6 +8,12 @@ import tempfile
 import yaml
 
 
+# Without the hash of its content.
+CONFIG_MAP = "larder-config"
+# What the programs answered, by config, arguments and environment.
+ANSWERS = {}
+
+
 class Manifests:
     """The objects of one rendered overlay."""
 
@@ -58,6 +64,11 @@ class Manifests:
         return self.one("ConfigMap")["data"]["larder.yaml"]
 
     @property
+    def config_map_is_hashed(self):
+        """Whether a changed config is another ConfigMap, so that the pods roll."""
+        return self.one("ConfigMap")["metadata"]["name"] != CONFIG_MAP
+
+    @property
     def config(self):
         return yaml.safe_load(self.config_text)
 
@@ -75,10 +86,14 @@ class Manifests:
         for variable in self.container["env"]:
             field = variable.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
             env[variable["name"]] = f"larder-{ordinal}" if field == "metadata.name" else variable.get("value", "")
-        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-            file.write(self.config_text)
-            file.flush()
-            return subprocess.run(command(file.name), env=env, capture_output=True, text=True, timeout=60, check=False)
+        # The rules and their faults ask the same again and again.
+        asked = (self.config_text, *command("FILE"), *sorted(env.items()))
+        if asked not in ANSWERS:
+            with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+                file.write(self.config_text)
+                file.flush()
+                ANSWERS[asked] = subprocess.run(command(file.name), env=env, capture_output=True, text=True, timeout=60, check=False)
+        return ANSWERS[asked]
 
     def effective(self, ordinal=0):
         """All settings as larderd has them; empty when it refuses them, which is a rule of its own."""
@@ -105,8 +120,8 @@ class Manifests:
 
 def seconds(duration):
     """Seconds of a duration as larder.yaml writes it."""
-    units = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
-    return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)(ms|s|m|h)", duration))
+    units = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+    return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)(ms|s|m|h|d)", duration))
 
 
 def size(text):

@@ -87,7 +87,7 @@ TEST_F(GovernorTest, StartsWithThePlanAndKeepsItWhileNothingHappens) {
 TEST_F(GovernorTest, StartsSmallerWhereOthersHaveTakenTheMemory) {
   neighbour_ = 3 * kGiB;
   Make({}, 4 * kGiB);
-  EXPECT_EQ(budget(), 856 * kMiB) << "1024 - 40 available, 128 of them a cushion";
+  EXPECT_EQ(budget(), 728 * kMiB) << "1024 - 40 available, 256 of them a cushion";
   EXPECT_THAT(governor_->Status().why, HasSubstr("; only 984MiB left of the cgroup v2 limit 4GiB"));
 }
 
@@ -122,14 +122,14 @@ TEST_F(GovernorTest, RaisedLimitGrowsSlowlyAndAfterCalm) {
 }
 
 TEST_F(GovernorTest, GivesWayWhenTheProcessNeedsMoreAndComesBackAfterCalm) {
-  Make({}, 512 * kMiB);
-  EXPECT_EQ(budget(), 448 * kMiB);
+  Make({}, kGiB);
+  EXPECT_EQ(budget(), 896 * kMiB);
   l1_ = 200 * kMiB;  // not full: nothing is short yet
-  rest_ = 100 * kMiB;
+  rest_ = 400 * kMiB;
   BudgetDecision decision = Tick();
   EXPECT_EQ(decision.cause, BudgetCause::kRest);
-  EXPECT_EQ(decision.budget_bytes, 387 * kMiB);
-  EXPECT_THAT(decision.why, HasSubstr("a quarter more than the 100MiB that it uses"));
+  EXPECT_EQ(decision.budget_bytes, 524 * kMiB);
+  EXPECT_THAT(decision.why, HasSubstr("a quarter more than the 400MiB that it uses"));
   rest_ = 40 * kMiB;
   int waited = 0;
   decision = NextChange(120, &waited);
@@ -143,7 +143,7 @@ TEST_F(GovernorTest, GivesWayToANeighbourInTheSameCgroup) {
   neighbour_ = 440 * kMiB;
   const BudgetDecision decision = Tick();
   EXPECT_EQ(decision.cause, BudgetCause::kShortage);
-  EXPECT_EQ(decision.budget_bytes, 4 * kGiB - 480 * kMiB - 128 * kMiB);
+  EXPECT_EQ(decision.budget_bytes, 4 * kGiB - 480 * kMiB - 256 * kMiB);
   EXPECT_EQ(decision.why, "only 32MiB left of the cgroup v2 limit 4GiB");
 }
 
@@ -163,11 +163,11 @@ TEST_F(GovernorTest, GivesWayToOthersOnAMachineWithoutACgroup) {
 // the rest of the process it would cause the next shrink, and so on down to the minimum.
 TEST_F(GovernorTest, MemoryOnItsWayBackCausesNoSecondShrink) {
   Make({}, 4 * kGiB);
-  l1_ = 3400 * kMiB;
-  rest_ = 600 * kMiB;
+  l1_ = 2700 * kMiB;
+  rest_ = 1200 * kMiB;
   const BudgetDecision first = Tick();
   EXPECT_EQ(first.cause, BudgetCause::kRest);
-  EXPECT_EQ(first.budget_bytes, 3346 * kMiB);
+  EXPECT_EQ(first.budget_bytes, 2596 * kMiB);
   const uint64_t freed = l1_ - first.budget_bytes;
   l1_ = first.budget_bytes;
   rest_ += freed;
@@ -198,7 +198,7 @@ TEST_F(GovernorTest, ShrinksEveryTwoSecondsWhenNextToNothingIsLeft) {
 }
 
 TEST_F(GovernorTest, SmallDifferencesAreNoise) {
-  Make({}, 512 * kMiB);
+  Make({}, kGiB);
   std::minstd_rand random(7);
   for (int i = 0; i < 3600; ++i) {
     l1_ = 300 * kMiB + random() % (50 * kMiB);
@@ -289,7 +289,7 @@ TEST_F(GovernorTest, RunningIntoTheLimitIsPressureOnlyWhereLittleCanBeFreed) {
   pressure_.limit_hits = 1000;  // the page cache fills the cgroup
   EXPECT_EQ(Tick().cause, BudgetCause::kNone);
   l1_ = budget();
-  neighbour_ = 300 * kMiB;
+  neighbour_ = 230 * kMiB;
   pressure_.limit_hits = 1001;
   EXPECT_EQ(Tick().cause, BudgetCause::kPressure);
 }

@@ -399,6 +399,30 @@ TEST_F(L1Test, AgesOfWhatIsEvictedCountFromWhenItWasWritten) {
               static_cast<double>(60'000 * evicted), static_cast<double>(100 * evicted));
 }
 
+TEST_F(L1Test, AgesOfWhatIsHeldCountFromWhenItWasWritten) {
+  Make(16 << 20);
+  VersionClock versions(&clock_, 1);
+  const auto mean_age = [&] {
+    const L1Usage usage = l1_->Usage();
+    EXPECT_EQ(usage.total.ages_ms, usage.by_namespace.at(0).ages_ms);
+    return usage.total.ages_ms / static_cast<int64_t>(std::max<uint64_t>(usage.total.entries, 1));
+  };
+  for (int i = 0; i < 100; ++i)
+    Insert("old" + std::to_string(i), "v", versions.Next(), {}, absl::Hours(1));
+  clock_.Advance(absl::Seconds(30));
+  for (int i = 0; i < 100; ++i)
+    Insert("new" + std::to_string(i), "v", versions.Next(), {}, absl::Hours(1));
+  clock_.Advance(absl::Seconds(10));
+  EXPECT_NEAR(mean_age(), 25'000, 2);
+  // What is replaced is young again, and what has gone counts no more.
+  for (int i = 0; i < 100; ++i)
+    Insert("old" + std::to_string(i), "w", versions.Next(), {}, absl::Hours(1));
+  EXPECT_NEAR(mean_age(), 5'000, 2);
+  for (int i = 0; i < 100; ++i)
+    Erase("new" + std::to_string(i), versions.Next());
+  EXPECT_NEAR(mean_age(), 0, 2);
+}
+
 TEST_F(L1Test, SmallEntriesStayLongerThanLargeOnesOfAsManyHits) {
   Make(8 << 20);
   std::mt19937_64 random(5);

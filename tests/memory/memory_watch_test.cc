@@ -46,7 +46,8 @@ class MemoryWatchTest : public testing::Test {
                          ++changes_;
                          budget_ = bytes;
                        },
-                   .set_tight = [this](bool tight) { tight_.push_back(tight); }});
+                   .set_tight = [this](bool tight) { tight_.push_back(tight); },
+                   .set_left = [this](const MemoryLeft& left) { left_ = left; }});
     executor_.RunReady();
   }
   // The lines of `event` since the last call with it.
@@ -73,7 +74,11 @@ class MemoryWatchTest : public testing::Test {
   uint64_t budget_ = 0;
   int changes_ = 0;
   std::vector<bool> tight_;
+  MemoryLeft left_;
 };
+
+// The parameter is the container's limit.
+class MemoryWatchOfTest : public MemoryWatchTest, public testing::WithParamInterface<uint64_t> {};
 
 TEST_F(MemoryWatchTest, PrintsWhatItDecidedAtTheStart) {
   Make();
@@ -97,7 +102,7 @@ TEST_F(MemoryWatchTest, TellsWhenTheContainerIsNearlyUsedUp) {
   EXPECT_THAT(tight_, ElementsAre(true));
   EXPECT_THAT(Logged("memory_tight"), ElementsAre(HasSubstr("cgroup v2 limit 1GiB")));
   // A little more is not enough: it would be gone at once.
-  machine_.Limit(kGiB, kGiB - 60 * kMiB);
+  machine_.Limit(kGiB, kGiB - 45 * kMiB);
   executor_.Advance(10 * MemoryWatch::kInterval);
   EXPECT_THAT(tight_, ElementsAre(true));
   machine_.Limit(kGiB, kGiB - 100 * kMiB);
@@ -106,9 +111,52 @@ TEST_F(MemoryWatchTest, TellsWhenTheContainerIsNearlyUsedUp) {
   EXPECT_THAT(Logged("memory_eased"), testing::SizeIs(1));
 }
 
+// A full cache leaves little: what is refused while memory is short must not stay refused for that.
+TEST_P(MemoryWatchOfTest, MakesRoomUntilNothingIsRefusedAnyMore) {
+  const uint64_t limit = GetParam();
+  const uint64_t rest = limit / 64;
+  uint64_t burst = 0;
+  machine_.Meminfo(256 * kGiB, 200 * kGiB);
+  machine_.Limit(limit, rest);
+  Make();
+  Start();
+  const auto pass = [&](int seconds) {
+    for (int i = 0; i < seconds; ++i) {
+      held_ = budget_;  // full, whatever it is
+      machine_.Limit(limit, std::min(limit, held_ + rest + burst));
+      executor_.Advance(MemoryWatch::kInterval);
+    }
+  };
+  pass(300);
+  EXPECT_THAT(tight_, IsEmpty()) << "a full cache alone is no shortage";
+  // Messages that pile up faster than a look comes, and stay.
+  burst = limit - held_ - rest - limit / 512;
+  pass(60);
+  EXPECT_THAT(tight_, ElementsAre(true, false));
+}
+
+INSTANTIATE_TEST_SUITE_P(Limits, MemoryWatchOfTest,
+                         testing::Values(256 * kMiB, kGiB, 20 * kGiB, 48 * kGiB));
+
 TEST_F(MemoryWatchTest, PrintsAFixedBudgetAsSuch) {
   Make({.fixed_bytes = kGiB});
   EXPECT_THAT(Logged("memory_budget"), ElementsAre(HasSubstr("memory.l1: 1GiB: as configured")));
+}
+
+// It gives no way, so what is left is all that tells of the refusals before they come.
+TEST_F(MemoryWatchTest, TellsWhatIsLeftWithAFixedBudgetToo) {
+  Make({.fixed_bytes = 512 * kMiB});
+  Start();
+  machine_.Limit(kGiB, kGiB - 128 * kMiB);
+  executor_.Advance(MemoryWatch::kInterval);
+  EXPECT_EQ(left_.bytes, 128 * kMiB);
+  EXPECT_EQ(left_.tight_bytes, 40 * kMiB);
+  EXPECT_THAT(tight_, IsEmpty());
+  machine_.Limit(kGiB, kGiB - 32 * kMiB);
+  executor_.Advance(MemoryWatch::kInterval);
+  EXPECT_EQ(left_.bytes, 32 * kMiB);
+  EXPECT_THAT(tight_, ElementsAre(true));
+  EXPECT_EQ(changes_, 0);
 }
 
 TEST_F(MemoryWatchTest, FollowsALimitThatIsLoweredAndRaisedAndSaysWhy) {

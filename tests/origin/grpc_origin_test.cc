@@ -125,6 +125,30 @@ TEST_F(GrpcOriginTest, TraceContextThatGrpcWouldDieOfIsLeftOut) {
   }
 }
 
+// A string that is no UTF-8 would make a request of which the service can read nothing.
+TEST_F(GrpcOriginTest, TraceContextThatIsNoneLeavesAWriteReadable) {
+  const std::string good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+  OriginStore store;
+  store.call = {.name_space = "shop", .type = "user"};
+  for (const std::string& trace : {std::string(55, '\xff'), good, std::string("x")}) {
+    OriginStore::Write write;
+    write.key = "k" + std::to_string(store.writes.size());
+    write.value = "v";
+    write.version = 7;
+    write.trace_parent = trace;
+    store.writes.push_back(std::move(write));
+  }
+  store.call.trace_parent = store.writes[0].trace_parent;
+  const auto stored = AwaitTask(origin().Store(std::move(store), In(absl::Seconds(20))));
+  ASSERT_TRUE(stored.ok()) << stored.status();
+  for (const OriginStored& one : *stored) EXPECT_EQ(one.kind, Stored::kDone) << one.error;
+  const v1::StoreRequest seen = service_.last().store;
+  ASSERT_EQ(seen.items_size(), 3);
+  EXPECT_EQ(seen.items(0).trace_parent(), "");
+  EXPECT_EQ(seen.items(1).trace_parent(), good);
+  EXPECT_EQ(seen.items(2).trace_parent(), "");
+}
+
 TEST_F(GrpcOriginTest, TimeoutBoundsACallWhoseCallerAllowsMore) {
   options_.timeout = absl::Milliseconds(500);
   service_.Hang(true);

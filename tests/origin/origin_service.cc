@@ -1,9 +1,8 @@
 #include "tests/origin/origin_service.h"
 
-#include <algorithm>
-
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -191,6 +190,7 @@ grpc::ServerUnaryReactor* OriginService::Store(grpc::CallbackServerContext* cont
   if (request->type() == "sealed") status = {grpc::StatusCode::UNIMPLEMENTED, "it is sealed"};
   if (status.ok()) {
     MutexLock lock(&mu_);
+    last_.store = *request;
     for (const v1::StoreItem& item : request->items()) Apply(item, response->add_results());
   }
   if (on_store) on_store(response);

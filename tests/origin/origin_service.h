@@ -27,6 +27,7 @@ class OriginService : public v1::Origin::CallbackService {
     std::multimap<std::string, std::string> metadata;
     absl::Duration time_left;
     v1::LoadRequest load;
+    v1::StoreRequest store;
   };
 
   explicit OriginService(

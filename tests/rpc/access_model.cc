@@ -92,6 +92,21 @@ bool ModelAdmin(const Roles& roles) {
   return false;
 }
 
+// What a filter leaves; here empty stands for any.
+bool ModelFiltered(const Roles& roles, P permission, const std::string& name_space,
+                   const std::string& type, const std::string& prefix) {
+  for (const AccessRole& role : roles) {
+    if (!Holds(role.namespaces, "*") && (name_space.empty() || !Holds(role.namespaces, name_space)))
+      continue;
+    if (std::find(role.allow.begin(), role.allow.end(), permission) == role.allow.end()) continue;
+    if (!role.types.empty() && !Holds(role.types, type)) continue;
+    bool inside = role.prefixes.empty();
+    for (const std::string& one : role.prefixes) inside = inside || Begins(prefix, one);
+    if (inside) return true;
+  }
+  return false;
+}
+
 constexpr char kFine[] = "order:fine";
 
 template <typename Request>
@@ -184,6 +199,27 @@ Way ForAdmins(const std::string& name) {
           }};
 }
 
+// Of a caller who names nothing, of one who names all, and of those in between.
+template <typename Request>
+void AddFiltered(const std::string& name, std::vector<Way>* ways) {
+  using S = const std::string&;
+  for (const bool by_type : {false, true}) {
+    for (const bool by_prefix : {false, true}) {
+      ways->push_back(
+          {"/larder.v1.Admin/" + name, StrCat(by_type ? "type " : "", by_prefix ? "prefix" : ""),
+           [=](Message* m, S n, S t, S k) {
+             v1::DeadLetterFilter* const filter = As<Request>(m)->mutable_filter();
+             filter->set_namespace_(n);
+             if (by_type) filter->set_type(t);
+             if (by_prefix) filter->set_key_prefix(k);
+           },
+           [=](const Roles& r, S n, S t, S k) {
+             return ModelFiltered(r, P::kAdmin, n, by_type ? t : "", by_prefix ? k : "");
+           }});
+    }
+  }
+}
+
 const std::vector<P> kAllows = {P::kRead, P::kWrite, P::kInvalidate, P::kAdmin};
 
 }  // namespace
@@ -203,17 +239,30 @@ std::vector<Way> AllAccessWays() {
       OneKey<v1::TouchRequest>(cache + "Touch", P::kWrite),
       OneKey<v1::IncrementRequest>(cache + "Increment", P::kWrite),
       OneKey<v1::ExplainRequest>(admin + "Explain", P::kRead),
-      ForAdmins<v1::WarmRequest>("Warm"),
-      ForAdmins<v1::FlushJournalRequest>("FlushJournal"),
+      TwoKeys<v1::WarmRequest>(admin + "Warm", P::kAdmin),
       ForAdmins<v1::PauseDeliveryRequest>("PauseDelivery"),
       ForAdmins<v1::ResumeDeliveryRequest>("ResumeDelivery"),
-      ForAdmins<v1::ListDeadLettersRequest>("ListDeadLetters"),
-      ForAdmins<v1::RetryDeadLettersRequest>("RetryDeadLetters"),
-      ForAdmins<v1::DropDeadLettersRequest>("DropDeadLetters"),
-      ForAdmins<v1::ExportDeadLettersRequest>("ExportDeadLetters"),
       ForAdmins<v1::ReloadConfigRequest>("ReloadConfig"),
       ForAdmins<v1::DrainRequest>("Drain"),
   };
+  AddFiltered<v1::ListDeadLettersRequest>("ListDeadLetters", &ways);
+  AddFiltered<v1::RetryDeadLettersRequest>("RetryDeadLetters", &ways);
+  AddFiltered<v1::DropDeadLettersRequest>("DropDeadLetters", &ways);
+  AddFiltered<v1::ExportDeadLettersRequest>("ExportDeadLetters", &ways);
+  ways.push_back(
+      {admin + "FlushJournal", "",
+       [](Message* m, S, S t, S) { As<v1::FlushJournalRequest>(m)->set_type(t); },
+       [](const Roles& r, S, S t, S) { return ModelFiltered(r, P::kAdmin, "", t, ""); }});
+  ways.push_back({admin + "Warm", "type",
+                  [](Message* m, S n, S t, S) {
+                    As<v1::WarmRequest>(m)->set_namespace_(n);
+                    As<v1::WarmRequest>(m)->set_type(t);
+                  },
+                  [](const Roles& r, S n, S t, S) {
+                    if (!t.empty()) return ModelCovers(r, P::kAdmin, n, nullptr, &t);
+                    const std::string named = n.empty() ? "default" : n;
+                    return ModelSome(r, P::kAdmin, &named, nullptr);
+                  }});
   AddSelectors<v1::InvalidateRequest>(cache + "Invalidate", P::kInvalidate, &ways);
   AddSelectors<v1::WatchRequest>(cache + "Watch", P::kRead, &ways);
   // The keys of the matrix hold no wildcard, and none is escaped: each is its own beginning.

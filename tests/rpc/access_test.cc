@@ -291,6 +291,35 @@ TEST_F(AccessTest, StreamsAreJudgedAgainWhenTheCallersChange) {
   EXPECT_EQ(Verdict(call->StillAllowed()), "NOT_AUTHENTICATED");
 }
 
+// Of what tenants ask for none may crowd the others out, and more is refused than of an operator.
+TEST_F(AccessTest, ActsOfWhoHasAdminOfAPartCountAsBatches) {
+  UseRoles({{"op", kAdminAll}, {"half", {.namespaces = {"shop"}, .allow = {P::kAdmin}}}});
+  ManualClock clock;
+  ManualExecutor executor(&clock, 1);
+  Admission admission({}, &clock);
+  Dispatcher dispatcher(&clock, &executor, &access_, &admission);
+  admission.SetMemoryTight(true);
+  for (const char* name : {"ListDeadLetters", "DropDeadLetters", "RetryDeadLetters"}) {
+    for (const auto& [token, verdict] :
+         {std::pair("op", "NOT_IN_THIS_VERSION"), std::pair("half", "OVERLOADED")}) {
+      const auto call = NewCall(StrCat("/larder.v1.Admin/", name), StrCat("Bearer token-", token));
+      auto* const request = call->request();
+      const auto* const filter = request->GetDescriptor()->FindFieldByName("filter");
+      static_cast<v1::DeadLetterFilter*>(request->GetReflection()->MutableMessage(request, filter))
+          ->set_namespace_("shop");
+      dispatcher.Run(call.get());
+      executor.RunReady();
+      EXPECT_EQ(Verdict(*call->answer), verdict) << name << " by " << token;
+    }
+  }
+  EXPECT_EQ(admission.under_way(), 0u);
+  // What everybody may ask for stays as it is.
+  const auto info = NewCall("/larder.v1.Admin/ServerInfo", "Bearer token-half");
+  dispatcher.Run(info.get());
+  executor.RunReady();
+  EXPECT_EQ(Verdict(*info->answer), "NOT_IN_THIS_VERSION");
+}
+
 TEST_F(AccessTest, OperatorsShowTheirTokenOverHttp) {
   UseRoles({{"op", kAdminAll},
             {"reader", kReadAll},

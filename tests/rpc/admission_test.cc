@@ -104,6 +104,47 @@ TEST_F(AdmissionTest, OneAddressDoesNotTakeWhatOthersNeed) {
   EXPECT_TRUE(admission.Enter(CallClass::kRead, "a").ok());
 }
 
+TEST_F(AdmissionTest, TheCallsOfOneAddressHoldSoManyBytes) {
+  Admission admission({.buffer_bytes_per_peer = 100}, &clock_);
+  EXPECT_TRUE(admission.Hold("a", 100).ok());
+  EXPECT_THAT(Refusal(admission.Hold("a", 1)), HasSubstr("limits.buffer_bytes_per_peer is 100"));
+  EXPECT_TRUE(admission.Hold("b", 60).ok());
+  admission.HoldAnyway("b", 60);
+  EXPECT_FALSE(admission.Hold("b", 1).ok()) << "a reply that had to be sent";
+  EXPECT_TRUE(admission.Hold("", 1'000).ok()) << "nobody's";
+  admission.LetGo("a", 100);
+  EXPECT_TRUE(admission.Hold("a", 100).ok());
+  EXPECT_THAT(admission.Refused(), testing::Contains(testing::Pair("peer_bytes", 2u)));
+}
+
+TEST_F(AdmissionTest, AnAddressThatHoldsNothingMaySendOneMessageOfAnySize) {
+  Admission admission({.buffer_bytes_per_peer = 100}, &clock_);
+  EXPECT_TRUE(admission.Hold("a", 101).ok());
+  EXPECT_FALSE(admission.Hold("a", 1).ok());
+  admission.LetGo("a", 101);
+  EXPECT_TRUE(admission.Hold("a", 1).ok());
+  EXPECT_FALSE(admission.Hold("a", 100).ok());
+}
+
+TEST_F(AdmissionTest, TheFirstCallsAreCountedByNoAddressAndNoneHasMoreThanItMay) {
+  Admission admission({.in_flight = 1'000, .in_flight_per_peer = 160}, &clock_);
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_FALSE(admission.counts_peers());
+    EXPECT_TRUE(admission.Enter(CallClass::kRead, "").ok());
+  }
+  for (int i = 10; i < 160; ++i) {
+    EXPECT_TRUE(admission.counts_peers());
+    EXPECT_TRUE(admission.Enter(CallClass::kRead, "a").ok()) << i;
+  }
+  EXPECT_THAT(Refusal(admission.Enter(CallClass::kRead, "a")),
+              HasSubstr("limits.in_flight_per_peer is 160"));
+  EXPECT_TRUE(admission.Enter(CallClass::kRead, "b").ok());
+  for (int i = 0; i < 10; ++i) admission.Leave("");
+  admission.Leave("b");
+  for (int i = 10; i < 160; ++i) admission.Leave("a");
+  EXPECT_FALSE(admission.counts_peers());
+}
+
 TEST_F(AdmissionTest, FewerAreLetWaitWhileAllWaitTooLong) {
   Admission admission({.in_flight = 10'000, .queue_time = absl::Milliseconds(20)}, &clock_);
   Queue(&admission, 1'000);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <sstream>
@@ -16,6 +17,7 @@
 #include "base/log.h"
 #include "core/error.h"
 #include "larder/v1/cache.pb.h"
+#include "policy/type_table.h"
 
 namespace larder {
 namespace {
@@ -32,11 +34,15 @@ class NotedCall : public Call {
     ASSERT_FALSE(answer_.has_value()) << "answered twice";
     answer_ = status;
   }
-  std::string PeerAddress() const override { return peer; }
+  std::string PeerAddress() const override {
+    ++asked_for_peer;
+    return peer;
+  }
   std::string_view Metadata(std::string_view name) const override {
     return name == "traceparent" ? "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" : "";
   }
   std::string peer = "192.0.2.1:1000";
+  mutable int asked_for_peer = 0;
   std::string Reason() const {
     return answer_.has_value() ? DetailsOf(*answer_).reason : "(unanswered)";
   }
@@ -71,10 +77,24 @@ class Handler {
   }
   Task<absl::Status> Set(CallContext*, const v1::SetRequest*, v1::SetResponse* response) {
     response->mutable_stored()->set_version(1);
+    if (clock == nullptr) co_return absl::OkStatus();
+    // Two things that take time, one of them twice.
+    co_await Timed(Step::kJournal, clock, Take(absl::Milliseconds(300)));
+    co_await Timed(Step::kTierWrite, clock, Take(absl::Seconds(1)));
+    co_await Inner();
     co_return absl::OkStatus();
+  }
+  Task<bool> Inner() {
+    co_await Timed(Step::kTierWrite, clock, Take(absl::Milliseconds(500)));
+    co_return true;
+  }
+  Task<bool> Take(absl::Duration time) {
+    clock->Advance(time);
+    co_return true;
   }
   bool SetsAtOnce(const v1::SetRequest& request) const { return request.value().size() < 10; }
   int ran = 0;
+  ManualClock* clock = nullptr;
 };
 
 // Takes no work.
@@ -227,6 +247,29 @@ TEST_F(DispatcherTest, OneAddressLeavesRoomForOthersWhateverItsPorts) {
   for (const int taken : {0, 1, 3}) EXPECT_EQ(calls[taken]->Reason(), "") << taken;
 }
 
+// What runs where it came in must not pay for a counter that all calls of an address share.
+TEST_F(DispatcherTest, WhileFewCallsAreUnderWayNobodyAsksForTheirAddress) {
+  Admission admission({.in_flight = 100, .in_flight_per_peer = 75}, &clock_);
+  const auto dispatcher = Bounded(&admission);
+  methods_.AtOnce("/larder.v1.Cache/Set", &handler_, &Handler::SetsAtOnce);
+  const auto asked_by_set = [&] {
+    const auto set = New("Set");
+    dispatcher->Run(set.get());
+    EXPECT_EQ(set->Reason(), "");
+    return set->asked_for_peer;
+  };
+  EXPECT_EQ(asked_by_set(), 0);
+  std::vector<std::unique_ptr<NotedCall>> waiting;
+  for (int i = 0; i < 4; ++i) {
+    waiting.push_back(NewGet("miss"));
+    dispatcher->Run(waiting.back().get());
+  }
+  EXPECT_EQ(asked_by_set(), 1);
+  executor_.RunReady();
+  EXPECT_EQ(asked_by_set(), 0);
+  EXPECT_EQ(admission.under_way(), 0u);
+}
+
 TEST_F(DispatcherTest, WhileMemoryIsTightReadsAndRemovalsGoOnAndNothingElse) {
   Admission admission({}, &clock_);
   const auto dispatcher = Bounded(&admission);
@@ -260,29 +303,11 @@ TEST_F(DispatcherTest, ABatchCostsItsNamespaceAllOfItsKeys) {
   EXPECT_EQ(batch("shop", 9), "");
 }
 
-TEST_F(DispatcherTest, SlowCallsAreWrittenDownWithTheWayThatTheyTook) {
+// The lines of the log about slow calls that `work` makes.
+std::vector<std::string> SlowCalls(const std::function<void()>& work) {
   const int log = memfd_create("log", MFD_CLOEXEC);
   ConfigureLog({.format = LogOptions::Format::kJson, .fd = log});
-  Admission admission({}, &clock_);
-  const auto dispatcher = Bounded(&admission);
-  dispatcher->SetSlowCall(absl::Seconds(1));
-  EXPECT_EQ(Answered(dispatcher.get(), New("Set", clock_.Mono()).get()), "");
-  const auto slow = New("Set", clock_.Mono());
-  static_cast<v1::SetRequest*>(slow->request())->set_key("canary-key");
-  static_cast<v1::SetRequest*>(slow->request())->set_namespace_("shop");
-  dispatcher->Run(slow.get());
-  clock_.Advance(absl::Seconds(2));
-  executor_.RunReady();
-  NotedCall late(&MethodOf("/larder.v1.Cache/Set"), clock_.Mono() + 1, clock_.Mono());
-  dispatcher->Run(&late);
-  clock_.Advance(absl::Seconds(2));
-  executor_.RunReady();
-  const auto batch = New("BatchGet", clock_.Mono());
-  for (const char* key : {"a", "b", "c"})
-    static_cast<v1::BatchGetRequest*>(batch->request())->add_keys(key);
-  dispatcher->Run(batch.get());
-  clock_.Advance(absl::Seconds(2));
-  executor_.RunReady();
+  work();
   ConfigureLog(LogOptions());
   std::array<char, 65536> text;
   const ssize_t bytes = pread(log, text.data(), text.size(), 0);
@@ -292,6 +317,32 @@ TEST_F(DispatcherTest, SlowCallsAreWrittenDownWithTheWayThatTheyTook) {
   for (std::string line; std::getline(all, line);) {
     if (line.find("\"slow_call\"") != line.npos) lines.push_back(line);
   }
+  return lines;
+}
+
+TEST_F(DispatcherTest, SlowCallsAreWrittenDownWithTheWayThatTheyTook) {
+  Admission admission({}, &clock_);
+  const auto dispatcher = Bounded(&admission);
+  dispatcher->SetSlowCall(absl::Seconds(1));
+  const std::vector<std::string> lines = SlowCalls([&] {
+    EXPECT_EQ(Answered(dispatcher.get(), New("Set", clock_.Mono()).get()), "");
+    const auto slow = New("Set", clock_.Mono());
+    static_cast<v1::SetRequest*>(slow->request())->set_key("canary-key");
+    static_cast<v1::SetRequest*>(slow->request())->set_namespace_("shop");
+    dispatcher->Run(slow.get());
+    clock_.Advance(absl::Seconds(2));
+    executor_.RunReady();
+    NotedCall late(&MethodOf("/larder.v1.Cache/Set"), clock_.Mono() + 1, clock_.Mono());
+    dispatcher->Run(&late);
+    clock_.Advance(absl::Seconds(2));
+    executor_.RunReady();
+    const auto batch = New("BatchGet", clock_.Mono());
+    for (const char* key : {"a", "b", "c"})
+      static_cast<v1::BatchGetRequest*>(batch->request())->add_keys(key);
+    dispatcher->Run(batch.get());
+    clock_.Advance(absl::Seconds(2));
+    executor_.RunReady();
+  });
   ASSERT_EQ(lines.size(), 3u);
   for (const char* part : {"\"rpc\":\"Set\"", "\"took\":2", "\"waited_for_worker\":2",
                            "\"path\":\"stored\"", "\"namespace\":\"shop\"", "\"key_hash\":\"",
@@ -301,6 +352,86 @@ TEST_F(DispatcherTest, SlowCallsAreWrittenDownWithTheWayThatTheyTook) {
   EXPECT_THAT(lines[0], testing::Not(testing::HasSubstr("canary-key")));
   EXPECT_THAT(lines[1], testing::HasSubstr("\"path\":\"DEADLINE_EXCEEDED\""));
   EXPECT_THAT(lines[2], testing::HasSubstr("\"path\":\"2 TIER_L1, 1 TIER_L2\""));
+}
+
+// A lane may refuse a call before it has looked at what it asks for.
+TEST_F(DispatcherTest, SlowCallsMayHaveNoMessages) {
+  class BareCall : public Call {
+   public:
+    BareCall(const Method* method, MonoNanos started) : Call(method) { started_ = started; }
+    void Answer(const absl::Status&) override {}
+  };
+  dispatcher_.SetSlowCall(absl::Seconds(1));
+  const std::vector<std::string> lines = SlowCalls([&] {
+    BareCall refused(&MethodOf("/larder.v1.Cache/Set"), clock_.Mono());
+    clock_.Advance(absl::Seconds(2));
+    dispatcher_.Refuse(&refused, Error(Reason::kMESSAGE_TOO_LARGE, "too large"));
+  });
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_THAT(lines[0], testing::HasSubstr("\"path\":\"MESSAGE_TOO_LARGE\""));
+}
+
+TEST_F(DispatcherTest, SlowCallsSayHowLongEachStepTook) {
+  Admission admission({}, &clock_);
+  const auto dispatcher = Bounded(&admission);
+  dispatcher->SetSlowCall(absl::Seconds(1));
+  handler_.clock = &clock_;
+  const std::vector<std::string> lines = SlowCalls([&] {
+    const auto slow = New("Set", clock_.Mono());
+    dispatcher->Run(slow.get());
+    clock_.Advance(absl::Seconds(2));
+    executor_.RunReady();
+  });
+  ASSERT_EQ(lines.size(), 1u);
+  for (const char* part :
+       {"\"took\":3.8", "\"waited_for_worker\":2", "\"journal\":0.3", "\"tier_write\":1.5"})
+    EXPECT_THAT(lines[0], testing::HasSubstr(part));
+  // What was not waited for is not there.
+  EXPECT_THAT(lines[0], testing::Not(testing::HasSubstr("\"origin\"")));
+}
+
+TEST_F(DispatcherTest, SlowCallsSayTheTypeThatAllTheirKeysHave) {
+  TypePolicy order;
+  order.name = "order";
+  order.match.push_back(*Pattern::Parse("order:*"));
+  const std::shared_ptr<TypeTable> types = *TypeTable::Make({order});
+  methods_.On("/larder.v1.Cache/BatchGet", &handler_, &Handler::BatchGet);
+  methods_.On("/larder.v1.Cache/Set", &handler_, &Handler::Set);
+  Dispatcher dispatcher(&clock_, &executor_, nullptr, nullptr, nullptr, types.get());
+  dispatcher.SetSlowCall(absl::Seconds(1));
+  const auto late = [&](NotedCall* call) {
+    dispatcher.Run(call);
+    clock_.Advance(absl::Seconds(2));
+    executor_.RunReady();
+  };
+  const auto batch = [&](const std::vector<const char*>& keys, const char* type = "") {
+    const auto call = New("BatchGet", clock_.Mono());
+    auto* const request = static_cast<v1::BatchGetRequest*>(call->request());
+    request->set_type(type);
+    for (const char* key : keys) request->add_keys(key);
+    late(call.get());
+  };
+  const std::vector<std::string> lines = SlowCalls([&] {
+    const auto set = New("Set", clock_.Mono());
+    static_cast<v1::SetRequest*>(set->request())->set_key("order:7");
+    late(set.get());
+    batch({"order:1", "order:2"});
+    batch({"order:1", "user:2"});
+    batch({"user:1", "x"});
+    batch({"a", "b"}, "order");
+    const auto many = New("BatchSet", clock_.Mono());
+    for (const char* key : {"order:1", "x"}) {
+      v1::BatchSetItem* const item =
+          static_cast<v1::BatchSetRequest*>(many->request())->add_items();
+      item->set_key(key);
+      if (item->key() == "x") item->set_type("order");
+    }
+    late(many.get());
+  });
+  const std::vector<std::string> expected = {"order", "order", "", "default", "order", "order"};
+  ASSERT_EQ(lines.size(), expected.size());
+  for (size_t i = 0; i < expected.size(); ++i)
+    EXPECT_THAT(lines[i], testing::HasSubstr("\"type\":\"" + expected[i] + "\"")) << i;
 }
 
 TEST_F(DispatcherTest, EveryMethodWithoutAHandlerSaysSo) {

@@ -10,9 +10,11 @@
 #include <utility>
 #include <vector>
 
+#include "base/task.h"
 #include "core/error.h"
 #include "core/key.h"
 #include "engine/request_ids.h"
+#include "rpc/access_table.h"
 #include "rpc/admin_handlers.h"
 #include "rpc/cache_handlers.h"
 #include "rpc/methods.h"
@@ -42,11 +44,14 @@ class ToldJournal : public Journal {
   }
   void Supersede(std::string_view, std::string_view, Version) override {}
   Version newest() const override { return kNoVersion; }
-  Task<absl::StatusOr<uint64_t>> Flush(std::string type, MonoNanos deadline) override {
+  Task<absl::StatusOr<JournalFlushed>> Flush(std::string type, MonoNanos deadline) override {
     asked = "flush " + type;
     asked_deadline = deadline;
     if (!error.ok()) co_return error;
-    co_return uint64_t{7};
+    co_return JournalFlushed{7, 2};
+  }
+  std::optional<JournalTry> TryOf(std::string_view, std::string_view type) const override {
+    return type == "behind" ? tried : std::nullopt;
   }
   absl::StatusOr<uint64_t> Pause(std::string_view origin) override {
     asked = "pause " + std::string(origin);
@@ -88,6 +93,7 @@ class ToldJournal : public Journal {
 
   JournalStats stats;
   std::optional<JournalRecord> waiting;
+  std::optional<JournalTry> tried;
   std::vector<LetterPage::Item> letters;
   absl::Status error;
   std::string asked;
@@ -100,6 +106,7 @@ class ToldJournal : public Journal {
 class TakingCall : public CallContext {
  public:
   Task<bool> Send(const google::protobuf::Message& message) override {
+    if (pause != nullptr) co_await *pause;
     if (taken.size() == taken_max) co_return false;
     taken.push_back(static_cast<const v1::ExportDeadLettersResponse&>(message));
     co_return true;
@@ -107,6 +114,8 @@ class TakingCall : public CallContext {
   void set_deadline(MonoNanos deadline) { deadline_ = deadline; }
 
   size_t taken_max = 1'000'000;
+  // Takes nothing before it is set.
+  std::shared_ptr<Signal<bool>> pause;
   std::vector<v1::ExportDeadLettersResponse> taken;
 };
 
@@ -201,6 +210,7 @@ TEST_F(JournalHandlersTest, FlushWaitsForATypeAsLongAsTheCallerDoes) {
   EXPECT_EQ(journal_.asked, "flush cart");
   EXPECT_EQ(journal_.asked_deadline, clock_.Mono() + 5);
   EXPECT_EQ(response.delivered(), 7u);
+  EXPECT_EQ(response.dead(), 2u);
   // Who does not say how long does not wait for ever.
   call_.set_deadline(INT64_MAX);
   ASSERT_TRUE(Call(&AdminHandlers::FlushJournal, v1::FlushJournalRequest(), &response).ok());
@@ -376,6 +386,37 @@ TEST_F(JournalHandlersTest, ExportEndsWhenNobodyListens) {
   EXPECT_EQ(call_.taken.size(), 3u);
 }
 
+TEST_F(JournalHandlersTest, WhoHasAPartDoesNotTakeAllTheMemoryForExports) {
+  AddLetter(1, "cart:1", "value");
+  const v1::ExportDeadLettersRequest request;
+  struct Export {
+    TakingCall call;
+    v1::ExportDeadLettersResponse response;
+    std::optional<absl::Status> status;
+  };
+  std::vector<std::unique_ptr<Export>> exports;
+  const auto start = [&](bool of_part) {
+    Export& one = *exports.emplace_back(std::make_unique<Export>());
+    one.call.pause = std::make_shared<Signal<bool>>(&executor_);
+    if (of_part) one.call.set_view(std::make_shared<AccessView>(nullptr, nullptr, nullptr));
+    Spawn(admin_->ExportDeadLetters(&one.call, &request, &one.response),
+          [&one](const absl::Status& status) { one.status = status; });
+  };
+  for (int i = 0; i < 5; ++i) start(/*of_part=*/true);
+  start(/*of_part=*/false);
+  executor_.RunReady();
+  for (size_t i : {0u, 1u, 2u, 3u, 5u}) EXPECT_FALSE(exports[i]->status.has_value()) << i;
+  ASSERT_TRUE(exports[4]->status.has_value());
+  EXPECT_EQ(ReasonOf(*exports[4]->status), "OVERLOADED");
+  exports[0]->call.pause->TrySet(true);
+  executor_.RunReady();
+  EXPECT_EQ(exports[0]->status, absl::OkStatus());
+  start(/*of_part=*/true);
+  for (const auto& one : exports) one->call.pause->TrySet(true);
+  executor_.RunReady();
+  EXPECT_EQ(exports.back()->status, absl::OkStatus()) << "there is room again";
+}
+
 TEST_F(JournalHandlersTest, WritesKnowTheirCall) {
   RequestIds request_ids({.clock = &clock_});
   MethodTable methods;
@@ -405,7 +446,12 @@ TEST_F(JournalHandlersTest, ItemsOfABatchSayWhyTheyAreNotStored) {
         std::pair(Reason::kWRITE_MODE_UNSUPPORTED, v1::NOT_STORED_REASON_WRITE_MODE_UNSUPPORTED),
         std::pair(Reason::kJOURNAL_FULL, v1::NOT_STORED_REASON_JOURNAL_FULL),
         std::pair(Reason::kJOURNAL_UNAVAILABLE, v1::NOT_STORED_REASON_JOURNAL_UNAVAILABLE),
-        std::pair(Reason::kDEADLINE_EXCEEDED, v1::NOT_STORED_REASON_DEADLINE_EXCEEDED)}) {
+        std::pair(Reason::kDEADLINE_EXCEEDED, v1::NOT_STORED_REASON_DEADLINE_EXCEEDED),
+        std::pair(Reason::kTOO_MANY_WAITERS, v1::NOT_STORED_REASON_TOO_MANY_WAITERS),
+        std::pair(Reason::kDRAINING, v1::NOT_STORED_REASON_DRAINING),
+        std::pair(Reason::kORIGIN_UNAVAILABLE, v1::NOT_STORED_REASON_ORIGIN_UNAVAILABLE),
+        std::pair(Reason::kORIGIN_TIMEOUT, v1::NOT_STORED_REASON_ORIGIN_TIMEOUT),
+        std::pair(Reason::kOVERLOADED, v1::NOT_STORED_REASON_OVERLOADED)}) {
     journal_.error = Error(reason, "as told");
     v1::BatchSetResponse response;
     ASSERT_TRUE(Now(handlers.BatchSet(&call_, &request, &response)).ok());
@@ -430,6 +476,77 @@ TEST_F(JournalHandlersTest, ExplainShowsTheWriteThatWaits) {
   EXPECT_EQ(explained.pending().value_bytes(), 5u);
   EXPECT_EQ(explained.pending().age().seconds(), 3);
   EXPECT_FALSE(explained.pending().deletion());
+  EXPECT_FALSE(explained.pending().has_next_attempt());
+  journal_.waiting->type = "behind";
+  journal_.tried = JournalTry{3, "ABORTED: deadlock", absl::Seconds(2)};
+  ASSERT_TRUE(Call(&AdminHandlers::Explain, request, &explained).ok());
+  EXPECT_EQ(explained.pending().attempts(), 3u);
+  EXPECT_EQ(explained.pending().last_error(), "ABORTED: deadlock");
+  EXPECT_EQ(explained.pending().next_attempt().seconds(), 2);
+  // Whatever the journal has, the caller can read the answer.
+  journal_.tried->error = "ABORTED: caf\xc3";
+  ASSERT_TRUE(Call(&AdminHandlers::Explain, request, &explained).ok());
+  EXPECT_EQ(explained.pending().last_error(), "ABORTED: caf?");
+}
+
+TEST_F(JournalHandlersTest, KeysOfABatchSayWhyTheyAreNotDeleted) {
+  RequestIds request_ids({.clock = &clock_});
+  MethodTable methods;
+  CacheHandlers handlers({.limits = {}, .node_name = "a"}, with_.get(), &request_ids, &methods);
+  v1::BatchDeleteRequest request;
+  request.add_keys("cart:1");
+  request.add_keys("default:1");
+  for (const auto& [reason, not_deleted] :
+       {std::pair(Reason::kWRITE_UNKNOWN, v1::NOT_STORED_REASON_WRITE_UNKNOWN),
+        std::pair(Reason::kDRAINING, v1::NOT_STORED_REASON_DRAINING),
+        std::pair(Reason::kTOO_MANY_WAITERS, v1::NOT_STORED_REASON_TOO_MANY_WAITERS),
+        std::pair(Reason::kJOURNAL_UNAVAILABLE, v1::NOT_STORED_REASON_JOURNAL_UNAVAILABLE)}) {
+    journal_.error = Error(reason, "as told");
+    v1::BatchDeleteResponse response;
+    ASSERT_TRUE(Now(handlers.BatchDelete(&call_, &request, &response)).ok());
+    ASSERT_EQ(response.results_size(), 2);
+    EXPECT_EQ(response.results(0).not_deleted().reason(), not_deleted);
+    EXPECT_FALSE(response.results(1).has_not_deleted());
+    EXPECT_NE(response.results(1).version(), 0u);
+  }
+}
+
+// Nothing of the batch has happened, or nobody knows: that is an error, by which clients try again.
+TEST_F(JournalHandlersTest, KeysThatAllFailedForOneReasonAreAnErrorOfTheCall) {
+  RequestIds request_ids({.clock = &clock_});
+  MethodTable methods;
+  CacheHandlers handlers({.limits = {}, .node_name = "a"}, with_.get(), &request_ids, &methods);
+  v1::BatchDeleteRequest request;
+  for (const std::string key : {"cart:1", "cart:2"}) {
+    request.add_keys(key);
+    journal_.error = RetryableError(Reason::kJOURNAL_UNAVAILABLE, absl::Seconds(3), "as told");
+    v1::BatchDeleteResponse response;
+    const absl::Status failed = Now(handlers.BatchDelete(&call_, &request, &response));
+    EXPECT_EQ(DetailsOf(failed).reason, "JOURNAL_UNAVAILABLE");
+    EXPECT_EQ(DetailsOf(failed).retry_after, absl::Seconds(3));
+    EXPECT_EQ(response.results_size(), 0);
+  }
+}
+
+TEST_F(JournalHandlersTest, KeysOfABatchThatWereNotDeletedAreTriedAgainByARepeat) {
+  RequestIds request_ids({.clock = &clock_});
+  MethodTable methods;
+  CacheHandlers handlers({.limits = {}, .node_name = "a"}, with_.get(), &request_ids, &methods);
+  v1::BatchDeleteRequest request;
+  request.add_keys("cart:1");
+  request.add_keys("default:1");
+  request.set_request_id("once");
+  journal_.error = Error(Reason::kJOURNAL_UNAVAILABLE, "as told");
+  v1::BatchDeleteResponse first, second, third;
+  ASSERT_TRUE(Now(handlers.BatchDelete(&call_, &request, &first)).ok());
+  EXPECT_TRUE(first.results(0).has_not_deleted());
+  journal_.error = absl::OkStatus();
+  ASSERT_TRUE(Now(handlers.BatchDelete(&call_, &request, &second)).ok());
+  EXPECT_FALSE(second.results(0).has_not_deleted());
+  // What went well is answered again.
+  journal_.error = Error(Reason::kJOURNAL_UNAVAILABLE, "as told");
+  ASSERT_TRUE(Now(handlers.BatchDelete(&call_, &request, &third)).ok());
+  EXPECT_EQ(third.SerializeAsString(), second.SerializeAsString());
 }
 
 TEST_F(JournalHandlersTest, ServerInfoTellsTheWriteModes) {

@@ -128,8 +128,7 @@ TEST_F(NativeHostileTest, CallsBeforeItAcknowledgesSettingsWaitBeyondAThousand) 
   client.Greet({}, /*ack=*/false);
   constexpr uint32_t kCalls = 1'500;
   std::string calls;
-  for (uint32_t i = 0; i < kCalls; ++i)
-    calls += RawClient::Call(2 * i + 1, kGetOrLoad, GetOf("k"));
+  for (uint32_t i = 0; i < kCalls; ++i) calls += RawClient::Call(2 * i + 1, kGetOrLoad, GetOf("k"));
   ASSERT_TRUE(client.Send(calls));
   EXPECT_TRUE(Becomes([&] { return Stat("calls_held") >= 499; }));
   EXPECT_LE(handlers_.waiting(), 1'001u);
@@ -422,6 +421,34 @@ TEST_F(NativeHostileTest, MoreBuffersThanTheLaneHas) {
   EXPECT_TRUE(Becomes([&] { return Stat("calls_over_budget") >= 5; }));
   attacker.Close();
   Conclude();
+}
+
+// By connections of one address: each holds less than a connection may, and the loop has room.
+TEST_F(NativeHostileTest, MoreBuffersThanOneAddressMayHave) {
+  NativeLane::Options options = SomeOptions();
+  options.buffer_bytes_max = 64 << 20;
+  options.buffer_bytes_per_peer_max = 1 << 20;
+  options.message_bytes_max = 256 << 10;
+  options.loops = 1;
+  Start(options);
+  const auto client = NewClient();
+  EXPECT_EQ(ValueOf(client.get(), "hit"), "now");
+  std::vector<std::unique_ptr<RawClient>> attackers;
+  for (int i = 0; i < 10; ++i) {
+    RawClient& attacker = *attackers.emplace_back(std::make_unique<RawClient>(port()));
+    attacker.Greet();
+    attacker.Send(HeadersOf(1, kGet) +
+                  RawClient::Frame(kData, 0, 1, std::string("\0\0\x03\xE8\0", 5)));
+    for (int k = 0; k < 20; ++k)
+      attacker.Send(RawClient::Frame(kData, 0, 1, std::string(10'000, 'x')));
+  }
+  EXPECT_TRUE(Becomes([&] { return Stat("calls_over_peer_budget") >= 4; }));
+  EXPECT_EQ(Stat("calls_over_budget"), Stat("calls_over_peer_budget"));
+  // What they held is given back when they go.
+  attackers.clear();
+  EXPECT_TRUE(Becomes([&] { return Stat("connections") == 1; }));
+  v1::GetResponse response;
+  EXPECT_TRUE(Get(client.get(), "hit" + std::string(200'000, 'x'), &response).ok());
 }
 
 TEST_F(NativeHostileTest, MoreHalfRequestsThanOneConnectionMayHave) {

@@ -301,8 +301,9 @@ void FleetWorld::BatchDelete(const NodePtr& node) {
     numbers.push_back(BeginChange(node, key, "deletes in a batch", AnyTtl()));
   }
   Call(node, node->replica->engine->BatchDelete("", names, ""),
-       [this, node, keys, numbers](const absl::StatusOr<std::vector<RemoveResult>>& removed) {
-         for (size_t i = 0; i < keys.size(); ++i) Answered(node, keys[i], numbers[i], removed.ok());
+       [this, node, keys, numbers](const absl::StatusOr<Engine::Removed>& removed) {
+         for (size_t i = 0; i < keys.size(); ++i)
+           Answered(node, keys[i], numbers[i], removed.ok() && (*removed)[i].ok());
        });
 }
 

@@ -44,6 +44,8 @@ class MoodyOrigin : public Origin {
   bool well = false;
   // It cannot refuse what was acknowledged before.
   bool refuses = true;
+  // Writes that came with another version as well.
+  int again = 0;
 
   Task<absl::StatusOr<std::vector<OriginLoaded>>> Load(OriginLoad load, MonoNanos) override {
     // Read at some moment of the call.
@@ -92,12 +94,21 @@ class MoodyOrigin : public Origin {
  private:
   bool Roll(uint64_t one_in) { return (*random_)() % one_in == 0; }
   void Apply(const OriginStore::Write& write) {
+    // Each value is written once: whatever versions it comes with, it is one write.
+    if (!write.remove) {
+      const auto [at, fresh] = ids_.emplace(write.value, write.idempotency_id);
+      EXPECT_EQ(at->second, write.idempotency_id) << write.value << " is two writes";
+      again += fresh || versions_[write.value] == write.version ? 0 : 1;
+      versions_[write.value] = write.version;
+    }
     Row& row = rows[write.key];
     if (write.version > row.version) row = {write.version, write.remove ? "" : write.value};
   }
 
   Executor* const executor_;
   std::mt19937_64* const random_;
+  std::map<std::string, std::string> ids_;
+  std::map<std::string, Version> versions_;
 };
 
 class World {
@@ -166,6 +177,7 @@ class World {
   }
 
   int stored = 0, failed = 0, reads = 0;
+  int again() const { return origin_.again; }
 
  private:
   size_t Pick(size_t n) { return random_() % n; }
@@ -313,7 +325,7 @@ class World {
 TEST(WriteModesSimTest, KeepTheirPromisesInRandomInterleavings) {
   constexpr uint64_t kSeeds = 200;
   for (const WriteMode mode : kModes) {
-    int stored = 0, failed = 0, reads = 0;
+    int stored = 0, failed = 0, reads = 0, again = 0;
     for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
       SCOPED_TRACE(testing::Message() << "mode " << static_cast<int>(mode) << ", seed " << seed);
       World world(seed, mode);
@@ -322,12 +334,16 @@ TEST(WriteModesSimTest, KeepTheirPromisesInRandomInterleavings) {
       stored += world.stored;
       failed += world.failed;
       reads += world.reads;
+      again += world.again();
     }
     // It is worth something only while all of it happens.
     EXPECT_GT(stored, 40 * static_cast<int>(kSeeds));
     const int failed_least = mode == WriteMode::kBehind ? 0 : 5 * static_cast<int>(kSeeds);
     EXPECT_GE(failed, failed_least);
     EXPECT_GT(reads, 100 * static_cast<int>(kSeeds));
+    if (mode == WriteMode::kBehind) {
+      EXPECT_GT(again, 0);
+    }
   }
 }
 

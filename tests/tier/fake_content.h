@@ -5,6 +5,7 @@
 #ifndef LARDER_TESTS_TIER_FAKE_CONTENT_H_
 #define LARDER_TESTS_TIER_FAKE_CONTENT_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <limits>
@@ -45,6 +46,8 @@ class FakeContent {
   bool Evict(std::string_view full_key);
   void TakeCopy();
   void GoBackToCopy();
+  void CountLoss() { ++losses_; }
+  uint64_t losses() const { return losses_; }
 
   std::optional<std::string> Raw(std::string_view full_key) const;
   void SetRaw(std::string_view full_key, std::string bytes);
@@ -73,6 +76,7 @@ class FakeContent {
   mutable Mutex mu_;
   Map map_ ABSL_GUARDED_BY(mu_);
   Map copy_ ABSL_GUARDED_BY(mu_);
+  std::atomic<uint64_t> losses_{0};
 };
 
 }  // namespace larder

@@ -232,6 +232,7 @@ class HandleImpl : public FakeTier::Handle {
 
   void DropCovered(std::shared_ptr<const TierCover> cover) override { cover_ = std::move(cover); }
   const TierCover* cover() const override { return cover_.get(); }
+  uint64_t losses() const override { return line_->content->losses(); }
   bool shared() const override { return shared_; }
 
   TierStats Stats() const override {

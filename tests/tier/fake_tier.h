@@ -91,6 +91,11 @@ class FakeTier {
   void TakeCopy() { content_->TakeCopy(); }
   // Goes back to what TakeCopy remembered: a replica that lags behind becomes the master.
   void FailOver() { content_->GoBackToCopy(); }
+  // The same between two calls: those who use it have only seen their connections end.
+  void RestartUnseen() {
+    content_->GoBackToCopy();
+    content_->CountLoss();
+  }
 
   // The bytes under a key, and how to put others in their place.
   std::optional<std::string> Raw(std::string_view full_key) const {

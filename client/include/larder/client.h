@@ -103,7 +103,8 @@ class Client {
   virtual void DeleteAsync(std::string_view key, const DeleteOptions& options,
                            Callback<DeleteResult> done) = 0;
 
-  // Removes up to 1,000 keys. The answers come in the order of the keys.
+  // Removes up to 1,000 keys. The answers come in the order of the keys; where deletions go to an
+  // origin, some may have failed: DeleteResult::not_deleted.
   absl::StatusOr<std::vector<DeleteResult>> BatchDelete(const std::vector<std::string>& keys,
                                                         const DeleteOptions& options = {});
   virtual void BatchDeleteAsync(const std::vector<std::string>& keys, const DeleteOptions& options,

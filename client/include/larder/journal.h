@@ -69,6 +69,12 @@ struct PendingWrite {
   absl::Duration age = {};
   uint64_t value_bytes = 0;
   bool deletion = false;
+  // How often the origin has been asked to take it, what came of the last time (empty: nothing has
+  // failed), and when it is tried next, from now (unset: it is being delivered, or the origin is
+  // paused).
+  uint32_t attempts = 0;
+  std::string last_error = {};
+  std::optional<absl::Duration> next_attempt = {};
 };
 
 struct FlushOptions {
@@ -81,6 +87,8 @@ struct FlushOptions {
 struct FlushResult {
   // Writes that left the journal meanwhile.
   uint64_t delivered = 0;
+  // Of them, those that are dead letters now, and not at their origin.
+  uint64_t dead = 0;
 };
 
 // For PauseDelivery and ResumeDelivery.

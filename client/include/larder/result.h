@@ -37,7 +37,7 @@ enum class NotStoredReason {
   kLeaseLost,    // the lease ran out, was released or passed on, or the key changed after it was
                  // given
   kNewerExists,  // a newer version is known
-  // Of BatchSet alone; what a single Set answers as an error.
+  // Of BatchSet and BatchDelete alone; what a single Set or Delete answers as an error.
   kMemoryFull,       // too large for the memory budget
   kNamespaceLimit,   // the server holds as many namespaces as it may
   kContention,       // the key changes faster than the call can
@@ -45,11 +45,17 @@ enum class NotStoredReason {
   // Of types that write to their origin (docs/policies.md).
   kWriteRefused,          // the origin refused it for good
   kWriteFailed,           // the origin could not take it
-  kWriteUnknown,          // nobody knows whether the origin has it
+  kWriteUnknown,          // nobody knows whether the origin, or the journal, has it
   kWriteModeUnsupported,  // the type's write mode cannot do that
   kJournalFull,           // the journal has no room
-  kJournalUnavailable,    // the journal's disk did not take it; it may have happened
+  kJournalUnavailable,    // the journal takes nothing: its disk is full, or has failed
   kDeadlineExceeded,      // the time was over before anything was written
+  kTooManyWaiters,        // too many changes of the key wait for their turn
+  kDraining,              // the server shuts down
+  // The condition could not be decided, so nothing was written:
+  kOriginUnavailable,  // the origin could not say what the key is now
+  kOriginTimeout,      // it did not say it in time
+  kOverloaded,         // the server does too much already to ask it
 };
 
 // As in the API: "L1", "ABSENT", "LEASE_LOST". The text lives for ever.
@@ -106,6 +112,9 @@ struct DeleteResult {
   bool existed = false;
   // Every older version of the key is gone.
   uint64_t version = 0;
+  // Of BatchDelete: why this key was not deleted, or nobody knows whether it was. Unset: it is
+  // gone.
+  std::optional<NotStoredReason> not_deleted = {};
 };
 
 struct InvalidateResult {

@@ -62,6 +62,7 @@ struct UsageStats {
   uint64_t filter_false = 0;
   // Reads of keys that the cache is not used for, by the type's rollout; neither hits nor misses.
   uint64_t past = 0;
+  absl::Duration mean_age = {};  // of the entries since they were written
 };
 
 // Compression of one data type's values.
@@ -108,6 +109,17 @@ struct NamedUsage {
   UsageStats usage = {};
 };
 
+struct HotKey {
+  std::string ns = {};
+  std::string key = {};
+  std::string type = {};
+  uint64_t hits = 0;
+  uint64_t misses = 0;
+  uint64_t bytes = 0;            // sent
+  uint64_t value_bytes_max = 0;  // of the largest of its values
+  double hit_ratio = 0;
+};
+
 struct TypeStats : NamedUsage {
   // Parts of the memory budget, 0 to 1: what others cannot take from it, what it cannot exceed.
   double share_min = 0;
@@ -115,6 +127,8 @@ struct TypeStats : NamedUsage {
   CompressionStats compression = {};
   // Unset for a type without a filter.
   std::optional<FilterStats> filter = {};
+  // Those with the most hits, at most 5, as StatsResult has them of all types.
+  std::vector<HotKey> hot_keys = {};
 };
 
 // All in bytes, except newcomer_share (0 to 1).
@@ -284,17 +298,6 @@ struct OriginWarmStats {
   uint64_t loaded = 0;
   uint64_t failed = 0;
   absl::Duration took = {};
-};
-
-struct HotKey {
-  std::string ns = {};
-  std::string key = {};
-  std::string type = {};
-  uint64_t hits = 0;
-  uint64_t misses = 0;
-  uint64_t bytes = 0;            // sent
-  uint64_t value_bytes_max = 0;  // of the largest of its values
-  double hit_ratio = 0;
 };
 
 struct HotKeysResult {

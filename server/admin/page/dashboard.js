@@ -1,10 +1,9 @@
-// The dashboard asks /stats.json and /status.json every two seconds and shows the answers. Whatever comes from the server
+// The dashboard asks /stats.json and /status.json every two seconds and shows the answers; charts.js draws the curves. Whatever comes from the server
 // goes into the page as text and never as HTML: keys are chosen by callers, and may hold markup.
 'use strict';
 
 const EVERY_MS = 2000;
 const ANSWER_MS = 5000;
-const SAMPLES_MAX = 300; // ten minutes
 const OLD_WRITE_S = 60;
 const LATELY_S = 60;
 const DAY_S = 86400;
@@ -187,6 +186,12 @@ const tables = {
     {name: 'delivered', of: t => number(t.delivered), show: count},
     {name: 'dead', of: t => number(t.dead), show: count, bad: t => number(t.dead) > 0},
   ], false),
+  replicas: new Table('replicas', '', [
+    {name: 'replica (node.id)', of: r => r.node_id},
+    {name: 'state', of: r => r.state, text: true, bad: r => r.state === 'silent'},
+    {name: 'heard', of: r => r.heard_ago_ms / 1000, show: s => `${time(s)} ago`},
+    {name: 'frames', of: r => r.frames, show: count},
+  ], false),
   origins: new Table('origins', 'No origin is configured.', [
     {name: 'origin', of: o => `${o.name} (${o.kind})`, text: true},
     {name: 'state', of: o => o.state, text: true, long: true, bad: o => o.state !== 'ok'},
@@ -239,7 +244,7 @@ function serverTroubles(status, refused, add) {
   if (!config.last_ok) {
     const good = new Date(config.last_good_ms).toLocaleString();
     add('warn', `The configuration was wrong when it was read last; that of ${good} is in effect, and a restart would fail ` +
-      `(refused since the start: ${count(config.refused)}). config_not_reloaded in the log, or larderd --check, says what to correct.`);
+      `(refused since the start: ${count(config.refused)}). What to correct: ${config.trouble}`);
   }
   // Lanes that show the same one are told together.
   const lanes = new Map();
@@ -279,6 +284,10 @@ function troubles(stats, status, refused) {
     if (fleet.suspect) add('warn', 'Copies in memory are checked before they are served: messages may have been missed.');
     if (number(fleet.node_id_shared) > 0) add('bad', 'Another replica has the same node.id.');
   }
+  for (const r of status.replicas) {
+    if (r.state !== 'silent') continue;
+    add('warn', `Replica ${r.node_id} has not been heard for ${time(r.heard_ago_ms / 1000)} and said no goodbye: is it down, or cut off?`);
+  }
   serverTroubles(status, refused, add);
   return found;
 }
@@ -289,84 +298,10 @@ function showVerdict(how, sentence, list) {
   byId('troubles').replaceChildren(...list.map(text => el('li', '', text)));
 }
 
-// What was seen before, to tell rates from counts.
-let samples = [];
-
-function addSample(stats, status) {
-  const total = stats.total ?? {};
-  const now = {
-    at: performance.now() / 1000, since: stats.since, calls: (stats.latencies ?? []).reduce((sum, l) => sum + number(l.count), 0),
-    hits: number(total.hits), reads: number(total.hits) + number(total.misses), evictions: number(total.evictions),
-    shed: status.shed,
-  };
-  const before = samples[samples.length - 1];
-  if (before && before.since !== now.since) samples = []; // it was started again, and counts from zero
-  else if (before) {
-    const passed = Math.max(now.at - before.at, 0.001);
-    now.callsRate = (now.calls - before.calls) / passed;
-    now.evictionsRate = (now.evictions - before.evictions) / passed;
-    now.ratio = now.reads > before.reads ? (now.hits - before.hits) / (now.reads - before.reads) : null;
-  }
-  samples.push(now);
-  samples = samples.slice(-SAMPLES_MAX);
-  return now;
-}
-
 // How many calls were refused lately, by why, as far as this page has looked.
 function refusedLately(now) {
-  const before = samples.find(s => s.at >= now.at - LATELY_S);
+  const before = samples.find(s => s.shed && s.at >= now.at - LATELY_S);
   return Object.fromEntries(Object.entries(now.shed).map(([why, calls]) => [why, calls - (before.shed[why] ?? 0)]));
-}
-
-const svg = (tag, attributes) => {
-  const node = document.createElementNS('http://www.w3.org/2000/svg', tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  return node;
-};
-
-// points: [{at, value}], null where nothing is known. Draws 0 to `top`.
-function chart(id, points, top, show) {
-  const last = points[points.length - 1];
-  if (!points.some(p => p.value !== null)) {
-    byId(id).replaceChildren(el('p', 'empty', 'Nothing to draw yet.'));
-    return;
-  }
-  const from = points[0].at, span = Math.max(last.at - from, 1);
-  const x = p => (1000 * (p.at - from) / span).toFixed(1);
-  const y = p => (100 - 96 * Math.min(p.value / top, 1)).toFixed(2);
-  const picture = svg('svg', {viewBox: '0 0 1000 100', preserveAspectRatio: 'none', role: 'img'});
-  picture.append(svg('line', {class: 'grid', x1: 0, x2: 1000, y1: 4, y2: 4}), svg('line', {class: 'grid', x1: 0, x2: 1000, y1: 100, y2: 100}));
-  // One line for each stretch without holes.
-  let run = [];
-  const flush = () => {
-    if (run.length > 1) {
-      const line = run.map(p => `${x(p)},${y(p)}`).join(' ');
-      picture.append(svg('polygon', {class: 'area', points: `${x(run[0])},100 ${line} ${x(run[run.length - 1])},100`}),
-        svg('polyline', {class: 'line', points: line}));
-    }
-    run = [];
-  };
-  for (const p of points) {
-    if (p.value === null) flush();
-    else run.push(p);
-  }
-  flush();
-  byId(id).replaceChildren(picture, el('span', 'note top', show(top)), el('span', 'note bottom', show(0)),
-    el('span', 'note last', last.value === null ? '–' : show(last.value)), el('span', 'note span', `last ${time(span)}`));
-}
-
-// The next 1, 2 or 5 with zeros.
-function niceTop(value) {
-  if (!(value > 0)) return 1;
-  const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].map(step => step * power).find(step => step >= value);
-}
-
-function drawCharts() {
-  const known = samples.slice(1).map(s => ({at: s.at, calls: s.callsRate ?? null, ratio: s.ratio ?? null}));
-  const highest = Math.max(0, ...known.map(s => s.calls ?? 0));
-  chart('calls-chart', known.map(s => ({at: s.at, value: s.calls})), niceTop(highest), rate);
-  chart('ratio-chart', known.map(s => ({at: s.at, value: s.ratio})), 1, value => `${Math.round(100 * value)}%`);
 }
 
 function drawTiles(stats, sample) {
@@ -393,10 +328,11 @@ function drawJournal(journal) {
   tables.journalTypes.set(journal?.types ?? []);
 }
 
-function drawFleet(fleet) {
+function drawFleet(fleet, replicas) {
+  tables.replicas.set(replicas);
   definitions('fleet', 'This replica is alone: there is no bus.', !fleet ? [] : [
     ['state', fleet.state],
-    ['other replicas', count(fleet.replicas)],
+    ['others alive', count(fleet.replicas)],
     ['lag', `${time(fleet.lag)}, 99% below ${time(fleet.lag_p99)}`],
     ['sent, received', `${count(fleet.published)}, ${count(fleet.received)}`],
     ['gaps', count(fleet.gaps)],
@@ -420,7 +356,7 @@ function show(stats, status) {
   tables.breakers.set(stats.breakers ?? []);
   tables.origins.set(stats.origins ?? []);
   drawJournal(stats.journal);
-  drawFleet(stats.fleet);
+  drawFleet(stats.fleet, status.replicas);
   byId('figures').className = '';
 }
 
@@ -456,7 +392,17 @@ function showNothing(error) {
   }
 }
 
+for (const button of document.querySelectorAll('#range button')) {
+  button.addEventListener('click', () => {
+    range = button.value;
+    for (const one of document.querySelectorAll('#range button')) one.setAttribute('aria-pressed', String(one === button));
+    // With the next answers, if it is not there now.
+    if (!dayIsOld() && samples.length > 0) drawCharts();
+  });
+}
+
 let configFor = null;
+let historyFor = null;
 let lastSeen = null;
 
 async function update() {
@@ -469,6 +415,12 @@ async function update() {
       config = await ask('/config.json');
       configFor = version;
       drawSettings();
+    }
+    if (historyFor !== stats.since) {
+      takeHistory(await ask('/history.json'));
+      historyFor = stats.since;
+    } else if (dayIsOld()) {
+      takeDay(await ask('/history.json'));
     }
     complete = true;
   } catch (error) {

@@ -1,6 +1,6 @@
 # Writes the files of the dashboard as C++ constants: cmake -D FOLDER=... -D OUT=... -P embed.cmake
 set(text "// Made of ${FOLDER}.\n#include \"admin/pages.h\"\n\nnamespace larder {\n")
-foreach(pair kDashboardHtml=dashboard.html kDashboardJs=dashboard.js kDashboardCss=dashboard.css kIconSvg=icon.svg)
+foreach(pair kDashboardHtml=dashboard.html kDashboardJs=dashboard.js kChartsJs=charts.js kDashboardCss=dashboard.css kIconSvg=icon.svg)
   string(REPLACE "=" ";" pair ${pair})
   list(GET pair 0 name)
   list(GET pair 1 file)
