@@ -50,6 +50,8 @@ constexpr uint64_t kMessageSlackBytes = 4 << 20;
 // gRPC forgives a connection without calls two pings that come too soon, in all its life. Those
 // of a client that pings as often as it may come late and early by turns.
 constexpr double kPingIntervalShare = 0.8;
+// The buffers have room for so many at least, or the largest message might never get through.
+constexpr uint64_t kLargestMessages = 4;
 // Smaller messages are not counted by address: to find out whose they are costs as much as a hit.
 constexpr uint64_t kCountedBytesMin = 4 << 10;
 
@@ -357,7 +359,8 @@ int Millis(absl::Duration duration) {
 
 void Configure(const ReferenceLane::Options& options, grpc::ServerBuilder* builder) {
   grpc::ResourceQuota quota("larder");
-  quota.Resize(options.buffer_bytes_max);
+  // gRPC ends calls when it has more in its buffers; those of one message may be half empty.
+  quota.Resize(std::max(options.buffer_bytes_max, kLargestMessages * options.message_bytes_max));
   builder->SetResourceQuota(quota);
   builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.streams_max);
   builder->SetMaxReceiveMessageSize(
