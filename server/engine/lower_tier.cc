@@ -10,8 +10,10 @@
 // starts again from its disk, or a replica that takes over, may be behind, and says nothing of it.
 // The first answer after the outage may be out of date already, so the floors are taken again after
 // it. Entries that memory no longer has are not removed, only what is older than they are. The cost
-// is a bounded burst of writes after each outage. Not covered: an outage of which no call of the
-// tier took notice.
+// is a bounded burst of writes after each outage. An outage between two calls is known by the
+// connections that ended. Whoever settles looks at them, calls or no calls: the next call may come
+// when what was taken before the loss is no longer remembered. Not covered: an outage of which
+// neither a call nor a connection took notice, such as one behind a proxy.
 
 #include "engine/lower_tier.h"
 
@@ -63,10 +65,12 @@ void LowerTier::End(std::string_view full_key, Version version, bool settled) {
   if (it == shard.keys.end()) return;
   Ahead& ahead = it->second;
   --ahead.under_way;
-  if (!settled) {
-    Owe(&ahead, version);
-  } else {
+  const bool lost = TakeLost(&ahead, version);
+  if (settled && !lost) {
     Pay(&ahead, version);
+  } else {
+    Owe(&ahead, version);
+    if (lost && ahead.owed == version) ahead.again = !ahead.lost_removal;
   }
   if (ahead.under_way == 0 && ahead.owed == kNoVersion) shard.keys.erase(it);
 }
@@ -192,10 +196,10 @@ Task<absl::StatusOr<std::vector<TierChange>>> LowerTier::Put(std::vector<TierPut
   if (shared()) {
     for (const TierPut& put : puts) taken.push_back({put.full_key, put.version, 0, false});
   }
+  const uint64_t losses = shared() ? options_.tier->losses() : 0;
   auto changes = co_await Timed(Step::kTierWrite, options_.clock,
                                 options_.tier->Put(std::move(puts), deadline));
-  Note(changes.status());
-  if (changes.ok() && !taken.empty()) Remember(*changes, std::move(taken));
+  NoteChanges(changes, losses, std::move(taken));
   co_return changes;
 }
 
@@ -205,15 +209,41 @@ Task<absl::StatusOr<std::vector<TierChange>>> LowerTier::Erase(std::vector<TierE
   if (shared()) {
     for (const TierErase& erase : erases) taken.push_back({erase.full_key, erase.version, 0, true});
   }
+  const uint64_t losses = shared() ? options_.tier->losses() : 0;
   auto changes = co_await Timed(Step::kTierWrite, options_.clock,
                                 options_.tier->Erase(std::move(erases), deadline));
+  NoteChanges(changes, losses, std::move(taken));
+  co_return changes;
+}
+
+void LowerTier::NoteChanges(const absl::StatusOr<std::vector<TierChange>>& changes, uint64_t losses,
+                            std::vector<Taken> taken) {
+  // 1: The tier takes a write.  2: It is gone, and what was lost is owed again.  3: Who wrote reads
+  // the answer to 1. What it says is true no more.
+  if (changes.ok() && !taken.empty() && losses != options_.tier->losses()) {
+    for (const Taken& one : taken) {
+      Shard& shard = ShardOf(one.full_key);
+      MutexLock lock(&shard.mu);
+      const auto it = shard.keys.find(one.full_key);
+      if (it == shard.keys.end()) continue;
+      it->second.lost = one.version;
+      it->second.lost_removal = one.removal;
+    }
+  }
   Note(changes.status());
   if (changes.ok() && !taken.empty()) Remember(*changes, std::move(taken));
-  co_return changes;
+}
+
+bool LowerTier::TakeLost(Ahead* ahead, Version version) {
+  if (version == kNoVersion || ahead->lost != version) return false;
+  ahead->lost = kNoVersion;
+  return true;
 }
 
 void LowerTier::Remember(const std::vector<TierChange>& changes, std::vector<Taken> taken) {
   const MonoNanos now = options_.clock->Mono();
+  // What may have been lost stays until it is owed, however long ago that was.
+  const MonoNanos since = TroubleSince(now);
   for (size_t i = 0; i < taken.size(); ++i) {
     const TierChange::Outcome outcome = changes[i].outcome;
     if (outcome != TierChange::Outcome::kDone && outcome != TierChange::Outcome::kSkipped) continue;
@@ -221,11 +251,25 @@ void LowerTier::Remember(const std::vector<TierChange>& changes, std::vector<Tak
     Shard& shard = ShardOf(taken[i].full_key);
     MutexLock lock(&shard.mu);
     while (!shard.taken.empty() && (shard.taken.size() >= options_.remembered_max / kShards ||
-                                    MonoAfter(shard.taken.front().at, options_.remember) < now)) {
+                                    MonoAfter(shard.taken.front().at, options_.remember) < since)) {
       shard.taken.pop_front();
     }
     shard.taken.push_back(std::move(taken[i]));
   }
+}
+
+void LowerTier::LookForLoss() {
+  if (!shared() || options_.tier->losses() == losses_seen_.load(std::memory_order_acquire)) return;
+  MonoNanos none = 0;
+  lost_since_.compare_exchange_strong(none, options_.clock->Mono());
+}
+
+MonoNanos LowerTier::TroubleSince(MonoNanos now) const {
+  for (const auto* since : {&failing_since_, &lost_since_}) {
+    const MonoNanos at = since->load(std::memory_order_acquire);
+    if (at != 0) now = std::min(now, at);
+  }
+  return now;
 }
 
 bool LowerTier::Note(const absl::Status& status) {
@@ -242,10 +286,11 @@ bool LowerTier::Note(const absl::Status& status) {
   const bool lost = losses != losses_seen_.load(std::memory_order_acquire);
   if ((since == 0 && !lost) || !status.ok()) return true;
   if (owing_again_.exchange(true, std::memory_order_acq_rel)) return false;
-  OweAgain(since != 0 ? since : options_.clock->Mono());
+  OweAgain(TroubleSince(options_.clock->Mono()));
   losses_seen_.store(losses, std::memory_order_release);
   outages_.fetch_add(1, std::memory_order_acq_rel);
   failing_since_.store(0, std::memory_order_release);
+  lost_since_.store(0, std::memory_order_release);
   owing_again_.store(false, std::memory_order_release);
   return true;
 }
@@ -322,7 +367,8 @@ void LowerTier::EndOwed(std::string_view full_key, Version version, bool settled
   if (it == shard.keys.end()) return;
   Ahead& ahead = it->second;
   --ahead.under_way;
-  if (settled) Pay(&ahead, version);
+  const bool lost = TakeLost(&ahead, version);
+  if (settled && !lost) Pay(&ahead, version);
   if (ahead.under_way == 0 && ahead.owed == kNoVersion) shard.keys.erase(it);
 }
 
@@ -344,6 +390,7 @@ bool LowerTier::IsBehind(std::string_view full_key, Version version, Version see
 }
 
 Task<LowerTier::Settled> LowerTier::Settle(size_t limit, Current current) {
+  LookForLoss();
   return SettleThese(TakeOwed(limit), std::move(current));
 }
 

@@ -162,6 +162,9 @@ class LowerTier {
     uint32_t under_way = 0;
     // `owed` is an entry that the tier has had, and may still have.
     bool again = false;
+    // The write that the tier took in a call in which it may have lost it.
+    Version lost = kNoVersion;
+    bool lost_removal = false;
   };
   struct Taken {
     std::string full_key;
@@ -195,6 +198,16 @@ class LowerTier {
   // What a call of the tier ended with. False: what it answered may be out of date, because the
   // tier has been away and what it may have lost is not known to all yet.
   bool Note(const absl::Status& status);
+  // The same for changes, which may be a part of what it lost: its losses were `losses` when the
+  // call began.
+  void NoteChanges(const absl::StatusOr<std::vector<TierChange>>& changes, uint64_t losses,
+                   std::vector<Taken> taken);
+  // Whether the tier may have lost what it took of `version`, once.
+  static bool TakeLost(Ahead* ahead, Version version);
+  // Notes the time when the tier is found to have lost what it took though no call failed.
+  void LookForLoss();
+  // Since when it is known that something may be lost; `now` when nothing is.
+  MonoNanos TroubleSince(MonoNanos now) const;
   void Remember(const std::vector<TierChange>& changes, std::vector<Taken> taken);
   // The tier may have lost what it took since shortly before `failing_since`.
   void OweAgain(MonoNanos failing_since);
@@ -217,6 +230,8 @@ class LowerTier {
   std::atomic<MonoNanos> answered_at_{0};
   // When it became unavailable; 0 while it answers.
   std::atomic<MonoNanos> failing_since_{0};
+  // When a loss was seen that no call has met yet; 0: there is none.
+  std::atomic<MonoNanos> lost_since_{0};
   std::atomic<bool> owing_again_{false};
   std::atomic<uint64_t> losses_seen_{0};
   std::atomic<uint64_t> outages_{0};

@@ -79,6 +79,48 @@ TEST_F(CountedTest, WritesOfShortlyBeforeALossThatNoCallSawAreOwedOnceMore) {
   EXPECT_EQ(Lower(0).owed_again, 3u) << "once for each loss";
 }
 
+// And the next call comes when all that was written before the loss is no longer remembered.
+TEST_F(CountedTest, WritesOfShortlyBeforeALossThatNoCallSawForLongAreOwedOnceMore) {
+  TwoWithoutABus();
+  engine(0).Start();
+  Set(0, "read", "1");
+  Set(0, "other", "1");
+  fleet_.tier.TakeCopy();
+  Set(0, "read", "2");
+  Set(0, "other", "2");
+  fleet_.tier.RestartUnseen();
+  executor_.Advance(absl::Seconds(11));
+  EXPECT_EQ(Lower(0).owed_again, 0u) << "nobody has called the tier";
+  Evict(0, "read");
+  Evict(0, "other");
+  EXPECT_NE(Get(0, "read"), "1") << "older than what this replica has acknowledged";
+  EXPECT_NE(Get(0, "other"), "1");
+  EXPECT_EQ(Lower(0).owed_again, 4u);
+}
+
+// The tier took it and was gone before whoever wrote it had the answer.
+TEST_F(CountedTest, AWriteDuringWhoseCallTheTierMayHaveLostItIsOwedOnceMore) {
+  TwoWithoutABus();
+  fleet_.tier.TakeCopy();
+  tier(0).SetFaults({.delay_min = absl::Milliseconds(10), .delay_max = absl::Milliseconds(10)});
+  std::optional<absl::StatusOr<WriteResult>> result;
+  WriteRequest write;
+  write.key = {"", "key", ""};
+  write.value = "1";
+  Spawn(engine(0).Set(write), [&result](absl::StatusOr<WriteResult> set) { result = set; });
+  executor_.Advance(absl::Milliseconds(15));
+  ASSERT_FALSE(result.has_value()) << "its answer is on its way";
+  fleet_.tier.RestartUnseen();
+  executor_.Advance(absl::Milliseconds(50));
+  ASSERT_TRUE(result.has_value() && result->ok());
+  EXPECT_EQ(Lower(0).owed, 1u);
+  tier(0).SetFaults({});
+  engine(0).Start();
+  executor_.Advance(absl::Seconds(1));
+  EXPECT_EQ(Lower(0).owed, 0u);
+  EXPECT_EQ(Get(1, "key"), "1");
+}
+
 TEST_F(CountedTest, AnOutageAfterAQuietTimeOwesNothingAgain) {
   TwoWithoutABus();
   Set(0, "old", "1");
