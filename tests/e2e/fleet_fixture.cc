@@ -40,20 +40,22 @@ std::string ReasonOf(const grpc::Status& status) {
 }
 
 std::string FleetConfig(int id, const std::string& url, const std::string& more,
-                        std::chrono::milliseconds tier_time_limit) {
+                        const FleetTimes& times) {
   std::ostringstream yaml;
   yaml << "node: { name: n" << id << ", id: " << id << " }\n"
        << "memory: { l1: 32MiB }\n"
        << "l2:\n  redis: { url: \"" << url << "\", connect_timeout: 500ms }\n"
-       << "  read_timeout: " << tier_time_limit.count() << "ms\n"
-       << "  write_timeout: " << tier_time_limit.count() << "ms\n"
-       << "  breaker: { open_min: 200ms, open_max: 1s }\n"
+       << "  read_timeout: " << times.tier.count() << "ms\n"
+       << "  write_timeout: " << times.tier.count() << "ms\n"
+       << "  breaker: { slow_after: " << times.tier.count()
+       << "ms, open_min: 200ms, open_max: 1s }\n"
        << "types:\n"
        << "  strict: { match: [\"strict:*\"], tiers: { require_l2: true } }\n"
        << "  brief: { match: [\"brief:*\"], ttl: { base: " << kBriefTtl.count()
        << "ms, jitter: 0% } }\n"
        << more;
-  if (more.find("bus:") == std::string::npos) yaml << "bus: { heartbeat: 100ms, trust: 1s }\n";
+  if (more.find("bus:") == std::string::npos)
+    yaml << "bus: { heartbeat: 100ms, trust: " << times.trust.count() << "ms }\n";
   return yaml.str();
 }
 

@@ -30,15 +30,22 @@ std::string ReasonOf(const grpc::Status& status);
 // The TTL of type `brief` of FleetConfig.
 inline constexpr std::chrono::milliseconds kBriefTtl{1000};
 
-// The time limits of the second tier in FleetConfig: longer than a busy machine stops a process
+// How long the replicas of FleetConfig wait for Redis. A call that is over its limit is a miss, a
+// second winner or a load too many, so the limits are longer than a busy machine stops a process
 // for.
-inline constexpr std::chrono::milliseconds kTierTimeLimit{250};
+struct FleetTimes {
+  std::chrono::milliseconds tier{10'000};   // l2.read_timeout and l2.write_timeout; slower is slow
+  std::chrono::milliseconds trust{10'000};  // bus.trust
+};
+// For tests of what comes when they are over.
+inline constexpr FleetTimes kShortTimes{std::chrono::milliseconds(250),
+                                        std::chrono::milliseconds(1000)};
 
-// A configuration of replica `id` of a fleet over the Redis at `url`, with short times, with a type
-// `strict` that requires the second tier, and a type `brief` of a short TTL. `more` is YAML of
-// further sections.
+// A configuration of replica `id` of a fleet over the Redis at `url`, with a type `strict` that
+// requires the second tier, and a type `brief` of a short TTL. `more` is YAML of further sections;
+// with one of `bus`, that says how long it trusts.
 std::string FleetConfig(int id, const std::string& url, const std::string& more = "",
-                        std::chrono::milliseconds tier_time_limit = kTierTimeLimit);
+                        const FleetTimes& times = {});
 
 // A larderd with this configuration, which can be killed and started again.
 class Replica {

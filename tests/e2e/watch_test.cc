@@ -491,11 +491,12 @@ TEST_F(WatchTest, TenThousandWatchersOfDistinctKeysAreToldOfTheirs) {
 // Two replicas over one Redis, each by a connection that can be cut.
 class WatchFleetTest : public testing::Test {
  protected:
-  WatchFleetTest() {
+  explicit WatchFleetTest(const FleetTimes& times = {}) {
     for (int i = 0; i < 2; ++i) {
       proxies_.push_back(std::make_unique<TcpProxy>(redis_.port()));
       replicas_.push_back(std::make_unique<Replica>(
-          FleetConfig(i, "redis://127.0.0.1:" + std::to_string(proxies_.back()->port()) + "/0")));
+          FleetConfig(i, "redis://127.0.0.1:" + std::to_string(proxies_.back()->port()) + "/0",
+                      /*more=*/"", times)));
     }
     EXPECT_TRUE(Eventually([&] { return Well(); }));
   }
@@ -538,7 +539,13 @@ TEST_F(WatchFleetTest, ChangesOnAnyReplicaAreToldOnAll) {
   EXPECT_EQ(of_the_other.Next(), "RESUME_TOKEN_OLD");
 }
 
-TEST_F(WatchFleetTest, AReplicaThatDoesNotHearTheOthersSaysSoAndWhenItDoesAgain) {
+// With a silence that is soon noticed.
+class WatchFleetAwayTest : public WatchFleetTest {
+ protected:
+  WatchFleetAwayTest() : WatchFleetTest({.trust = std::chrono::milliseconds(3000)}) {}
+};
+
+TEST_F(WatchFleetAwayTest, AReplicaThatDoesNotHearTheOthersSaysSoAndWhenItDoesAgain) {
   v1::WatchRequest request = WatchingAll();
   request.mutable_heartbeat()->set_nanos(100'000'000);
   Stream there(&replicas_[1]->stub(), request, 60);
