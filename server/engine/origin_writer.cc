@@ -28,6 +28,8 @@ OriginWritten WrittenOf(const OriginStored& stored) {
       return {OriginWritten::Kind::kFailed, stored.error};
     case OriginStored::Kind::kReject:
       return {OriginWritten::Kind::kRefused, stored.error};
+    case OriginStored::Kind::kUnknown:
+      return {OriginWritten::Kind::kUnknown, stored.error};
   }
   return {};
 }

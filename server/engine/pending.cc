@@ -116,8 +116,9 @@ Task<absl::StatusOr<std::vector<JournalDelivered>>> JournalSinkOfEngine::Deliver
   std::vector<const JournalRecord*> done;
   for (size_t i = 0; i < stored->size(); ++i) {
     const OriginStored& each = (*stored)[i];
-    JournalDelivered one{JournalDelivered::Kind::kDone, each.error};
-    if (each.kind == OriginStored::Kind::kRetry) one.kind = JournalDelivered::Kind::kRetry;
+    // What nobody knows the end of goes again, under the same version.
+    JournalDelivered one{JournalDelivered::Kind::kRetry, each.error};
+    if (each.kind == OriginStored::Kind::kDone) one.kind = JournalDelivered::Kind::kDone;
     if (each.kind == OriginStored::Kind::kReject) one.kind = JournalDelivered::Kind::kReject;
     if (each.kind == OriginStored::Kind::kDone && engine_->MustCompare(delivery.writes[i]))
       done.push_back(&delivery.writes[i]);

@@ -101,9 +101,11 @@ struct OriginStored {
     kDone,    // applied, or not needed because something newer is there
     kRetry,   // not applied; the same write may succeed later
     kReject,  // not applied, and never will be
+    // Not applied by the last of several attempts, and perhaps by one before it. The guard's.
+    kUnknown,
   };
   Kind kind = Kind::kRetry;
-  absl::Status error = absl::OkStatus();  // for kRetry and kReject
+  absl::Status error = absl::OkStatus();  // unless kDone
 };
 
 struct OriginScan {

@@ -9,6 +9,13 @@
 // write only above the version it has. A probe of a half-open breaker is never repeated. The budget
 // gives one fifth of a retry for each call that went well, so that retries add at most a fifth.
 //
+// Safe to repeat is not the same as not done. Who asks wants to know whether the origin has the
+// write, and the last attempt knows that of itself alone:
+//
+//   1: an attempt is applied, and its answer gets lost.  2: the next one meets a lock.
+//
+// So after an attempt without an answer a write is done if a later one says so, else unknown.
+//
 // What the breaker learns, and how the guard notices an outage, stands in origin_guard_core.cc.
 
 #include "origin/origin_guard.h"
@@ -21,6 +28,7 @@
 
 #include "absl/status/status.h"
 #include "base/race.h"
+#include "base/strings.h"
 #include "origin/origin_guard_core.h"
 #include "policy/freshness.h"
 
@@ -116,24 +124,47 @@ Task<bool> MayRepeat(std::shared_ptr<OriginGuardCore> core, int attempts, bool p
   co_return true;
 }
 
+using Stores = std::vector<OriginStored>;
+
+// The answer to a call of which an earlier attempt ended with `before`, and may have done it.
+template <typename Answer>
+void Doubt(const absl::Status& before, absl::StatusOr<Answer>* answer) {
+  // Why it was not asked again would hide that it was.
+  if (WasNotAsked(answer->status())) *answer = before;
+  if constexpr (std::is_same_v<Answer, Stores>) {
+    const auto doubtful = [&before](const absl::Status& error) {
+      return absl::Status(before.code(), StrCat(ToStd(before.message()),
+                                                "; asked again, it said: ", error.ToString()));
+    };
+    if (!answer->ok()) {
+      // Other errors say nothing of the writes, as `before`.
+      if (!ErrorSet::OfUnwell().Has(answer->status().code())) *answer = doubtful(answer->status());
+      return;
+    }
+    for (OriginStored& stored : **answer) {
+      if (stored.kind == OriginStored::Kind::kDone) continue;
+      stored = {OriginStored::Kind::kUnknown, doubtful(stored.error)};
+    }
+  }
+}
+
 template <typename Answer, typename Request>
 Task<absl::StatusOr<Answer>> Call(std::shared_ptr<OriginGuardCore> core,
                                   Method<Answer, Request> method, Request request, bool repeatable,
                                   MonoNanos deadline) {
   const Span call = SpanOf(*core, deadline);
-  absl::Status said;  // by the origin, to the last attempt that asked it
+  absl::Status said;  // of the last attempt that may have reached the origin
   for (int attempts = 1;; ++attempts) {
     const bool last = !repeatable || attempts >= core->options().attempts_max;
     // NOLINTNEXTLINE(bugprone-use-after-move): what is moved away is not repeated.
     Request copy = last ? std::move(request) : request;
     Tried<Answer> tried = co_await Try(core, method, std::move(copy), call);
     if (tried.answer.ok()) core->budget().OnSuccess();
-    // Why it was not asked again would hide that it was, and may have done it.
-    if (!tried.asked && !said.ok()) co_return said;
-    said = tried.answer.status();
-    if (tried.answer.ok() || !tried.asked || last || !absl::IsUnavailable(tried.answer.status())) {
-      co_return std::move(tried.answer);
-    }
+    // Also what was not asked because no connection was to be had: there may be one soon.
+    const bool repeats = tried.asked && !last && absl::IsUnavailable(tried.answer.status());
+    if (!said.ok()) Doubt(said, &tried.answer);
+    if (!WasNotAsked(tried.answer.status())) said = tried.answer.status();
+    if (!repeats) co_return std::move(tried.answer);
     const bool again = co_await MayRepeat(core, attempts, tried.probe, call);
     if (!again) co_return std::move(tried.answer);
   }
@@ -202,8 +233,7 @@ class OriginGuard : public Origin {
     return CallLoad(core_, std::move(load), deadline);
   }
 
-  Task<absl::StatusOr<std::vector<OriginStored>>> Store(OriginStore store,
-                                                        MonoNanos deadline) override {
+  Task<absl::StatusOr<Stores>> Store(OriginStore store, MonoNanos deadline) override {
     size_t bytes = 0;
     for (const OriginStore::Write& write : store.writes) bytes += write.value.size();
     const bool repeatable = bytes <= core_->options().retry_bytes_max;

@@ -66,10 +66,12 @@ struct OriginGuardOptions {
   Executor* executor = nullptr;  // outlives the guard and the calls under way
 };
 
-// True for an error by which the guard ended a call without ever asking the origin: the breaker was
-// open, the line full, or the time over before it was the call's turn. Nothing has happened there,
-// and it costs the origin nothing to be called again soon.
+// True for an error of a call of which nothing has reached the origin: the guard's breaker was
+// open, its line full, or the time over before it was the call's turn; or, of a Store, the inner
+// origin had no connection or could not begin a transaction. Nothing has happened there.
 bool WasNotAsked(const absl::Status& error);
+// `why` as such an error.
+absl::Status NotAsked(absl::Status why);
 
 std::unique_ptr<Origin> NewOriginGuard(std::unique_ptr<Origin> inner,
                                        const OriginGuardOptions& options);

@@ -35,12 +35,12 @@ namespace {
 
 constexpr char kNotAsked[] = "larder/origin-was-not-asked";
 
+}  // namespace
+
 absl::Status NotAsked(absl::Status why) {
   why.SetPayload(kNotAsked, absl::Cord());
   return why;
 }
-
-}  // namespace
 
 bool WasNotAsked(const absl::Status& error) { return error.GetPayload(kNotAsked).has_value(); }
 
@@ -129,7 +129,9 @@ void OriginGuardCore::Judge(const OriginAdmission& admission, const absl::Status
   gate_.TrialOver(admission.ticket);
 }
 
-void OriginGuardCore::Tell(Breaker::Change change, const absl::Status& error) {
+void OriginGuardCore::Tell(Breaker::Change change, const absl::Status& said) {
+  // Without what NotAsked has put on it.
+  const absl::Status error(said.code(), said.message());
   const Breaker::Status breaker = breaker_.GetStatus();
   switch (change) {
     case Breaker::Change::kOpened: {

@@ -106,7 +106,7 @@ class OriginGuardCore {
   absl::Status IsBeingClosed() {
     return Refuse(absl::UnavailableError(StrCat("origin ", name_, " is being closed")));
   }
-  void Tell(Breaker::Change change, const absl::Status& error);
+  void Tell(Breaker::Change change, const absl::Status& said);
 
   const OriginGuardOptions options_;
   const std::string name_;

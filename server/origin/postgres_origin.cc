@@ -5,6 +5,7 @@
 
 #include "base/status.h"
 #include "base/strings.h"
+#include "origin/origin_guard.h"
 #include "origin/postgres_pool.h"
 #include "origin/postgres_rounds.h"
 #include "origin/postgres_session.h"
@@ -68,11 +69,17 @@ Task<Stores> Store(std::shared_ptr<Core> core, OriginStore store, MonoNanos dead
   if (status.ok()) status = core->plans->CheckWrites(store);
   if (!status.ok()) co_return counts.Failed(std::move(status));
   PostgresStore rounds(std::move(store), core->plans.get());
+  // An earlier round may have written something.
+  bool begun = false;
   for (;;) {
     PostgresBatch batch = rounds.Ask(deadline);
     if (batch.executions.empty()) break;
     const PostgresPool::Outcome outcome = co_await core->pool.Run(std::move(batch));
-    if (!outcome->status.ok()) co_return counts.Failed(outcome->status);
+    begun = begun || outcome->begun;
+    if (!outcome->status.ok()) {
+      const absl::Status failed = counts.Failed(outcome->status);
+      co_return begun ? failed : NotAsked(failed);
+    }
     const auto again = rounds.Take(std::move(outcome->answers));
     if (!again.ok()) co_return counts.Failed(again.status());
     if (!*again) break;

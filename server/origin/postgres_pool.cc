@@ -155,6 +155,7 @@ void PostgresPool::Loop() {
     if (slot.job == nullptr) continue;
     auto outcome = std::make_shared<PostgresOutcome>();
     outcome->status = Closing();
+    outcome->begun = true;
     slot.job->outcome.TrySet(std::move(outcome));
   }
   slots_.clear();
@@ -210,6 +211,7 @@ void PostgresPool::Settle(Slot* slot) {
   if (!connection.idle() && !connection.broken()) return;
   if (slot->job != nullptr) {
     auto outcome = std::make_shared<PostgresOutcome>();
+    outcome->begun = true;
     if (connection.broken()) {
       outcome->status = connection.error();
     } else {
@@ -246,6 +248,7 @@ void PostgresPool::Expire(MonoNanos now) {
 void PostgresPool::GiveUp(Slot* slot, MonoNanos now) {
   auto outcome = std::make_shared<PostgresOutcome>();
   outcome->status = TimeOver("no answer in time");
+  outcome->begun = true;
   std::exchange(slot->job, nullptr)->outcome.TrySet(std::move(outcome));
   slot->connection->StopSending();
   slot->giving_up = true;

@@ -23,10 +23,11 @@
 
 namespace larder {
 
-// What became of a batch: an error, of which some of it may have been done, or one answer for each
-// execution.
+// What became of a batch: an error, or one answer for each execution.
 struct PostgresOutcome {
   absl::Status status = absl::OkStatus();
+  // Whether a connection had it. Some of it may have been done then, also where it failed.
+  bool begun = false;
   std::vector<PostgresAnswer> answers = {};
 };
 
@@ -40,7 +41,8 @@ class PostgresPool {
   PostgresPool& operator=(const PostgresPool&) = delete;
 
   // Errors: Unavailable no connection can be had, or it was lost; DeadlineExceeded; in both cases
-  // the batch may have been run. ResourceExhausted: too many wait. REQUIRES: not empty.
+  // the batch may have been run, if it was begun. ResourceExhausted: too many wait. REQUIRES: not
+  // empty.
   Task<Outcome> Run(PostgresBatch batch);
 
   // Ends all batches with Unavailable, and those that come. Waits for connections that are being

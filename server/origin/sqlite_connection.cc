@@ -21,6 +21,7 @@
 
 #include "base/status.h"
 #include "base/strings.h"
+#include "origin/origin_guard.h"
 #include "origin/sqlite_row.h"
 
 namespace larder {
@@ -305,7 +306,11 @@ absl::StatusOr<std::vector<OriginStored>> SqliteConnection::Store(const OriginSt
   results = std::vector<OriginStored>();
   for (const size_t i : all) {
     auto alone = StoreTogether(store, {i}, deadline);
-    if (!alone.ok() && alone.status().code() != absl::StatusCode::kAborted) return alone.status();
+    if (!alone.ok() && alone.status().code() != absl::StatusCode::kAborted) {
+      // Those before it are written.
+      if (i != all.front()) return absl::Status(alone.status().code(), alone.status().message());
+      return alone.status();
+    }
     results->push_back(alone.ok() ? std::move(alone->front())
                                   : OriginStored{OriginStored::Kind::kReject, alone.status()});
   }
@@ -314,7 +319,8 @@ absl::StatusOr<std::vector<OriginStored>> SqliteConnection::Store(const OriginSt
 
 absl::StatusOr<std::vector<OriginStored>> SqliteConnection::StoreTogether(
     const OriginStore& store, const std::vector<size_t>& which, MonoNanos deadline) {
-  RETURN_IF_ERROR(Begin(deadline, "BEGIN IMMEDIATE"));
+  const absl::Status begun = Begin(deadline, "BEGIN IMMEDIATE");
+  if (!begun.ok()) return NotAsked(begun);
   std::vector<OriginStored> results;
   for (const size_t i : which) {
     auto stored = StoreItem(store, store.writes[i]);

@@ -32,6 +32,8 @@ std::string_view KindName(OriginStored::Kind kind) {
       return "done";
     case OriginStored::Kind::kRetry:
       return "retry";
+    case OriginStored::Kind::kUnknown:
+      return "unknown";
     case OriginStored::Kind::kReject:
       break;
   }

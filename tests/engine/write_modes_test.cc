@@ -195,6 +195,24 @@ TEST_F(WriteModesTest, AfterAWriteOfUnknownEndNoCopyIsLeft) {
   EXPECT_EQ(engine_->Stats().writes_doubtful, 3u);
 }
 
+// One attempt got no answer, and the next one met a lock.
+TEST_F(WriteModesTest, AWriteThatAnEarlierAttemptMayHaveStoredIsOfUnknownEnd) {
+  const OriginStored unknown{OriginStored::Kind::kUnknown, absl::UnavailableError("cut off")};
+  for (const std::string key : {"through:1", "inval:1", "around:1"}) {
+    origin_.values[key] = {"old"};
+    EXPECT_EQ(LoadNow(key), "old");
+    origin_.values[key] = {"new"};
+    origin_.write_failures[key] = unknown;
+    EXPECT_EQ(SetNow(key, "new"), "WRITE_UNKNOWN");
+    EXPECT_EQ(LoadNow(key), "new");
+  }
+  EXPECT_EQ(SetNow("behind:1", "new"), "stored");
+  origin_.write_failures["behind:1"] = unknown;
+  Now(journal_.Deliver());
+  EXPECT_EQ(journal_.waiting.size(), 1u) << "it goes again, and is no dead letter";
+  EXPECT_EQ(Get("behind:1"), "new");
+}
+
 TEST_F(WriteModesTest, AWriteThatIsAppliedAfterItsTimeDoesNotLeaveAnOldCopy) {
   origin_.values["through:1"] = {"old"};
   origin_.store_failure = absl::DeadlineExceededError("no answer");

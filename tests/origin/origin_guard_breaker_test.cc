@@ -43,6 +43,71 @@ TEST_F(OriginGuardTest, StoreThatMayHaveHappenedStaysOneWhenItsRepeatIsRefused) 
   EXPECT_THAT(std::string(store->status().message()), HasSubstr("cut off after the commit"));
 }
 
+// The repeat once answered for the attempt before it, too: a write that the origin had was said not
+// to be stored.
+TEST_F(OriginGuardTest, WritesThatMayHaveHappenedAreDoneOrUnknownWhateverTheirRepeatSays) {
+  using Kind = OriginStored::Kind;
+  script_->store = [](const std::string& key) {
+    OriginStored stored{Kind::kDone};
+    if (key == "locked") stored = {Kind::kRetry, absl::AbortedError("deadlock")};
+    if (key == "refused") stored = {Kind::kReject, absl::InvalidArgumentError("too long")};
+    return stored;
+  };
+  script_->FailNext(1, absl::UnavailableError("cut off after the commit"));
+  const auto store = Store({"done", "locked", "refused"});
+  executor_.Advance(absl::Milliseconds(100));
+  ASSERT_TRUE(store->status().ok()) << store->status();
+  const std::vector<OriginStored>& stored = **store->result;
+  EXPECT_EQ(stored[0].kind, Kind::kDone);
+  EXPECT_EQ(stored[1].kind, Kind::kUnknown);
+  EXPECT_EQ(stored[2].kind, Kind::kUnknown);
+  EXPECT_THAT(stored[1].error.ToString(), HasSubstr("cut off after the commit"));
+  EXPECT_THAT(stored[1].error.ToString(), HasSubstr("deadlock"));
+  // Without such an attempt each is what it says.
+  const auto alone = Store({"locked", "refused"});
+  ASSERT_TRUE(alone->status().ok());
+  EXPECT_EQ((**alone->result)[0].kind, Kind::kRetry);
+  EXPECT_EQ((**alone->result)[1].kind, Kind::kReject);
+}
+
+TEST_F(OriginGuardTest, StoreThatMayHaveHappenedStaysOneWhenItsRepeatFailsForGood) {
+  script_->FailNext(1, absl::UnavailableError("cut off after the commit"));
+  const auto store = Store({"k"});
+  script_->FailNext(1, absl::FailedPreconditionError("no such statement"));
+  executor_.Advance(absl::Milliseconds(100));
+  EXPECT_TRUE(absl::IsUnavailable(store->status())) << store->status();
+  EXPECT_THAT(std::string(store->status().message()), HasSubstr("cut off after the commit"));
+  EXPECT_THAT(std::string(store->status().message()), HasSubstr("no such statement"));
+}
+
+TEST_F(OriginGuardTest, StoreThatReachedNobodyIsRepeatedAndLeavesNoDoubt) {
+  script_->store = [](const std::string& /*key*/) {
+    return OriginStored{OriginStored::Kind::kRetry, absl::NotFoundError("later")};
+  };
+  const absl::Status no_connection = NotAsked(absl::UnavailableError("no connection"));
+  script_->FailNext(2, no_connection);
+  const auto store = Store({"k"});
+  executor_.Advance(absl::Seconds(1));
+  ASSERT_TRUE(store->status().ok()) << store->status();
+  EXPECT_EQ((**store->result)[0].kind, OriginStored::Kind::kRetry);
+  EXPECT_EQ(script_->calls(), 3);
+  script_->FailNext(3, no_connection);
+  const auto none = Store({"k"});
+  executor_.Advance(absl::Seconds(1));
+  EXPECT_TRUE(WasNotAsked(none->status())) << none->status();
+  EXPECT_EQ(script_->calls(), 6);
+}
+
+TEST_F(OriginGuardTest, StoreThatMayHaveHappenedStaysOneWhenItsRepeatsReachNobody) {
+  script_->FailNext(1, absl::UnavailableError("cut off after the commit"));
+  const auto store = Store({"k"});
+  script_->FailNext(2, NotAsked(absl::UnavailableError("no connection")));
+  executor_.Advance(absl::Seconds(1));
+  EXPECT_EQ(script_->calls(), 3);
+  EXPECT_FALSE(WasNotAsked(store->status()));
+  EXPECT_THAT(std::string(store->status().message()), HasSubstr("cut off after the commit"));
+}
+
 TEST_F(OriginGuardTest, OneGoodProbeClosesTheBreaker) {
   Trip();
   executor_.Advance(options_.breaker.open_max);

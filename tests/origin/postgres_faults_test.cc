@@ -9,6 +9,7 @@
 
 #include <atomic>
 
+#include "origin/origin_guard.h"
 #include "tests/base/threads.h"
 #include "tests/origin/postgres_rig.h"
 #include "tests/origin/postgres_server.h"
@@ -256,6 +257,38 @@ TEST_F(PostgresFaults, AnswersWhenTheServerDoesNot) {
   options.url = StrCat("host=127.0.0.1 user=larder port=", ntohs(address.sin_port));
   const auto closed = Of("SELECT 'v'", options);
   EXPECT_THAT(LoadOne(*closed, "t", "t:1"), HasSubstr("refused"));
+}
+
+// To the caller of a write that is `not stored` or `nobody knows`.
+TEST_F(PostgresFaults, SaysOfAWriteWhetherAConnectionHadIt) {
+  PostgresServer server;
+  PostgresOptions options;
+  options.url = server.url();
+  options.pool = 1;
+  const auto origin = Of("SELECT 'v'", options);
+  EXPECT_THAT(StoreShown(*origin, "t", {{"t:1", "v"}}), ElementsAre("done"));
+  server.Stop();
+  Until([&] { return origin->Stats().connections == 0; });
+  for (int i = 0; i < 2; ++i) {
+    const absl::Status none = StoreAll(*origin, "t", {{"t:1", "v"}}).status();
+    EXPECT_TRUE(absl::IsUnavailable(none)) << none;
+    EXPECT_TRUE(WasNotAsked(none)) << none;
+  }
+  // Of a load that is no comfort: the origin is unwell, and stale values go on.
+  const absl::Status load = LoadAll(*origin, "t", {"t:1"}).status();
+  EXPECT_TRUE(absl::IsUnavailable(load)) << load;
+  EXPECT_FALSE(WasNotAsked(load));
+}
+
+TEST_F(PostgresFaults, SaysOfAWriteWhoseConnectionIsLostThatItMayBeDone) {
+  SqlType type = SqlTypeOf("t", {"t:{id}"});
+  type.store = "SELECT pg_terminate_backend(pg_backend_pid()), $key.id, $value";
+  PostgresOptions options;
+  options.types = {type};
+  const auto origin = NewPostgres(options, executor_.get());
+  const absl::Status lost = StoreAll(*origin, "t", {{"t:1", "v"}}).status();
+  EXPECT_TRUE(absl::IsUnavailable(lost)) << lost;
+  EXPECT_FALSE(WasNotAsked(lost));
 }
 
 TEST_F(PostgresFaults, EndsAllCallsWhenItIsDestroyed) {

@@ -33,6 +33,10 @@ class OriginScript {
     loaded.value = "value of " + key;
     return loaded;
   };
+  // What becomes of the writes of a Store that does not fail as a whole.
+  std::function<OriginStored(const std::string& key)> store = [](const std::string& /*key*/) {
+    return OriginStored{OriginStored::Kind::kDone};
+  };
 
   // The next `count` calls fail.
   void FailNext(int count, absl::Status error) {
@@ -196,9 +200,9 @@ class ScriptedOrigin : public Origin {
     for (const OriginStore::Write& write : store.writes) keys.push_back(write.key);
     const absl::Status status = co_await OriginScript::Run(script, keys);
     if (!status.ok()) co_return status;
-    OriginStored done;
-    done.kind = OriginStored::Kind::kDone;
-    co_return std::vector<OriginStored>(keys.size(), done);
+    std::vector<OriginStored> stored;
+    for (const std::string& key : keys) stored.push_back(script->store(key));
+    co_return stored;
   }
   static Task<absl::StatusOr<OriginPage>> RunScan(Script script) {
     std::vector<std::string> keys;

@@ -43,8 +43,7 @@ inline std::string LoadOne(Origin& origin, std::string type, std::string key,
   return LoadShown(origin, std::move(type), {std::move(key)}, within).front();
 }
 
-// `done`, or the kind and the error.
-inline std::vector<std::string> StoreShown(
+inline absl::StatusOr<std::vector<OriginStored>> StoreAll(
     Origin& origin, std::string type,
     const std::vector<std::pair<std::string, std::string>>& values, Version version = 1) {
   OriginStore store{{"shop", std::move(type)}, {}};
@@ -55,8 +54,15 @@ inline std::vector<std::string> StoreShown(
     write.version = version;
     store.writes.push_back(std::move(write));
   }
-  const auto stored = AwaitTask(
+  return AwaitTask(
       origin.Store(std::move(store), MonoAfter(Clock::System()->Mono(), absl::Seconds(20))));
+}
+
+// `done`, or the kind and the error.
+inline std::vector<std::string> StoreShown(
+    Origin& origin, std::string type,
+    const std::vector<std::pair<std::string, std::string>>& values, Version version = 1) {
+  const auto stored = StoreAll(origin, std::move(type), values, version);
   if (!stored.ok()) return {StrCat("call: ", stored.status().ToString())};
   std::vector<std::string> shown;
   for (const OriginStored& each : *stored) {

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "origin/origin_guard.h"
 #include "tests/base/threads.h"
 #include "tests/origin/postgres_rig.h"
 #include "tests/origin/sql_call.h"
@@ -159,12 +160,14 @@ TEST_F(SqliteTest, WaitsForALockAsLongAsItMay) {
 }
 
 TEST_F(SqliteTest, FindsTheFileWhenItComesAndWhenItIsReplaced) {
-  SqliteOptions options = Options("SELECT body FROM cells WHERE id = $key.id");
+  SqliteOptions options = Options("SELECT body FROM cells WHERE id = $key.id",
+                                  "INSERT INTO cells VALUES ($key.id, $value)");
   options.path = file_.path() + "-later";
   const auto origin = Of(options);
   EXPECT_THAT(LoadOne(*origin, "t", "t:1"),
               StartsWith("call: UNAVAILABLE: SQLite: unable to open database file"));
   EXPECT_THAT(origin->Stats().state, HasSubstr("unable to open"));
+  EXPECT_TRUE(WasNotAsked(StoreAll(*origin, "t", {{"t:1", "v"}}).status()));
   const auto publish = [&](const std::string& value) {
     SqliteFile next;
     next.Run(StrCat("CREATE TABLE cells (id TEXT, body); INSERT INTO cells VALUES ('1', '", value,
