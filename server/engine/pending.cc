@@ -57,6 +57,8 @@ Task<absl::StatusOr<std::optional<Engine::Found>>> Engine::FindWaiting(const Ful
   entry.written = now;
   entry.fresh_until = entry.usable_until = MonoAfter(now, kWaitingLife);
   entry.type_id = type->id;
+  // The writer's own tags are in no record: the origin has no use for them.
+  if (!entry.negative) AddTypeTags(*type, full_key->view(), &entry.tags);
   const absl::StatusOr<uint16_t> name_space = namespaces_.Intern(full_key->name_space());
   entry.namespace_id = name_space.ok() ? *name_space : 0;
   versions_.Observe(entry.version);

@@ -32,6 +32,11 @@ class WriteModesTest : public EngineFixture {
       types.push_back(type);
     }
     types.push_back(Type("plain", "plain:*", ttl));
+    TypePolicy tagged = Type("tagged", "tagged:{team}:{id}", ttl);
+    tagged.origin = "shop";
+    tagged.write.mode = WriteMode::kBehind;
+    tagged.tags.push_back(*NameTemplate::Parse("team:{team}"));
+    types.push_back(tagged);
     TypePolicy overflow = Type("overflow", "overflow:*", ttl);
     overflow.origin = "shop";
     overflow.write.mode = WriteMode::kBehind;
@@ -387,6 +392,26 @@ TEST_F(StaleWriteModesTest, TouchReachesWhatOnlyTheJournalHas) {
   const absl::StatusOr<TouchResult> touched = Now(engine_->Touch(touch));
   ASSERT_TRUE(touched.ok()) << touched.status();
   EXPECT_TRUE(touched->changed);
+}
+
+// Without them no invalidation of the tag reached the counter any more.
+TEST_F(WriteModesTest, WhatOnlyTheJournalHasKeepsTheTagsOfItsType) {
+  const std::vector<std::string> team = {"team:a"};
+  EXPECT_EQ(SetNow("tagged:a:1", "41"), "stored");
+  executor_.Advance(absl::Seconds(200));
+  ASSERT_FALSE(FindHit("tagged:a:1"));
+  // By this Touch stores it again, too.
+  const absl::StatusOr<ReadResult> read = Now(engine_->Get({"", "tagged:a:1", ""}));
+  ASSERT_TRUE(read.ok() && read->entry.has_value());
+  EXPECT_EQ(read->entry->tags, team);
+  IncrementRequest request;
+  request.key = {"", "tagged:a:1", ""};
+  request.delta = 1;
+  ASSERT_TRUE(Now(engine_->Increment(request)).ok());
+  Entry entry;
+  ASSERT_TRUE(FindHit("tagged:a:1", &entry));
+  EXPECT_EQ(entry.bytes, "42");
+  EXPECT_EQ(entry.tags, team);
 }
 
 TEST_F(WriteModesTest, ReadsSeeWhatWaitsAfterEvictionAndExpiry) {
