@@ -299,6 +299,8 @@ Task<OriginWritten> Engine::WriteToOrigin(const OriginChange* change, Version ve
   if (!change->remove) write.value = std::string(change->storing->plain);
   write.version = version;
   write.idempotency_id = IdempotencyId(change->context.request_id, version);
+  if (IsTraceParent(change->context.trace_parent))
+    write.trace_parent = std::string(change->context.trace_parent);
   // The call goes on when the caller has gone, so that its end is known.
   const MonoNanos until = MonoAfter(options_.clock->Mono(), type.write.timeout);
   co_return co_await Timed(Step::kOrigin, options_.clock,

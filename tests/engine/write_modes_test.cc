@@ -550,6 +550,7 @@ TEST_F(WriteModesTest, TheRequestIdNamesTheWriteToTheOrigin) {
   ASSERT_TRUE(Now(engine_->Set(write)).ok());
   EXPECT_EQ(origin_.stored[0].writes[0].idempotency_id, "order-17");
   EXPECT_EQ(origin_.stored[0].call.trace_parent, trace);
+  EXPECT_EQ(origin_.stored[0].writes[0].trace_parent, trace);
   EXPECT_EQ(origin_.stored[0].call.type, "through");
   write.key.key = "behind:1";
   ASSERT_TRUE(Now(engine_->Set(write)).ok());
