@@ -14,7 +14,8 @@ CLI::Option* AddKeys(CLI::App* command, std::vector<std::string>* keys) {
 }
 
 std::string Why(NotStoredReason reason) {
-  const bool known = reason != NotStoredReason::kWriteUnknown;
+  const bool known =
+      reason != NotStoredReason::kWriteUnknown && reason != NotStoredReason::kTierUnavailable;
   return fmt::format("{}: {}", known ? "not deleted" : "unknown", Name(reason));
 }
 

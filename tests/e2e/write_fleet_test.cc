@@ -57,5 +57,27 @@ TEST(WriteFleetPostgresTest, TwoReplicasThatWriteTheSameKeysLeaveTheHighestVersi
   EXPECT_EQ(documents->WrongEffects(), 0);
 }
 
+// The origin has the deletion, and what Redis has of it nobody knows.
+TEST(WriteFleetPostgresTest, ADeletionThatTheSecondTierDoesNotConfirmIsUnknown) {
+  const std::unique_ptr<Documents> documents = NewPostgresDocuments();
+  RedisServer redis;
+  const TempDir data;
+  std::string yaml =
+      WritesConfig(*documents, data.path(), "",
+                   "l2: { redis: { url: \"redis://" + redis.address() + "/0\" } }\n");
+  const std::string strict = "match: [\"through:{id}\"]\n";
+  yaml.replace(yaml.find(strict), strict.size(), strict + "    tiers: { require_l2: true }\n");
+  Replica replica(yaml);
+  Writer writer(&replica);
+  ASSERT_EQ(writer.Set("through:1", "v"), "ok");
+  ASSERT_EQ(writer.Set("invalidate:1", "v"), "ok");
+  redis.Kill();
+  const CliEnded ended = RunLarder(replica, "delete through:1 invalidate:1");
+  EXPECT_EQ(ended.exit_code, 3) << ended.out;
+  EXPECT_NE(ended.out.find("unknown: TIER_UNAVAILABLE"), std::string::npos) << ended.out;
+  EXPECT_EQ(ended.out.find("not deleted"), std::string::npos) << ended.out;
+  EXPECT_EQ(documents->Body("through:1"), "-") << "it is deleted there";
+}
+
 }  // namespace
 }  // namespace larder

@@ -112,8 +112,8 @@ struct DeleteResult {
   bool existed = false;
   // Every older version of the key is gone.
   uint64_t version = 0;
-  // Of BatchDelete: why this key was not deleted, or nobody knows whether it was. Unset: it is
-  // gone.
+  // Of BatchDelete: why this key was not deleted; or, of kWriteUnknown and kTierUnavailable, why
+  // nobody knows whether it was. Unset: it is gone.
   std::optional<NotStoredReason> not_deleted = {};
 };
 
