@@ -26,12 +26,15 @@ absl::Duration OrNever(absl::Duration duration) {
   return duration == absl::ZeroDuration() ? absl::InfiniteDuration() : duration;
 }
 
-LaneConnections ConnectionsOf(const config::v1::Config& proto) {
-  return DealOutConnections(DescriptorsMax(), proto.limits().connections(),
+ConnectionsOfLanes ConnectionsOf(const config::v1::Config& proto) {
+  return DealOutConnections(DescriptorsMax(),
+                            {.all = proto.limits().connections(),
+                             .of_one_address = proto.limits().connections_per_peer()},
                             /*has_native=*/!proto.listen().native().empty());
 }
 
-ReferenceLane::Options ReferenceOptionsFrom(const config::v1::Config& proto, const TlsServer* tls) {
+ReferenceLane::Options ReferenceOptionsFrom(const Config& config, const TlsServer* tls) {
+  const config::v1::Config& proto = *config.proto;
   ReferenceLane::Options options;
   options.tls = tls;
   // It asks nobody who they are.
@@ -39,10 +42,11 @@ ReferenceLane::Options ReferenceOptionsFrom(const config::v1::Config& proto, con
   options.address = proto.listen().grpc();
   options.message_bytes_max = proto.limits().message_bytes();
   options.metadata_bytes_max = proto.limits().metadata_bytes();
-  options.buffer_bytes_max = proto.limits().buffer_bytes();
+  options.buffer_bytes_max = BufferBytesOf(config);
   options.streams_max = static_cast<int>(proto.limits().streams());
-  options.connections_max = ConnectionsOf(proto).reference;
-  options.connections_per_peer_max = proto.limits().connections_per_peer();
+  const LaneConnections connections = ConnectionsOf(proto).reference;
+  options.connections_max = connections.all;
+  options.connections_per_peer_max = connections.of_one_address;
   options.keepalive_time = FromProto(proto.connections().keepalive_time());
   options.keepalive_timeout = FromProto(proto.connections().keepalive_timeout());
   options.ping_interval_min = FromProto(proto.connections().ping_interval_min());
@@ -74,8 +78,9 @@ NativeLane::Options NativeOptionsFrom(const Config& config, TlsServer* tls) {
   options.buffer_bytes_max = proto.limits().buffer_bytes();
   options.buffer_bytes_per_peer_max = PeerBufferBytesOf(config);
   options.streams_max = proto.limits().streams();
-  options.connections_max = ConnectionsOf(proto).native;
-  options.connections_per_peer_max = proto.limits().connections_per_peer();
+  const LaneConnections connections = ConnectionsOf(proto).native;
+  options.connections_max = connections.all;
+  options.connections_per_peer_max = connections.of_one_address;
   options.proxied = proto.listen().proxy_protocol();
   options.keepalive_time = FromProto(proto.connections().keepalive_time());
   options.keepalive_timeout = FromProto(proto.connections().keepalive_timeout());
@@ -107,7 +112,7 @@ absl::StatusOr<Lanes> Lanes::Start(const Config& config, const MethodTable* meth
   }
   ASSIGN_OR_RETURN(
       lanes.reference_,
-      ReferenceLane::Start(ReferenceOptionsFrom(proto, lanes.tls_.get()), methods, dispatcher));
+      ReferenceLane::Start(ReferenceOptionsFrom(config, lanes.tls_.get()), methods, dispatcher));
   if (proto.listen().native().empty()) return lanes;
   ASSIGN_OR_RETURN(lanes.native_, NativeLane::Start(NativeOptionsFrom(config, lanes.tls_.get()),
                                                     methods, dispatcher));

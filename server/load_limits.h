@@ -15,6 +15,8 @@
 namespace larder {
 
 Admission::Limits AdmissionLimitsOf(const Config& config);
+// Bytes that the calls of a lane may hold: room for four of the largest messages at least.
+uint64_t BufferBytesOf(const Config& config);
 // Bytes that the calls of one address may hold: room for three of the largest messages at least.
 uint64_t PeerBufferBytesOf(const Config& config);
 std::vector<NamespaceQuota> QuotasOf(const Config& config);

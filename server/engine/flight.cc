@@ -147,6 +147,8 @@ Task<absl::StatusOr<LoadResult>> Engine::LoadThrough(const FullKey* full_key, Lo
       landing = co_await Timed(Step::kLoad, options_.clock,
                                WaitForLanding(std::move(place.waiter), wake, request.cancellation));
       StepTimes* const steps = co_await StepsOfThis();
+      // That the flight itself waited for others lies within this wait.
+      landing.steps.Add(Step::kLoad, -landing.steps.Of(Step::kLoad));
       if (steps != nullptr) steps->Add(landing.steps);
     }
     switch (landing.kind) {

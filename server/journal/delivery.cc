@@ -188,7 +188,8 @@ std::optional<JournalTry> Delivery::TryOf(std::string_view full_key, std::string
   return answer;
 }
 
-Task<absl::StatusOr<JournalFlushed>> Delivery::Flush(PendingTypeId type, MonoNanos deadline) {
+Task<absl::StatusOr<JournalFlushed>> Delivery::Flush(PendingTypeId type, MonoNanos deadline,
+                                                     Cancellation* cancellation) {
   // What has been acknowledged from memory gets to the disk first, where the index knows of it.
   const auto change = std::make_shared<JournalChange>();
   const absl::Status passed = co_await writer_->Change(change);
@@ -212,14 +213,19 @@ Task<absl::StatusOr<JournalFlushed>> Delivery::Flush(PendingTypeId type, MonoNan
   const MonoNanos now = state_->options.clock->Mono();
   const absl::Duration left = absl::Nanoseconds(std::max<MonoNanos>(deadline - now, 0));
   const TimerId timer = executor->After(left, Alarm<absl::Status>(race, executor));
+  if (cancellation != nullptr) {
+    cancellation->OnCancel([race, executor] { race->TimeOverOn(executor); });
+  }
   std::optional<absl::Status> ended = co_await *race;
-  if (ended.has_value()) executor->Cancel(timer);
+  executor->Cancel(timer);
   MutexLock lock(&state_->mu);
   flushes_.erase(barrier);
   state_->index.DropBarrier(barrier);
   if (barrier->left == 0 || (ended.has_value() && ended->ok()))
     co_return JournalFlushed{barrier->all, barrier->dead};
   if (ended.has_value()) co_return *std::move(ended);
+  if (cancellation != nullptr && cancellation->IsCancelled())
+    co_return Error(Reason::kCALL_CANCELLED, "the caller has gone");
   co_return Error(Reason::kDEADLINE_EXCEEDED, StrCat(barrier->left, " of ", barrier->all,
                                                      " writes have not been delivered yet"));
 }

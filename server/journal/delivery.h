@@ -47,7 +47,8 @@ class Delivery {
   void Look();
 
   // See Journal. Flush knows the type.
-  Task<absl::StatusOr<JournalFlushed>> Flush(PendingTypeId type, MonoNanos deadline);
+  Task<absl::StatusOr<JournalFlushed>> Flush(PendingTypeId type, MonoNanos deadline,
+                                             Cancellation* cancellation);
   std::optional<JournalTry> TryOf(std::string_view full_key, std::string_view type) const;
   absl::StatusOr<uint64_t> SetPaused(std::string_view origin, bool paused);
   std::vector<std::string> paused() const;

@@ -110,7 +110,7 @@ Task<Found> Find(std::shared_ptr<Parts> parts, std::string full_key) {
 }
 
 Task<absl::StatusOr<JournalFlushed>> Flush(std::shared_ptr<Parts> parts, std::string type,
-                                           MonoNanos deadline) {
+                                           MonoNanos deadline, Cancellation* cancellation) {
   PendingTypeId id = kNoPendingType;
   {
     MutexLock lock(&parts->state.mu);
@@ -120,7 +120,7 @@ Task<absl::StatusOr<JournalFlushed>> Flush(std::shared_ptr<Parts> parts, std::st
     co_return FieldError(Reason::kTYPE_UNKNOWN, "type",
                          StrCat("no type \"", type, "\" writes behind"));
   }
-  co_return co_await parts->delivery.Flush(id, deadline);
+  co_return co_await parts->delivery.Flush(id, deadline, cancellation);
 }
 
 class JournalImpl : public Journal {
@@ -145,6 +145,7 @@ class JournalImpl : public Journal {
   void Start(JournalSink* sink) override {
     parts_->state.sink = sink;
     parts_->delivery.Start(parts_);
+    parts_->writer.TellOfLettersLater();
   }
   bool Stop(MonoNanos deliver_until) override;
 
@@ -159,8 +160,9 @@ class JournalImpl : public Journal {
   void Supersede(std::string_view full_key, std::string_view type, Version upto) override;
   Version newest() const override { return parts_->state.newest; }
 
-  Task<absl::StatusOr<JournalFlushed>> Flush(std::string type, MonoNanos deadline) override {
-    return larder::Flush(parts_, std::move(type), deadline);
+  Task<absl::StatusOr<JournalFlushed>> Flush(std::string type, MonoNanos deadline,
+                                             Cancellation* cancellation) override {
+    return larder::Flush(parts_, std::move(type), deadline, cancellation);
   }
   std::optional<JournalTry> TryOf(std::string_view full_key, std::string_view type) const override {
     return parts_->delivery.TryOf(full_key, type);

@@ -24,11 +24,13 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/cancellation.h"
 #include "base/clock.h"
 #include "base/executor.h"
 #include "base/histogram.h"
@@ -67,8 +69,12 @@ class JournalSink {
                                                                       MonoNanos deadline) = 0;
   // The origin has the write; `waited` since it was appended. Never blocks.
   virtual void OnDelivered(const JournalRecord& write, absl::Duration waited) = 0;
-  // The write has become a dead letter. Never blocks.
+  // The write has become a dead letter; or it was one when the journal was opened, and whoever was
+  // told may have ended before the copies were gone. Without its value then. Never blocks.
   virtual void OnDead(const DeadLetter& letter) = 0;
+  // A write that ended with WRITE_UNKNOWN is in the journal, and waits from now on; without its
+  // value. Never blocks.
+  virtual void OnFound(const JournalRecord& /*write*/) {}
 };
 
 struct JournalTypeStats {
@@ -202,8 +208,13 @@ class Journal {
 
   // Waits until all that was appended before has been delivered, refused for good or superseded; of
   // `type` alone unless empty. Answers how many left meanwhile, and where to. DEADLINE_EXCEEDED
-  // says how many are left; FAILED_PRECONDITION: delivery is paused, DELIVERY_PAUSED.
-  virtual Task<absl::StatusOr<JournalFlushed>> Flush(std::string type, MonoNanos deadline) = 0;
+  // says how many are left; FAILED_PRECONDITION: delivery is paused, DELIVERY_PAUSED. Whoever goes
+  // away leaves its place to others; null: it waits to the end.
+  virtual Task<absl::StatusOr<JournalFlushed>> Flush(std::string type, MonoNanos deadline,
+                                                     Cancellation* cancellation) = 0;
+  Task<absl::StatusOr<JournalFlushed>> Flush(std::string type, MonoNanos deadline) {
+    return Flush(std::move(type), deadline, nullptr);
+  }
   // How it goes with what is next of the key as this type; nothing when nothing of it waits. Never
   // blocks.
   virtual std::optional<JournalTry> TryOf(std::string_view full_key,

@@ -98,12 +98,13 @@ void MemoryWatch::LookWhetherTight(const MemoryReading& reading) {
     least = of_margin;
   }
   bool tight = false;
+  MemoryLeft left;  // of nothing, where no limit is left
   if (scarcest != nullptr) {
     const MemoryMargins margins = MarginsOf(*scarcest);
     tight = scarcest->available_bytes < (tight_ ? margins.eased_bytes : margins.tight_bytes);
-    if (target_.set_left != nullptr)
-      target_.set_left({scarcest->available_bytes, margins.tight_bytes});
+    left = {scarcest->available_bytes, margins.tight_bytes};
   }
+  if (target_.set_left != nullptr) target_.set_left(left);
   if (tight == tight_) return;
   tight_ = tight;
   if (tight) {

@@ -48,7 +48,7 @@ class MemoryWatch {
     // is not any more. Null: nobody wants to know.
     std::function<void(bool)> set_tight = nullptr;
     // What is left below the container's limit, at each look, whether the budget is fixed or not;
-    // not called where there is no limit. Null: nobody wants to know.
+    // zeros where there is no limit. Null: nobody wants to know.
     std::function<void(const MemoryLeft&)> set_left = nullptr;
   };
 

@@ -75,9 +75,11 @@ class AdminHandlers {
   Task<absl::Status> ExplainPending(const v1::ExplainRequest* request,
                                     v1::ExplainResponse* response) const;
 
-  // Exports that callers with admin of a part have under way.
+  // What callers with admin of a part have under way.
   static constexpr int kPartialExportsMax = 4;
+  static constexpr int kPartialFlushesMax = 32;
   std::atomic<int> partial_exports_{0};
+  std::atomic<int> partial_flushes_{0};
 
   const Options options_;
   Engine* const engine_;

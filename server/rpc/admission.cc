@@ -47,6 +47,7 @@ Admission::Admission(const Limits& limits, Clock* clock)
       limits_(limits),
       most_(limits.in_flight),
       most_per_peer_(limits.in_flight_per_peer),
+      most_bytes_(limits.buffer_bytes),
       most_peer_bytes_(limits.buffer_bytes_per_peer),
       adaptive_(limits.adaptive),
       queue_time_(absl::ToInt64Nanoseconds(limits.queue_time)),
@@ -62,6 +63,7 @@ void Admission::Replace(const Limits& limits) {
   }
   most_ = limits.in_flight;
   most_per_peer_ = limits.in_flight_per_peer;
+  most_bytes_ = limits.buffer_bytes;
   most_peer_bytes_ = limits.buffer_bytes_per_peer;
   adaptive_ = limits.adaptive;
   queue_time_ = absl::ToInt64Nanoseconds(limits.queue_time);
@@ -118,34 +120,46 @@ void Admission::Leave(const std::string& peer) {
   if (--it->second == 0) shard.calls.erase(it);
 }
 
-absl::Status Admission::Hold(const std::string& peer, uint64_t bytes) {
-  if (peer.empty() || bytes == 0) return absl::OkStatus();
-  Shard& shard = ShardOf(peer);
-  {
+absl::Status Admission::Hold(std::string peer, uint64_t bytes, Held* held) {
+  const uint64_t all = held_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  // To refuse the only message would be to refuse it for ever.
+  if (all != 0 && all + bytes > most_bytes_.load(std::memory_order_relaxed)) {
+    held_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+    return Refuse(kBytes);
+  }
+  if (!peer.empty() && bytes > 0) {
+    Shard& shard = ShardOf(peer);
     MutexLock lock(&shard.mu);
     const auto it = shard.bytes.find(peer);
-    const uint64_t held = it == shard.bytes.end() ? 0 : it->second;
-    // To refuse the only message would be to refuse it for ever.
-    if (held == 0 || held + bytes <= most_peer_bytes_.load(std::memory_order_relaxed)) {
-      shard.bytes[peer] = held + bytes;
-      return absl::OkStatus();
+    const uint64_t of_peer = it == shard.bytes.end() ? 0 : it->second;
+    if (of_peer != 0 && of_peer + bytes > most_peer_bytes_.load(std::memory_order_relaxed)) {
+      held_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+      return Refuse(kPeerBytes);
     }
+    shard.bytes[peer] = of_peer + bytes;
   }
-  return Refuse(kPeerBytes);
+  *held = {std::move(peer), bytes};
+  return absl::OkStatus();
 }
 
-void Admission::HoldAnyway(const std::string& peer, uint64_t bytes) {
-  if (peer.empty() || bytes == 0) return;
-  Shard& shard = ShardOf(peer);
-  MutexLock lock(&shard.mu);
-  shard.bytes[peer] += bytes;
+void Admission::HoldAnyway(std::string peer, uint64_t bytes, Held* held) {
+  held_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  if (!peer.empty() && bytes > 0) {
+    Shard& shard = ShardOf(peer);
+    MutexLock lock(&shard.mu);
+    shard.bytes[peer] += bytes;
+  }
+  *held = {std::move(peer), bytes};
 }
 
-void Admission::LetGo(const std::string& peer, uint64_t bytes) {
-  if (peer.empty() || bytes == 0) return;
-  Shard& shard = ShardOf(peer);
+void Admission::LetGo(Held* held) {
+  const uint64_t bytes = std::exchange(held->bytes, 0);
+  if (bytes == 0) return;
+  held_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+  if (held->peer.empty()) return;
+  Shard& shard = ShardOf(held->peer);
   MutexLock lock(&shard.mu);
-  const auto it = shard.bytes.find(peer);
+  const auto it = shard.bytes.find(held->peer);
   it->second -= bytes;
   if (it->second == 0) shard.bytes.erase(it);
 }
@@ -224,6 +238,11 @@ absl::Status Admission::Refuse(Why why) {
                             StrCat("too many calls of this address are under way (limits."
                                    "in_flight_per_peer is ",
                                    most_per_peer_.load(std::memory_order_relaxed), ")"));
+    case kBytes:
+      return RetryableError(Reason::kOVERLOADED, kComeAgain,
+                            StrCat("the calls under way hold too many bytes (limits.buffer_bytes "
+                                   "is ",
+                                   most_bytes_.load(std::memory_order_relaxed), ")"));
     case kPeerBytes:
       return RetryableError(
           Reason::kOVERLOADED, kComeAgain,
@@ -248,11 +267,9 @@ absl::Status Admission::Refuse(Why why) {
 }
 
 std::vector<std::pair<std::string_view, uint64_t>> Admission::Refused() const {
-  return {{"in_flight", refused_.Sum(kInFlight)},
-          {"peer", refused_.Sum(kPeer)},
-          {"peer_bytes", refused_.Sum(kPeerBytes)},
-          {"queue_time", refused_.Sum(kQueueTime)},
-          {"memory", refused_.Sum(kMemory)}};
+  return {{"in_flight", refused_.Sum(kInFlight)},   {"peer", refused_.Sum(kPeer)},
+          {"bytes", refused_.Sum(kBytes)},          {"peer_bytes", refused_.Sum(kPeerBytes)},
+          {"queue_time", refused_.Sum(kQueueTime)}, {"memory", refused_.Sum(kMemory)}};
 }
 
 }  // namespace larder

@@ -1,9 +1,9 @@
 // Admission keeps the server from taking on more than it can do: of the calls that memory alone did
 // not answer, so many may be under way, from one address so many, and of those that wait for a
 // worker fewer and fewer while all of them wait too long. A call beyond that is refused at once,
-// those first that matter least. The reference lane also counts the bytes of an address's calls
-// here. Thread safety: any method, any thread. Never blocks, but for a lock of one address. Errors:
-// OVERLOADED, with the time after which to try again.
+// those first that matter least. The reference lane also counts here what its calls hold, all of
+// them and those of each address. Thread safety: any method, any thread. Never blocks, but for a
+// lock of one address. Errors: OVERLOADED, with the time after which to try again.
 
 #ifndef LARDER_RPC_ADMISSION_H_
 #define LARDER_RPC_ADMISSION_H_
@@ -34,6 +34,7 @@ class Admission {
   struct Limits {
     uint64_t in_flight = 100'000;
     uint64_t in_flight_per_peer = 100'000;
+    uint64_t buffer_bytes = uint64_t{256} << 20;
     uint64_t buffer_bytes_per_peer = uint64_t{192} << 20;
     bool adaptive = true;
     // How long the call that waits least may have to wait for a worker.
@@ -77,13 +78,25 @@ class Admission {
   // A call that was taken on found no place in the queue for workers.
   void NotQueued() { waiting_.fetch_sub(1, std::memory_order_relaxed); }
 
-  // A call of `peer` holds so many bytes. Not OK: its address holds too many; they are not counted.
-  // An address that holds nothing may hold as many as one message has.
-  absl::Status Hold(const std::string& peer, uint64_t bytes);
+  // What a call holds: a message that came, or one that is being sent.
+  struct Held {
+    std::string peer;  // empty: it counts for all calls, and for no address
+    uint64_t bytes = 0;
+  };
+  // Not OK: all calls together hold too many bytes, or those of this address do, and `held` holds
+  // nothing. One message is never too many. REQUIRES: `held` held nothing.
+  absl::Status Hold(std::string peer, uint64_t bytes, Held* held);
   // The same for what has been done and cannot be refused any more.
-  void HoldAnyway(const std::string& peer, uint64_t bytes);
-  // REQUIRES: they were counted.
-  void LetGo(const std::string& peer, uint64_t bytes);
+  void HoldAnyway(std::string peer, uint64_t bytes, Held* held);
+  // `held` holds nothing afterwards.
+  void LetGo(Held* held);
+  // Whether the address of a call that is to hold so much makes a difference: to find out whose a
+  // small message is costs as much as a hit.
+  bool counts_peer_of(uint64_t bytes) const {
+    return bytes >= kCountedBytesMin ||
+           held_bytes() >= Uncounted(most_bytes_.load(std::memory_order_relaxed));
+  }
+  uint64_t held_bytes() const { return held_bytes_.load(std::memory_order_relaxed); }
 
   // Whether the address of a call that comes now makes a difference: it need not be asked for if
   // not.
@@ -104,12 +117,14 @@ class Admission {
   bool RefusesAt(MonoNanos now) const {
     return now < refuses_until_.load(std::memory_order_relaxed);
   }
-  // Refused since the start, by why: `in_flight`, `peer`, `peer_bytes`, `queue_time`, `memory`.
+  // Refused since the start, by why: `in_flight`, `peer`, `bytes`, `peer_bytes`, `queue_time`,
+  // `memory`.
   std::vector<std::pair<std::string_view, uint64_t>> Refused() const;
 
  private:
-  enum Why : size_t { kInFlight, kPeer, kPeerBytes, kQueueTime, kMemory, kWhys };
+  enum Why : size_t { kInFlight, kPeer, kBytes, kPeerBytes, kQueueTime, kMemory, kWhys };
   static constexpr size_t kShards = 16;
+  static constexpr uint64_t kCountedBytesMin = 4 << 10;
   struct Shard {
     Mutex mu;
     absl::flat_hash_map<std::string, uint64_t> calls ABSL_GUARDED_BY(mu);
@@ -119,9 +134,9 @@ class Admission {
   Shard& ShardOf(const std::string& peer) {
     return shards_[std::hash<std::string>()(peer) % kShards];
   }
-  // Of what one address may have under way, how much is nobody's: calls that come while there are
-  // fewer are not counted by address.
-  static uint64_t Uncounted(uint64_t most_per_peer) { return most_per_peer / 16; }
+  // Of what there may be, how much is nobody's: what comes while there is less is not counted by
+  // address.
+  static uint64_t Uncounted(uint64_t most) { return most / 16; }
   // What a class may fill of a limit.
   static uint64_t PartOf(uint64_t limit, CallClass what);
   absl::Status Refuse(Why why);
@@ -138,6 +153,7 @@ class Admission {
   Limits limits_ ABSL_GUARDED_BY(replacing_);
   std::atomic<uint64_t> most_;
   std::atomic<uint64_t> most_per_peer_;
+  std::atomic<uint64_t> most_bytes_;
   std::atomic<uint64_t> most_peer_bytes_;
   std::atomic<bool> adaptive_;
   std::atomic<bool> tight_{false};
@@ -145,6 +161,7 @@ class Admission {
   std::atomic<MonoNanos> refuses_until_{0};
 
   std::atomic<uint64_t> under_way_{0};
+  std::atomic<uint64_t> held_bytes_{0};
   std::atomic<uint64_t> waiting_{0};
   std::atomic<uint64_t> limit_;
   std::atomic<MonoNanos> window_ends_;

@@ -58,8 +58,7 @@ bool IsForOnce(const v1::IncrementRequest& /*request*/, const absl::Status& stat
   return MayHaveHappened(status);
 }
 bool IsForOnce(const v1::SetRequest& request, const absl::Status& status) {
-  return request.condition_case() != v1::SetRequest::CONDITION_NOT_SET &&
-         DetailsOf(status).reason == ReasonName(Reason::kWRITE_UNKNOWN);
+  return request.condition_case() != v1::SetRequest::CONDITION_NOT_SET && MayHaveHappened(status);
 }
 
 // Whether there is something left of the call that a repeat is to try again.
@@ -70,6 +69,38 @@ bool HasFailures(const Response& /*response*/) {
 bool HasFailures(const v1::BatchDeleteResponse& response) {
   return std::any_of(response.results().begin(), response.results().end(),
                      [](const v1::DeleteResult& result) { return result.has_not_deleted(); });
+}
+
+// Whether nobody knows of something of the call if it happened; `status` is how it ended.
+template <typename Response>
+bool IsDoubtful(const Response& /*response*/, const absl::Status& status) {
+  return MayHaveHappened(status);
+}
+bool IsDoubtful(const v1::BatchDeleteResponse& response, const absl::Status& status) {
+  return MayHaveHappened(status) ||
+         std::any_of(
+             response.results().begin(), response.results().end(),
+             [](const v1::DeleteResult& result) {
+               return result.not_deleted().reason() == v1::NOT_STORED_REASON_WRITE_UNKNOWN ||
+                      result.not_deleted().reason() == v1::NOT_STORED_REASON_TIER_UNAVAILABLE;
+             });
+}
+
+// What a repeat says of itself is not what became of the call: an earlier try may have happened.
+template <typename Response>
+void Blur(Response* /*response*/) {}
+void Blur(v1::BatchDeleteResponse* response) {
+  for (v1::DeleteResult& result : *response->mutable_results()) {
+    if (!result.has_not_deleted()) continue;
+    result.mutable_not_deleted()->set_reason(v1::NOT_STORED_REASON_WRITE_UNKNOWN);
+  }
+}
+absl::Status Blurred(const absl::Status& status) {
+  if (status.ok() || MayHaveHappened(status)) return status;
+  return RetryableError(
+      Reason::kWRITE_UNKNOWN, DetailsOf(status).retry_after.value_or(absl::Seconds(1)),
+      StrCat("an earlier try with this request_id may have changed something, or not; this one: ",
+             ToStd(status.message())));
 }
 
 // What all keys failed with, if it is the same for all; else OK. Callers, their retries and their
@@ -99,14 +130,20 @@ Task<absl::Status> CacheHandlers::Once(const Request* request, Response* respons
     co_return absl::OkStatus();
   }
   absl::Status status = co_await std::move(body);
+  if (begun.doubtful) {
+    status = Blurred(status);
+    Blur(response);
+  }
   if (status.ok() && !HasFailures(*response)) {
     request_ids_->End(name_space, request->request_id(), begun.place,
                       response->SerializeAsString());
   } else if (IsForOnce(*request, status)) {
     request_ids_->EndUnknown(name_space, request->request_id(), begun.place, status);
+  } else if (IsDoubtful(*response, status)) {
+    // A Set or Delete that did happen happens again.
+    request_ids_->Doubt(name_space, request->request_id(), begun.place);
   } else {
-    // Any other Set or Delete that did happen happens again, and so do the keys of a batch that are
-    // deleted already.
+    // So do the keys of a batch that are deleted already.
     request_ids_->Forget(name_space, request->request_id(), begun.place);
   }
   co_return status;

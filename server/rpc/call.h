@@ -5,7 +5,6 @@
 #ifndef LARDER_RPC_CALL_H_
 #define LARDER_RPC_CALL_H_
 
-#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -22,6 +21,7 @@
 #include "core/shared_bytes.h"
 #include "google/protobuf/arena.h"
 #include "google/protobuf/message.h"
+#include "rpc/peer_host.h"
 #include "rpc/quotas.h"
 
 namespace larder {
@@ -52,9 +52,8 @@ class CallContext {
 
   // The same without the port: what limits of one address go by. Empty: of none.
   virtual std::string PeerHost() const {
-    std::string host = PeerAddress();
-    host.resize(std::min(host.size(), host.rfind(':')));
-    return host;
+    const std::string address = PeerAddress();
+    return PeerHostOf(std::string_view(address).substr(0, address.rfind(':')));
   }
 
   // What the caller may see, for answers that leave out the rest; null: everything.

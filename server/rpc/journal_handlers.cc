@@ -24,6 +24,8 @@ constexpr uint64_t kExportBytes = uint64_t{16} << 20;
 constexpr uint64_t kExportPage = 100;
 // Of a caller who set no deadline.
 constexpr absl::Duration kFlushMost = absl::Hours(24);
+// Of one with admin of a part, of whom there may be many.
+constexpr absl::Duration kPartialFlushMost = absl::Minutes(10);
 
 // One of so many places, until it goes.
 class Place {
@@ -39,6 +41,11 @@ class Place {
   std::atomic<int>* const taken_;
   const bool got_;
 };
+
+absl::Status TooMany(int most, std::string_view what) {
+  return RetryableError(Reason::kOVERLOADED, absl::Seconds(1),
+                        StrCat(most, " ", what, " of callers with admin of a part are under way"));
+}
 
 bool WritesBehind(const TypePolicy& type) { return type.write.mode == WriteMode::kBehind; }
 
@@ -84,10 +91,16 @@ Task<absl::Status> AdminHandlers::FlushJournal(CallContext* context,
                              WriteModeName(match.type->write.mode)));
     }
   }
-  const MonoNanos most = MonoAfter(engine_->options().clock->Mono(), kFlushMost);
-  CO_ASSIGN_OR_RETURN(
-      const JournalFlushed flushed,
-      co_await journal->Flush(request->type(), std::min(context->deadline(), most)));
+  std::optional<Place> place;
+  if (context->view() != nullptr) {
+    place.emplace(&partial_flushes_, kPartialFlushesMax);
+    if (!place->got()) co_return TooMany(kPartialFlushesMax, "flushes");
+  }
+  const MonoNanos most = MonoAfter(engine_->options().clock->Mono(),
+                                   place.has_value() ? kPartialFlushMost : kFlushMost);
+  CO_ASSIGN_OR_RETURN(const JournalFlushed flushed,
+                      co_await journal->Flush(request->type(), std::min(context->deadline(), most),
+                                              &context->cancellation()));
   response->set_delivered(flushed.left);
   response->set_dead(flushed.dead);
   co_return absl::OkStatus();
@@ -162,15 +175,12 @@ Task<absl::Status> AdminHandlers::ExportDeadLetters(CallContext* context,
   std::optional<Place> place;
   if (context->view() != nullptr) {
     place.emplace(&partial_exports_, kPartialExportsMax);
-    if (!place->got()) {
-      co_return RetryableError(
-          Reason::kOVERLOADED, absl::Seconds(1),
-          StrCat(kPartialExportsMax, " exports of callers with admin of a part are under way"));
-    }
+    if (!place->got()) co_return TooMany(kPartialExportsMax, "exports");
   }
   const size_t limit =
       std::clamp<uint64_t>(kExportBytes / options_.limits.value_bytes_max, 1, kExportPage);
   for (uint64_t after = 0;;) {
+    CO_RETURN_IF_ERROR(context->StillAllowed());
     LetterFilter again = filter;
     CO_ASSIGN_OR_RETURN(LetterPage page, co_await journal->Letters(std::move(again), after, limit,
                                                                    /*with_values=*/true));

@@ -12,16 +12,20 @@ namespace {
 
 constexpr uint64_t kDescriptorsOfReference = 2;
 
-uint32_t AtMost(uint32_t wanted, uint64_t connections) {
-  return static_cast<uint32_t>(std::min<uint64_t>(wanted, std::max<uint64_t>(connections, 1)));
+LaneConnections AtMost(LaneConnections wanted, uint64_t connections) {
+  connections = std::max<uint64_t>(connections, 1);
+  if (wanted.all <= connections) return wanted;
+  const auto part = static_cast<uint32_t>(std::max<uint64_t>(connections / 4 * 3, 1));
+  return {static_cast<uint32_t>(connections), std::min(wanted.of_one_address, part)};
 }
 
 }  // namespace
 
-LaneConnections DealOutConnections(uint64_t descriptors, uint32_t wanted, bool has_native) {
+ConnectionsOfLanes DealOutConnections(uint64_t descriptors, LaneConnections wanted,
+                                      bool has_native) {
   const uint64_t native = has_native ? descriptors / 2 : 0;
   const uint64_t reference = descriptors / 4 * 3 - std::min(native, descriptors / 4 * 3);
-  return {.native = has_native ? AtMost(wanted, native) : 0,
+  return {.native = has_native ? AtMost(wanted, native) : LaneConnections(),
           .reference = AtMost(wanted, reference / kDescriptorsOfReference)};
 }
 

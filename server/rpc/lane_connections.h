@@ -9,17 +9,23 @@
 
 namespace larder {
 
-// Most connections of each lane.
+// Most connections of a lane.
 struct LaneConnections {
-  uint32_t native = 0;
-  uint32_t reference = 0;
+  uint32_t all = 0;
+  uint32_t of_one_address = 0;
 
   bool operator==(const LaneConnections&) const = default;
 };
+struct ConnectionsOfLanes {
+  LaneConnections native;
+  LaneConnections reference;
+};
 
-// Of `descriptors`, with no more than `wanted` on either lane. Without a native lane (`has_native`)
-// the reference lane has its part, too.
-LaneConnections DealOutConnections(uint64_t descriptors, uint32_t wanted, bool has_native);
+// Of `descriptors`, with no more than `wanted` on either lane. Where they do not suffice for that,
+// an address has no more than three quarters of what there is, so that it leaves something to the
+// others. Without a native lane (`has_native`) the reference lane has its part, too.
+ConnectionsOfLanes DealOutConnections(uint64_t descriptors, LaneConnections wanted,
+                                      bool has_native);
 
 // Descriptors that the process may have. Those that are in use count.
 uint64_t DescriptorsMax();

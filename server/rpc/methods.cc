@@ -38,6 +38,13 @@ std::optional<CallClass> ClassOf(const google::protobuf::MethodDescriptor& metho
   return name.starts_with("Batch") ? CallClass::kBatch : CallClass::kWrite;
 }
 
+bool IsRepeatable(std::string_view name) {
+  static constexpr std::string_view kAsk[] = {
+      "Get",        "BatchGet", "GetOrLoad", "BatchGetOrLoad", "Stats",
+      "ServerInfo", "Explain",  "HotKeys",   "ListDeadLetters"};
+  return std::find(std::begin(kAsk), std::end(kAsk), name) != std::end(kAsk);
+}
+
 }  // namespace
 
 void Call::MakeMessages() {
@@ -67,6 +74,7 @@ MethodTable::MethodTable() {
         method.response =
             MessageFactory::generated_factory()->GetPrototype(declared->output_type());
         method.streams = declared->server_streaming();
+        method.repeatable = IsRepeatable(method.name);
         method.call_class = ClassOf(*declared);
         method.name_space = declared->input_type()->FindFieldByName("namespace");
         for (const char* const name : {"keys", "items"}) {

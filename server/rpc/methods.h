@@ -30,6 +30,8 @@ struct Method {
   const google::protobuf::Message* response;
   // It answers with a stream of them: its handler sends each, and leaves `response` unsent.
   bool streams = false;
+  // Nothing is changed by asking twice: an answer that there is no room for may be kept back.
+  bool repeatable = false;
   // What it is to the server under load. Nothing: it is never refused for that.
   std::optional<CallClass> call_class = std::nullopt;
   // Where its request says the namespace and lists the keys or items; null: it does not.

@@ -20,6 +20,7 @@
 #include <utility>
 
 #include "base/strings.h"
+#include "rpc/peer_host.h"
 
 namespace larder {
 namespace {
@@ -179,7 +180,7 @@ NativeListener::Accepted NativeListener::AcceptFrom(int socket, int* fd, std::st
       std::array<char, NI_MAXHOST> name;
       const bool known =
           getnameinfo(address, size, name.data(), name.size(), nullptr, 0, NI_NUMERICHOST) == 0;
-      *host = known ? name.data() : "";
+      *host = known ? PeerHostOf(name.data()) : "";
       const int on = 1;
       setsockopt(*fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
       return Accepted::kOne;

@@ -463,9 +463,13 @@ bool NativeLoop::TryCharge(NativePeer* peer, size_t bytes) {
     Count(NativeCounter::kCallsOverPeerBudget);
     return false;
   }
+  Charge(peer, bytes);
+  return true;
+}
+
+void NativeLoop::Charge(NativePeer* peer, size_t bytes) {
   peer->bytes += bytes;
   charged_bytes_ += bytes;
-  return true;
 }
 
 void NativeLoop::Discharge(NativePeer* peer, size_t bytes) {

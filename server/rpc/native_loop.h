@@ -135,6 +135,8 @@ class NativeLoop {
   // False when the loop's share of the budget is used up, or the peer's part of that, which is
   // counted.
   bool TryCharge(NativePeer* peer, size_t bytes);
+  // The same for what cannot be refused any more.
+  void Charge(NativePeer* peer, size_t bytes);
   void Discharge(NativePeer* peer, size_t bytes);
   // Half of one of the two is: time to send before more is begun.
   bool is_pressed(const NativePeer& peer) const {

@@ -20,7 +20,8 @@ namespace larder {
 namespace {
 
 constexpr int64_t kWindowUpdatesPerFrame = 16;
-constexpr char kNoRoomForReplies[] = "the replies under way use all of limits.buffer_bytes";
+constexpr char kNoRoomForReplies[] =
+    "the calls under way, or those of this address, use all of limits.buffer_bytes that they may";
 // Replies beyond this are worth asking what else their calls hold.
 constexpr size_t kLargeReplyBytes = 4 << 10;
 // A client that lets itself be sent less at a time, and not all of a message, may only pretend.
@@ -81,7 +82,15 @@ void NativeConnection::TakeAnswer(NativeCall* call) {
   size_t held = is_reply ? call->outgoing_.held_bytes() : 0;
   // What it was made from stays as long as it does.
   if (held > kLargeReplyBytes) held += call->MessageSpace();
-  const bool fits = !call->ended_ && (held == 0 || loop_->TryCharge(call->peer_, held));
+  bool fits = !call->ended_;
+  if (fits && held > 0) {
+    if (call->method_->repeatable) {
+      fits = loop_->TryCharge(call->peer_, held);
+    } else {
+      // What has been done is told whatever there is: refused, it would be done once more.
+      loop_->Charge(call->peer_, held);
+    }
+  }
   if (is_reply && fits) {
     call->charged_bytes_ += held;
     SubmitReply(call);

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "base/strings.h"
+#include "rpc/peer_host.h"
 
 namespace larder {
 namespace {
@@ -56,7 +57,7 @@ std::string NativeSocket::PeerAddress() const {
       getnameinfo(reinterpret_cast<const sockaddr*>(&address), size, host.data(), host.size(),
                   port.data(), port.size(), NI_NUMERICHOST | NI_NUMERICSERV) != 0)
     return "";
-  return AddressOf(host.data(), port.data());
+  return AddressOf(PeerHostOf(host.data()), port.data());
 }
 
 size_t NativeSocket::Read(char* to, size_t size, SocketEnd* end) {

@@ -8,6 +8,8 @@
 
 #include <array>
 
+#include "rpc/peer_host.h"
+
 namespace larder {
 namespace {
 
@@ -28,7 +30,7 @@ std::optional<ProxyHeader> SourceOf(std::string_view rest, int family, size_t si
   if (rest.size() < 2 * size + 4) return std::nullopt;
   std::array<char, INET6_ADDRSTRLEN> text;
   if (inet_ntop(family, rest.data(), text.data(), text.size()) == nullptr) return std::nullopt;
-  return ProxyHeader{text.data(), NumberAt(rest, 2 * size)};
+  return ProxyHeader{PeerHostOf(text.data()), NumberAt(rest, 2 * size)};
 }
 
 }  // namespace

@@ -7,6 +7,8 @@
 #include "rpc/reference_acceptor.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -36,6 +38,15 @@ int MillisUntil(MonoNanos then) {
   return left <= 0 ? 0 : static_cast<int>(left / 1'000'000 + 1);
 }
 
+// gRPC's own listener asks this of the kernel. Its pings do not replace it: while a write is
+// blocked none is sent, and none is missed.
+void EndWhenUnconfirmed(int fd, absl::Duration after) {
+  if (after == absl::InfiniteDuration()) return;
+  const auto millis =
+      static_cast<unsigned>(std::clamp<int64_t>(absl::ToInt64Milliseconds(after), 1, INT32_MAX));
+  setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &millis, sizeof(millis));
+}
+
 // What gRPC itself makes of that host, where there is IPv6.
 absl::StatusOr<std::unique_ptr<NativeListener>> ListenOn(const std::string& address) {
   if (address.starts_with(kEverywhere)) {
@@ -58,6 +69,7 @@ ReferenceAcceptor::ReferenceAcceptor(const Options& options,
                                      std::unique_ptr<NativeListener> listener)
     : connections_max_(options.connections_max),
       connections_per_peer_max_(options.connections_per_peer_max),
+      unconfirmed_max_(options.unconfirmed_max),
       // As it was asked for, with the port that it became.
       address_(options.address.substr(0, options.address.rfind(':')) +
                listener->address().substr(listener->address().rfind(':'))),
@@ -72,6 +84,12 @@ ReferenceAcceptor::ReferenceAcceptor(const Options& options,
 
 ReferenceAcceptor::~ReferenceAcceptor() {
   Stop();
+  if (thread_.joinable()) {
+    ending_ = true;
+    Wake();
+    thread_.join();
+  }
+  while (!hosts_.empty()) Forget(hosts_.begin()->first);
   close(epoll_);
   close(wake_);
 }
@@ -85,14 +103,13 @@ void ReferenceAcceptor::Start(std::function<void(int)> hand_over) {
 }
 
 void ReferenceAcceptor::Stop() {
-  if (thread_.joinable()) {
-    stopping_ = true;
-    eventfd_write(wake_, 1);
-    thread_.join();
-  }
-  listener_.reset();
-  while (!hosts_.empty()) Forget(hosts_.begin()->first);
+  if (stopping_.exchange(true)) return;
+  if (!thread_.joinable()) return listener_.reset();
+  Wake();
+  stopped_.acquire();
 }
+
+void ReferenceAcceptor::Wake() const { eventfd_write(wake_, 1); }
 
 bool ReferenceAcceptor::Watch(int fd, uint32_t events, bool is_new) const {
   epoll_event event{};
@@ -107,9 +124,16 @@ void ReferenceAcceptor::Run() {
   MonoNanos retry_at = 0;  // while stuck
   while (true) {
     std::array<epoll_event, kEventsMax> events;
-    const int count = epoll_wait(epoll_, events.data(), kEventsMax,
-                                 stuck ? MillisUntil(retry_at) : /*for ever*/ -1);
-    if (stopping_) return;
+    const int count =
+        epoll_wait(epoll_, events.data(), kEventsMax,
+                   stuck && listener_ != nullptr ? MillisUntil(retry_at) : /*for ever*/ -1);
+    if (ending_) return;
+    if (stopping_ && listener_ != nullptr) {
+      listener_.reset();  // which takes it out of the epoll
+      eventfd_t wakes = 0;
+      eventfd_read(wake_, &wakes);
+      stopped_.release();
+    }
     bool is_called = false;
     bool made_room = false;
     for (int i = 0; i < count; ++i) {
@@ -123,7 +147,7 @@ void ReferenceAcceptor::Run() {
     }
     // By the time, and not when nothing happens: connections may end all the while.
     if (stuck) is_called = made_room || Clock::System()->Mono() >= retry_at;
-    if (!is_called) continue;
+    if (!is_called || listener_ == nullptr) continue;
     // Waiting it would wake this thread again and again.
     const bool was_stuck = std::exchange(stuck, !AcceptSome());
     if (stuck) retry_at = MonoAfter(Clock::System()->Mono(), kStuck);
@@ -158,6 +182,7 @@ void ReferenceAcceptor::Take(int fd, std::string host) {
   };
   if (connections() >= connections_max_ || !peers_.TryAdd(host, connections_per_peer_max_))
     return refuse();
+  EndWhenUnconfirmed(fd, unconfirmed_max_);
   const int watched = fcntl(fd, F_DUPFD_CLOEXEC, 0);
   // EPOLLHUP is told in any case; once, so that an error of the socket that gRPC has yet to look at
   // does not wake this thread again and again. Unwatched it would be counted for ever.

@@ -9,12 +9,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <semaphore>
 #include <string>
 #include <thread>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "rpc/native_listener.h"
 #include "rpc/peer_table.h"
 
@@ -29,11 +31,17 @@ class ReferenceAcceptor {
     uint32_t connections_max = 50'000;
     // Those of one address.
     uint32_t connections_per_peer_max = UINT32_MAX;
+    // How long what is sent may stay unconfirmed, a full window of a client that does not read
+    // included; then the kernel ends the connection.
+    absl::Duration unconfirmed_max = absl::InfiniteDuration();
   };
 
   static absl::StatusOr<std::unique_ptr<ReferenceAcceptor>> Listen(const Options& options);
   // As Stop.
   ~ReferenceAcceptor();
+
+  ReferenceAcceptor(const ReferenceAcceptor&) = delete;
+  ReferenceAcceptor& operator=(const ReferenceAcceptor&) = delete;
 
   // With the real port.
   const std::string& address() const { return address_; }
@@ -44,7 +52,8 @@ class ReferenceAcceptor {
   // Takes connections from now on. `hand_over` owns the descriptor, which does not block, and shuts
   // the connection down when it is done with it.
   void Start(std::function<void(int fd)> hand_over);
-  // Takes none any more. Those that are handed over stay as they are. Idempotent. Blocks.
+  // Takes none any more. Those that are handed over stay as they are, and are counted until they
+  // end. Idempotent. Blocks for a moment.
   void Stop();
 
   uint32_t connections() const { return connections_.load(std::memory_order_relaxed); }
@@ -56,6 +65,8 @@ class ReferenceAcceptor {
   ReferenceAcceptor(const Options& options, std::unique_ptr<NativeListener> listener);
 
   void Run();
+  // Wakes the thread to look at what is wanted of it.
+  void Wake() const;
   // False: nothing can be accepted at the moment.
   bool AcceptSome();
   // Takes one connection on, or closes it.
@@ -67,8 +78,9 @@ class ReferenceAcceptor {
 
   const uint32_t connections_max_;
   const uint32_t connections_per_peer_max_;
+  const absl::Duration unconfirmed_max_;
   const std::string address_;
-  std::unique_ptr<NativeListener> listener_;  // the thread's; null when it has stopped
+  std::unique_ptr<NativeListener> listener_;  // the thread's, if it runs; null when it has stopped
   const int epoll_;
   const int wake_;
   std::function<void(int)> hand_over_;
@@ -76,6 +88,8 @@ class ReferenceAcceptor {
   // The thread's: what each connection that is watched is counted for.
   absl::flat_hash_map<int, std::string> hosts_;
   std::atomic<bool> stopping_{false};
+  std::atomic<bool> ending_{false};
+  std::binary_semaphore stopped_{0};  // the thread has seen that it is to stop
   std::atomic<uint32_t> connections_{0};
   std::atomic<uint64_t> accepted_{0};
   std::atomic<uint64_t> refused_{0};

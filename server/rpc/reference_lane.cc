@@ -50,10 +50,6 @@ constexpr uint64_t kMessageSlackBytes = 4 << 20;
 // gRPC forgives a connection without calls two pings that come too soon, in all its life. Those
 // of a client that pings as often as it may come late and early by turns.
 constexpr double kPingIntervalShare = 0.8;
-// The buffers have room for so many at least, or the largest message might never get through.
-constexpr uint64_t kLargestMessages = 4;
-// Smaller messages are not counted by address: to find out whose they are costs as much as a hit.
-constexpr uint64_t kCountedBytesMin = 4 << 10;
 
 grpc::Status ToGrpc(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
@@ -98,11 +94,9 @@ class GrpcCallOf : public Call, public Reactor {
                       StrCat("the message is ", in.Length(), " bytes; at most ", message_bytes_max,
                              " (limits.message_bytes)")));
     }
-    if (Counts(in)) {
-      holder_ = PeerHost();
-      const absl::Status held = dispatcher_->admission()->Hold(holder_, in.Length());
+    if (Admission* const admission = dispatcher_->admission(); admission != nullptr) {
+      const absl::Status held = admission->Hold(HolderOf(in), in.Length(), &request_held_);
       if (!held.ok()) return dispatcher_->Refuse(this, held);
-      held_bytes_ = in.Length();
     }
     if (!Parse(in)) {
       return dispatcher_->Refuse(
@@ -141,18 +135,27 @@ class GrpcCallOf : public Call, public Reactor {
 
   void OnDone() override {
     if (undelivered_ && context_->IsCancelled()) undelivered_();
-    if (held_bytes_ + reply_bytes_ > 0)
-      dispatcher_->admission()->LetGo(holder_, held_bytes_ + reply_bytes_);
+    if (Admission* const admission = dispatcher_->admission(); admission != nullptr) {
+      admission->LetGo(&request_held_);
+      admission->LetGo(&reply_held_);
+    }
     delete this;
   }
 
-  // The call holds what is to be sent, too, in place of what it sent before.
-  void HoldReply(const grpc::ByteBuffer& out) {
-    const uint64_t bytes = Counts(out) ? out.Length() : 0;
-    if (bytes == 0 && reply_bytes_ == 0) return;
-    if (holder_.empty()) holder_ = PeerHost();
-    dispatcher_->admission()->HoldAnyway(holder_, bytes);
-    dispatcher_->admission()->LetGo(holder_, std::exchange(reply_bytes_, bytes));
+  // The call holds what is to be sent, too. Not OK: there is no room for it. REQUIRES: what it sent
+  // before is let go.
+  absl::Status HoldReply(const grpc::ByteBuffer& out) {
+    Admission* const admission = dispatcher_->admission();
+    if (admission == nullptr) return absl::OkStatus();
+    if (method_->repeatable || method_->streams)
+      return admission->Hold(HolderOf(out), out.Length(), &reply_held_);
+    // What has been done is told whatever there is: refused, it would be done once more.
+    admission->HoldAnyway(HolderOf(out), out.Length(), &reply_held_);
+    return absl::OkStatus();
+  }
+  void LetReplyGo() {
+    if (Admission* const admission = dispatcher_->admission(); admission != nullptr)
+      admission->LetGo(&reply_held_);
   }
 
   grpc::CallbackServerContext* const context_;
@@ -171,8 +174,9 @@ class GrpcCallOf : public Call, public Reactor {
     return "";
   }
 
-  bool Counts(const grpc::ByteBuffer& message) const {
-    return dispatcher_->admission() != nullptr && message.Length() >= kCountedBytesMin;
+  // For whom a message is counted.
+  std::string HolderOf(const grpc::ByteBuffer& message) const {
+    return dispatcher_->admission()->counts_peer_of(message.Length()) ? PeerHost() : "";
   }
 
   bool Parse(const grpc::ByteBuffer& in) {
@@ -181,10 +185,8 @@ class GrpcCallOf : public Call, public Reactor {
     return request_->ParseFromArray(slice.begin(), static_cast<int>(slice.size()));
   }
 
-  // Whose bytes are counted, from the first one on that is.
-  std::string holder_;
-  uint64_t held_bytes_ = 0;   // of the request, and
-  uint64_t reply_bytes_ = 0;  // of what is being sent
+  Admission::Held request_held_;
+  Admission::Held reply_held_;
   // Worked out when it is first asked for: on the lane's thread, or by the handler of a stream.
   mutable std::optional<std::string> peer_name_;
 };
@@ -196,11 +198,13 @@ class GrpcCall : public GrpcCallOf<grpc::ServerUnaryReactor> {
       : GrpcCallOf(method, context, dispatcher), out_(out) {}
 
   void Answer(const absl::Status& status) override {
-    if (status.ok()) {
-      Serialize();
-      HoldReply(*out_);
-    }
-    Finish(ToGrpc(status));
+    if (!status.ok()) return Finish(ToGrpc(status));
+    Serialize();
+    const absl::Status held = HoldReply(*out_);
+    if (held.ok()) return Finish(grpc::Status::OK);
+    out_->Clear();
+    if (Work undelivered = std::exchange(undelivered_, nullptr)) undelivered();
+    Finish(ToGrpc(held));
   }
 
  private:
@@ -237,11 +241,13 @@ class GrpcStream : public GrpcCallOf<grpc::ServerWriteReactor<grpc::ByteBuffer>>
 
   Task<bool> Send(const google::protobuf::Message& message) override {
     out_ = Serialized(message);
-    HoldReply(out_);
-    return SendOut();
+    refused_ = HoldReply(out_);
+    return refused_.ok() ? SendOut() : NotSent();
   }
 
-  void Answer(const absl::Status& status) override { Finish(ToGrpc(status)); }
+  void Answer(const absl::Status& status) override {
+    Finish(ToGrpc(refused_.ok() ? status : refused_));
+  }
 
  private:
   Task<bool> SendOut() {
@@ -251,12 +257,16 @@ class GrpcStream : public GrpcCallOf<grpc::ServerWriteReactor<grpc::ByteBuffer>>
     co_return co_await *sent;
   }
   void OnWriteDone(bool ok) override {
+    // What waits for something to tell holds nothing.
+    out_.Clear();
+    LetReplyGo();
     // Held here: the handler may end the call before TrySet has returned.
     const std::shared_ptr<Signal<bool>> sent = std::move(sent_);
     sent->TrySet(ok);
   }
 
   grpc::ByteBuffer out_;
+  absl::Status refused_;  // the message that there was no room for
   std::shared_ptr<Signal<bool>> sent_;
 };
 
@@ -359,8 +369,7 @@ int Millis(absl::Duration duration) {
 
 void Configure(const ReferenceLane::Options& options, grpc::ServerBuilder* builder) {
   grpc::ResourceQuota quota("larder");
-  // gRPC ends calls when it has more in its buffers; those of one message may be half empty.
-  quota.Resize(std::max(options.buffer_bytes_max, kLargestMessages * options.message_bytes_max));
+  quota.Resize(options.buffer_bytes_max);
   builder->SetResourceQuota(quota);
   builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.streams_max);
   builder->SetMaxReceiveMessageSize(
@@ -405,7 +414,8 @@ class ReferenceLaneImpl : public ReferenceLane {
     auto acceptor =
         ReferenceAcceptor::Listen({.address = options.address,
                                    .connections_max = options.connections_max,
-                                   .connections_per_peer_max = options.connections_per_peer_max});
+                                   .connections_per_peer_max = options.connections_per_peer_max,
+                                   .unconfirmed_max = options.keepalive_timeout});
     if (!acceptor.ok()) return acceptor.status();
     grpc::ServerBuilder builder;
     Configure(options, &builder);

@@ -55,6 +55,12 @@ class FakeJournal : public Journal {
     co_return true;
   }
 
+  // The disk had failed with it, and has it after all.
+  void TurnUp(JournalRecord record) {
+    waiting[record.full_key] = record;
+    sink_->OnFound(record);
+  }
+
   void Start(JournalSink* sink) override { sink_ = sink; }
   bool Stop(MonoNanos) override { return waiting.empty(); }
   Task<absl::Status> Append(std::vector<JournalRecord> writes, MonoNanos) override {
@@ -91,7 +97,7 @@ class FakeJournal : public Journal {
     for (const auto& [full_key, record] : waiting) newest = std::max(newest, record.version);
     return newest;
   }
-  Task<absl::StatusOr<JournalFlushed>> Flush(std::string, MonoNanos) override {
+  Task<absl::StatusOr<JournalFlushed>> Flush(std::string, MonoNanos, Cancellation*) override {
     co_return JournalFlushed();
   }
   std::optional<JournalTry> TryOf(std::string_view, std::string_view) const override {

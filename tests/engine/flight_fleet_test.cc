@@ -151,6 +151,24 @@ TEST_F(FlightFleetTest, AStaleValueIsLoadedOnceAndReachesAllReplicas) {
   EXPECT_EQ(origin_.loads, 2);
 }
 
+// Its own load waits for the other replica's, and it for its own: that is one wait.
+TEST_F(FlightFleetTest, WhoWaitsForAnotherReplicaIsToldSoOnce) {
+  const Result loads = Load(0, "user:1");
+  executor_.Advance(absl::Milliseconds(1));
+  StepTimes steps;
+  LoadRequest request;
+  request.key = {"", "user:1", ""};
+  request.deadline = MonoAfter(clock_.Mono(), absl::Seconds(30));
+  const MonoNanos began = clock_.Mono();
+  MonoNanos ended = 0;
+  Spawn(engine(1).GetOrLoad(request), [&](const auto&) { ended = clock_.Mono(); }, &steps);
+  executor_.Advance(absl::Seconds(2));
+  EXPECT_EQ(ValueOf(loads), "one");
+  EXPECT_EQ(origin_.loads, 1);
+  EXPECT_GT(steps.Of(Step::kLoad), absl::ToInt64Nanoseconds(absl::Milliseconds(30)));
+  EXPECT_LE(steps.Of(Step::kLoad), ended - began);
+}
+
 TEST_F(FlightFleetTest, ALoadThatBeganBeforeAChangeElsewhereIsNotSeenAfterIt) {
   const Result before = Load(0, "user:1");
   executor_.Advance(absl::Milliseconds(20));

@@ -85,6 +85,22 @@ TEST_F(DeliveryControlTest, FlushSaysHowManyAreLeftAtItsDeadline) {
       << flush->status();
 }
 
+TEST_F(DeliveryControlTest, FlushEndsWhenItsCallerGoes) {
+  Answer({"k0"}, Kind::kRetry, absl::AbortedError("locked"));
+  policy().attempts = 1'000;
+  Open();
+  AppendMany(1);
+  Cancellation cancellation;
+  Pending<absl::StatusOr<JournalFlushed>> flush(
+      journal_->Flush("", In(absl::Hours(1)), &cancellation));
+  Advance(absl::Seconds(3));
+  EXPECT_FALSE(flush.done());
+  cancellation.Cancel();
+  Advance(absl::Milliseconds(1));
+  ASSERT_TRUE(flush.done());
+  EXPECT_EQ(ReasonOf(flush->status()), "CALL_CANCELLED");
+}
+
 TEST_F(DeliveryControlTest, FlushEndsWhenWhatIsLeftHasDied) {
   Answer({"k0"}, Kind::kReject, absl::InvalidArgumentError("no"));
   Open();

@@ -157,6 +157,12 @@ TEST_F(MemoryWatchTest, TellsWhatIsLeftWithAFixedBudgetToo) {
   EXPECT_EQ(left_.bytes, 32 * kMiB);
   EXPECT_THAT(tight_, ElementsAre(true));
   EXPECT_EQ(changes_, 0);
+  // A limit can be taken away from a container that runs.
+  machine_.Put("sys/fs/cgroup/memory.max", "max\n");
+  executor_.Advance(MemoryWatch::kInterval);
+  EXPECT_THAT(tight_, ElementsAre(true, false));
+  EXPECT_EQ(left_.bytes, 0u);
+  EXPECT_EQ(left_.tight_bytes, 0u);
 }
 
 TEST_F(MemoryWatchTest, FollowsALimitThatIsLoweredAndRaisedAndSaysWhy) {

@@ -106,24 +106,61 @@ TEST_F(AdmissionTest, OneAddressDoesNotTakeWhatOthersNeed) {
 
 TEST_F(AdmissionTest, TheCallsOfOneAddressHoldSoManyBytes) {
   Admission admission({.buffer_bytes_per_peer = 100}, &clock_);
-  EXPECT_TRUE(admission.Hold("a", 100).ok());
-  EXPECT_THAT(Refusal(admission.Hold("a", 1)), HasSubstr("limits.buffer_bytes_per_peer is 100"));
-  EXPECT_TRUE(admission.Hold("b", 60).ok());
-  admission.HoldAnyway("b", 60);
-  EXPECT_FALSE(admission.Hold("b", 1).ok()) << "a reply that had to be sent";
-  EXPECT_TRUE(admission.Hold("", 1'000).ok()) << "nobody's";
-  admission.LetGo("a", 100);
-  EXPECT_TRUE(admission.Hold("a", 100).ok());
+  Admission::Held a, b, sent, more, nobodys;
+  EXPECT_TRUE(admission.Hold("a", 100, &a).ok());
+  EXPECT_THAT(Refusal(admission.Hold("a", 1, &more)),
+              HasSubstr("limits.buffer_bytes_per_peer is 100"));
+  EXPECT_TRUE(admission.Hold("b", 60, &b).ok());
+  admission.HoldAnyway("b", 60, &sent);
+  EXPECT_FALSE(admission.Hold("b", 1, &more).ok()) << "a reply that had to be sent";
+  EXPECT_TRUE(admission.Hold("", 1'000, &nobodys).ok()) << "nobody's";
+  admission.LetGo(&a);
+  EXPECT_TRUE(admission.Hold("a", 100, &a).ok());
   EXPECT_THAT(admission.Refused(), testing::Contains(testing::Pair("peer_bytes", 2u)));
 }
 
 TEST_F(AdmissionTest, AnAddressThatHoldsNothingMaySendOneMessageOfAnySize) {
   Admission admission({.buffer_bytes_per_peer = 100}, &clock_);
-  EXPECT_TRUE(admission.Hold("a", 101).ok());
-  EXPECT_FALSE(admission.Hold("a", 1).ok());
-  admission.LetGo("a", 101);
-  EXPECT_TRUE(admission.Hold("a", 1).ok());
-  EXPECT_FALSE(admission.Hold("a", 100).ok());
+  Admission::Held large, small, more;
+  EXPECT_TRUE(admission.Hold("a", 101, &large).ok());
+  EXPECT_FALSE(admission.Hold("a", 1, &small).ok());
+  admission.LetGo(&large);
+  EXPECT_TRUE(admission.Hold("a", 1, &small).ok());
+  EXPECT_FALSE(admission.Hold("a", 100, &more).ok());
+}
+
+TEST_F(AdmissionTest, AllCallsTogetherHoldSoManyBytes) {
+  Admission admission({.buffer_bytes = 1'000, .buffer_bytes_per_peer = 800}, &clock_);
+  Admission::Held a, b, more, done;
+  EXPECT_TRUE(admission.Hold("a", 700, &a).ok());
+  EXPECT_THAT(Refusal(admission.Hold("b", 400, &b)), HasSubstr("limits.buffer_bytes is 1000"));
+  EXPECT_TRUE(admission.Hold("b", 300, &b).ok());
+  EXPECT_FALSE(admission.Hold("", 1, &more).ok()) << "nobody's are among them";
+  admission.HoldAnyway("", 50, &done);
+  EXPECT_EQ(admission.held_bytes(), 1'050u);
+  EXPECT_THAT(admission.Refused(), testing::Contains(testing::Pair("bytes", 2u)));
+  for (Admission::Held* const held : {&a, &b, &more, &done, &a}) admission.LetGo(held);
+  EXPECT_EQ(admission.held_bytes(), 0u);
+  EXPECT_TRUE(admission.Hold("c", 5'000, &a).ok()) << "one message is never too many";
+}
+
+// What was refused for its address is not counted for all.
+TEST_F(AdmissionTest, WhatIsRefusedIsNotHeld) {
+  Admission admission({.buffer_bytes = 1'000, .buffer_bytes_per_peer = 100}, &clock_);
+  Admission::Held a, more;
+  EXPECT_TRUE(admission.Hold("a", 100, &a).ok());
+  EXPECT_FALSE(admission.Hold("a", 100, &more).ok());
+  EXPECT_FALSE(admission.Hold("a", 10'000, &more).ok());
+  EXPECT_EQ(admission.held_bytes(), 100u);
+}
+
+TEST_F(AdmissionTest, SmallMessagesAreCountedByAddressWhenMuchIsHeld) {
+  Admission admission({.buffer_bytes = 16 << 20}, &clock_);
+  EXPECT_TRUE(admission.counts_peer_of(4 << 10));
+  EXPECT_FALSE(admission.counts_peer_of(100));
+  Admission::Held much;
+  EXPECT_TRUE(admission.Hold("a", 1 << 20, &much).ok());
+  EXPECT_TRUE(admission.counts_peer_of(100));
 }
 
 TEST_F(AdmissionTest, TheFirstCallsAreCountedByNoAddressAndNoneHasMoreThanItMay) {

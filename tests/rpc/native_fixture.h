@@ -7,6 +7,8 @@
 //   with
 //               "here", on the loop that the call came in on
 //   BatchGet    answers every key with a value of 1,000 bytes, on a worker
+//   Set         answers with 40,000 bytes, on a worker
+//   Watch       sends a message of 40,000 bytes, then waits as GetOrLoad does
 //   Warm        streams as many messages as `limit` says, each when the last one has been taken
 
 #ifndef LARDER_TESTS_RPC_NATIVE_FIXTURE_H_
@@ -47,6 +49,8 @@ class NativeHandlers {
     methods->On("/larder.v1.Cache/BatchGet", this, &H::BatchGet);
     methods->On("/larder.v1.Cache/GetOrLoad", this, &H::GetOrLoad);
     methods->AtOnce("/larder.v1.Cache/GetOrLoad", this, &H::StaysHere);
+    methods->On("/larder.v1.Cache/Set", this, &H::Set);
+    methods->On("/larder.v1.Cache/Watch", this, &H::Watch);
     methods->On("/larder.v1.Admin/Warm", this, &H::Warm);
   }
 
@@ -112,9 +116,7 @@ class NativeHandlers {
     for (uint64_t i = 0; i < request->limit(); ++i) {
       v1::WarmResponse response;
       response.set_loaded(i);
-      // A field that nobody knows makes it large.
-      response.GetReflection()->MutableUnknownFields(&response)->AddLengthDelimited(
-          1000, std::string(1000, 'w'));
+      MakeLarge(1'000, &response);
       const bool sent = co_await context->Send(response);
       if (!sent) {
         ++cancelled;
@@ -122,6 +124,24 @@ class NativeHandlers {
       }
       ++streamed;
     }
+    co_return absl::OkStatus();
+  }
+
+  Task<absl::Status> Set(CallContext*, const v1::SetRequest*, v1::SetResponse* response) {
+    MakeLarge(40'000, response);
+    co_return absl::OkStatus();
+  }
+  Task<absl::Status> Watch(CallContext* context, const v1::WatchRequest*, v1::WatchResponse*) {
+    v1::WatchResponse response;
+    MakeLarge(40'000, &response);
+    const bool sent = co_await context->Send(response);
+    if (!sent) co_return Error(Reason::kCALL_CANCELLED, "gone");
+    const auto turn = std::make_shared<Signal<bool>>(executor_);
+    {
+      MutexLock lock(&mu_);
+      waiting_.push_back(turn);
+    }
+    co_await *turn;
     co_return absl::OkStatus();
   }
 
@@ -148,6 +168,12 @@ class NativeHandlers {
   std::atomic<int> stayed = 0;  // that began and ended on one thread, as they should
 
  private:
+  // By a field that nobody knows.
+  static void MakeLarge(size_t bytes, google::protobuf::Message* message) {
+    message->GetReflection()->MutableUnknownFields(message)->AddLengthDelimited(
+        1000, std::string(bytes, 'w'));
+  }
+
   Executor* const executor_;
   const SharedBytes large_;
   mutable Mutex mu_;

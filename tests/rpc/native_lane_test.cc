@@ -254,6 +254,26 @@ TEST_F(NativeLaneTest, EndsStreamsWhoseClientGoes) {
   EXPECT_TRUE(Becomes([&] { return Stat("calls") == 0; }));
 }
 
+// Refused, it would be done once more. What can be asked for again is refused.
+TEST_F(NativeLaneTest, TheReplyOfAWriteIsNeverRefusedForItsSize) {
+  NativeLane::Options options = SomeOptions();
+  options.message_bytes_max = 4 << 10;
+  options.buffer_bytes_per_peer_max = 20'000;
+  options.loops = 1;
+  Start(options);
+  const auto client = NewClient();
+  v1::BatchGetRequest ask;
+  for (int i = 0; i < 30; ++i) ask.add_keys("k");
+  v1::BatchGetResponse values;
+  EXPECT_EQ(client->BatchGet(Within(20).get(), ask, &values).error_code(),
+            grpc::StatusCode::RESOURCE_EXHAUSTED);
+  v1::SetResponse response;
+  EXPECT_TRUE(client->Set(Within(20).get(), v1::SetRequest(), &response).ok());
+  EXPECT_GT(response.ByteSizeLong(), 40'000u);
+  // It is held as long as any reply.
+  EXPECT_EQ(ValueOf(client.get(), "hit"), "now");
+}
+
 TEST_F(NativeLaneTest, SaysHowItIs) {
   Start();
   const auto channel = NewChannel();

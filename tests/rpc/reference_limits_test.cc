@@ -5,6 +5,7 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "rpc/admission.h"
+#include "rpc/reference_acceptor.h"
 #include "rpc/reference_lane.h"
 #include "tests/rpc/native_fixture.h"
 #include "tests/rpc/native_raw_client.h"
@@ -96,6 +98,41 @@ TEST_F(ReferenceLimitsTest, ConnectionsThatTheServerEndsMakeRoom) {
   EXPECT_EQ(ValueOf(Client().get(), "hit"), "now");
 }
 
+// While the lane drains its connections are still there.
+TEST_F(ReferenceLimitsTest, WhatWasTakenIsCountedUntilItEnds) {
+  auto acceptor = ReferenceAcceptor::Listen({.address = "127.0.0.1:0"});
+  ASSERT_TRUE(acceptor.ok()) << acceptor.status();
+  const std::string address = (*acceptor)->address();
+  std::promise<int> taken;
+  (*acceptor)->Start([&taken](int fd) { taken.set_value(fd); });
+  RawClient client(std::stoi(address.substr(address.rfind(':') + 1)));
+  const int fd = taken.get_future().get();
+  (*acceptor)->Stop();
+  (*acceptor)->Stop();
+  EXPECT_EQ((*acceptor)->connections(), 1u);
+  client.Close();
+  shutdown(fd, SHUT_RDWR);
+  close(fd);
+  EXPECT_TRUE(Becomes([&] { return (*acceptor)->connections() == 0; }));
+}
+
+// What gRPC's own listener sees to: a client that is gone, or reads nothing, is not waited for.
+TEST_F(ReferenceLimitsTest, TheKernelEndsAConnectionThatConfirmsNothing) {
+  auto acceptor = ReferenceAcceptor::Listen(
+      {.address = "127.0.0.1:0", .unconfirmed_max = absl::Milliseconds(12'345)});
+  ASSERT_TRUE(acceptor.ok()) << acceptor.status();
+  const std::string address = (*acceptor)->address();
+  std::promise<int> taken;
+  (*acceptor)->Start([&taken](int fd) { taken.set_value(fd); });
+  RawClient client(std::stoi(address.substr(address.rfind(':') + 1)));
+  const int fd = taken.get_future().get();
+  unsigned millis = 0;
+  socklen_t size = sizeof(millis);
+  EXPECT_EQ(getsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &millis, &size), 0);
+  EXPECT_EQ(millis, 12'345u);
+  close(fd);
+}
+
 TEST_F(ReferenceLimitsTest, WhereNotEvenTheSpareDescriptorIsToBeHadItIsTriedAgain) {
   StartReference({}, &dispatcher_);
   RawClient before(ReferencePort());
@@ -126,15 +163,15 @@ TEST_F(ReferenceLimitsTest, TheCallsOfOneAddressHoldNoMoreThanTheyMay) {
   Dispatcher dispatcher(Clock::System(), pool_.get(), nullptr, &admission);
   StartReference({}, &dispatcher);
   const auto client = Client();
-  // It waits, and holds its request.
+  // It waits, and holds its request; there is room for its reply beside it.
   v1::GetOrLoadRequest waiting;
-  waiting.set_key(std::string(60'000, 'w'));
+  waiting.set_key(std::string(40'000, 'w'));
   v1::GetOrLoadResponse loaded;
   std::future<grpc::Status> first = std::async(
       std::launch::async, [&] { return client->GetOrLoad(Within(60).get(), waiting, &loaded); });
   EXPECT_TRUE(Becomes([&] { return handlers_.waiting() == 1; }));
   v1::GetResponse response;
-  const grpc::Status refused = Get(client.get(), "hit" + std::string(60'000, 'x'), &response);
+  const grpc::Status refused = Get(client.get(), "hit" + std::string(70'000, 'x'), &response);
   EXPECT_EQ(refused.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_THAT(refused.error_message(),
               testing::HasSubstr("limits.buffer_bytes_per_peer is 100000"));
@@ -145,7 +182,7 @@ TEST_F(ReferenceLimitsTest, TheCallsOfOneAddressHoldNoMoreThanTheyMay) {
   // What was held is given back, a little after its caller has the answer.
   EXPECT_TRUE(Becomes([&] {
     v1::GetResponse again;
-    return Get(client.get(), "hit" + std::string(60'000, 'x'), &again).ok();
+    return Get(client.get(), "hit" + std::string(70'000, 'x'), &again).ok();
   }));
   reference_.reset();
 }
@@ -155,7 +192,8 @@ TEST_F(ReferenceLimitsTest, SmallMessagesAreNotCountedByAddress) {
   Dispatcher dispatcher(Clock::System(), pool_.get(), nullptr, &admission);
   StartReference({}, &dispatcher);
   const auto client = Client();
-  ASSERT_TRUE(admission.Hold("127.0.0.1", 100'000).ok());
+  Admission::Held all;
+  ASSERT_TRUE(admission.Hold("127.0.0.1", 100'000, &all).ok());
   EXPECT_EQ(ValueOf(client.get(), "hit"), "now");
   v1::GetResponse response;
   EXPECT_EQ(Get(client.get(), "hit" + std::string(5'000, 'x'), &response).error_code(),
@@ -175,7 +213,8 @@ TEST_F(ReferenceLimitsTest, RefusedCallsMayBeSlow) {
   v1::GetResponse response;
   const grpc::Status large = Get(client.get(), std::string(60'000, 'x'), &response);
   EXPECT_THAT(large.error_message(), testing::HasSubstr("limits.message_bytes"));
-  ASSERT_TRUE(admission.Hold("127.0.0.1", 100'000).ok());
+  Admission::Held all;
+  ASSERT_TRUE(admission.Hold("127.0.0.1", 100'000, &all).ok());
   const grpc::Status held = Get(client.get(), std::string(40'000, 'x'), &response);
   EXPECT_THAT(held.error_message(), testing::HasSubstr("limits.buffer_bytes_per_peer"));
   reference_.reset();
@@ -198,6 +237,92 @@ TEST_F(ReferenceLimitsTest, RepliesThatAreNotReadAreHeld) {
   EXPECT_EQ(Get(client.get(), key, &response).error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   slow.Close();
   EXPECT_TRUE(Becomes([&] { return Get(client.get(), key, &response).ok(); }));
+  reference_.reset();
+}
+
+TEST_F(ReferenceLimitsTest, RepliesThatNobodyReadsAreNoMoreThanOneAddressMayHold) {
+  constexpr uint64_t kMost = 8 << 20;
+  Admission admission({.buffer_bytes_per_peer = kMost}, Clock::System());
+  Dispatcher dispatcher(Clock::System(), pool_.get(), nullptr, &admission);
+  StartReference({}, &dispatcher);
+  RawClient slow(ReferencePort());
+  slow.Greet();
+  v1::GetRequest request;
+  request.set_key("large");
+  constexpr uint32_t kCalls = 40;
+  for (uint32_t i = 0; i < kCalls; ++i)
+    slow.Send(RawClient::Call(2 * i + 1, "/larder.v1.Cache/Get", request.SerializeAsString()));
+  // Each reply is 2 MiB, and a little more.
+  EXPECT_TRUE(Becomes([&] {
+    return testing::Value(admission.Refused(),
+                          testing::Contains(testing::Pair("peer_bytes", kCalls - 3)));
+  }));
+  EXPECT_LE(admission.held_bytes(), kMost);
+  EXPECT_GE(admission.held_bytes(), kMost / 4 * 3);
+  slow.Close();
+  EXPECT_TRUE(Becomes([&] { return admission.held_bytes() == 0; }));
+  v1::GetResponse response;
+  EXPECT_TRUE(Get(Client().get(), "large", &response).ok());
+  reference_.reset();
+}
+
+TEST_F(ReferenceLimitsTest, WhoLoadsIsToldWhenItsReplyIsRefused) {
+  Admission admission({.buffer_bytes_per_peer = 100'000}, Clock::System());
+  Dispatcher dispatcher(Clock::System(), pool_.get(), nullptr, &admission);
+  StartReference({}, &dispatcher);
+  v1::GetOrLoadRequest load;
+  load.set_key(std::string(5'000, 'w'));
+  v1::GetOrLoadResponse loaded;
+  std::future<grpc::Status> call = std::async(
+      std::launch::async, [&] { return Client()->GetOrLoad(Within(60).get(), load, &loaded); });
+  EXPECT_TRUE(Becomes([&] { return handlers_.waiting() == 1; }));
+  Admission::Held all;
+  ASSERT_TRUE(admission.Hold("127.0.0.1", 94'000, &all).ok());
+  handlers_.LetGo();
+  EXPECT_EQ(call.get().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_TRUE(Becomes([&] { return handlers_.undelivered == 1; })) << "its lease is given back";
+  reference_.reset();
+}
+
+// Refused, it would be done once more.
+TEST_F(ReferenceLimitsTest, TheReplyOfAWriteIsNeverRefused) {
+  Admission admission({.buffer_bytes_per_peer = 100'000}, Clock::System());
+  Dispatcher dispatcher(Clock::System(), pool_.get(), nullptr, &admission);
+  StartReference({}, &dispatcher);
+  Admission::Held all;
+  ASSERT_TRUE(admission.Hold("127.0.0.1", 100'000, &all).ok());
+  const auto client = Client();
+  v1::SetRequest set;
+  v1::SetResponse response;
+  EXPECT_TRUE(client->Set(Within(20).get(), set, &response).ok());
+  EXPECT_GT(response.ByteSizeLong(), 40'000u);
+  v1::GetResponse got;
+  EXPECT_EQ(Get(client.get(), "large", &got).error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  reference_.reset();
+}
+
+TEST_F(ReferenceLimitsTest, AMessageOfAStreamIsHeldUntilItIsRead) {
+  Admission admission({.buffer_bytes_per_peer = 100'000}, Clock::System());
+  Dispatcher dispatcher(Clock::System(), pool_.get(), nullptr, &admission);
+  StartReference({}, &dispatcher);
+  const auto client = Client();
+  const auto context = Within(60);
+  const auto reader = client->Watch(context.get(), v1::WatchRequest());
+  v1::WatchResponse message;
+  ASSERT_TRUE(reader->Read(&message));
+  EXPECT_GT(message.ByteSizeLong(), 40'000u);
+  EXPECT_TRUE(Becomes([&] { return handlers_.waiting() == 1; }));
+  EXPECT_EQ(admission.held_bytes(), 0u) << "what waits for something to tell holds nothing";
+  handlers_.LetGo();
+  EXPECT_FALSE(reader->Read(&message));
+  EXPECT_TRUE(reader->Finish().ok());
+
+  Admission::Held all;
+  ASSERT_TRUE(admission.Hold("127.0.0.1", 100'000, &all).ok());
+  const auto late = Within(60);
+  const auto refused = client->Watch(late.get(), v1::WatchRequest());
+  EXPECT_FALSE(refused->Read(&message));
+  EXPECT_EQ(refused->Finish().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   reference_.reset();
 }
 

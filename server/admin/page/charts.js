@@ -30,7 +30,8 @@ function samplesOf(history, rows) {
     return {...named, at: named.at_ms / 1000};
   });
   made.forEach((now, i) => {
-    if (i > 0) addRates(made[i - 1], now);
+    // Nothing is known of a time in which the server's clock was set back.
+    if (i > 0 && now.at > made[i - 1].at) addRates(made[i - 1], now);
   });
   return made;
 }

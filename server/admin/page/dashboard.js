@@ -223,6 +223,8 @@ const REFUSED = {
   in_flight: calls => `as many were under way as may be, ${count(calls.limit)}. ` +
     'An origin that stands still holds them, or more replicas are needed.',
   peer: () => 'one address had more under way than limits.in_flight_per_peer allows. Find it.',
+  bytes: () => 'the calls under way held as many bytes as limits.buffer_bytes allows. Smaller batches, or more replicas.',
+  peer_bytes: () => 'one address held more than limits.buffer_bytes_per_peer allows: it asks for much, or does not read. Find it.',
   queue_time: () => 'others had waited too long for a worker. The CPU does not keep up: more of it, or more replicas.',
   memory: () => 'memory was short. Give the container more, or larder less (memory.l1).',
   quota: () => 'their namespace had used up its quota. Ask its owners what grew, or raise it (quotas).',
