@@ -8,6 +8,10 @@
 // next one current, unless it is an origin that is unavailable and not the server. Spreading calls
 // over the targets instead would let a caller read from a replica that has not heard of its write
 // yet; spreading keys (Routing::kByKey) does so only while a key's own target is away.
+//
+// An attempt that ended with WRITE_UNKNOWN may have changed something, whatever a later one says of
+// itself, and the later one may have asked another replica. So a call that fails after one fails
+// with that error.
 
 #include "client/src/call.h"
 
@@ -19,6 +23,7 @@
 #include "client/src/callback.h"
 #include "client/src/status.h"
 #include "grpcpp/alarm.h"
+#include "larder/error.h"
 
 namespace larder::internal {
 namespace {
@@ -103,6 +108,7 @@ class CallRunner::Call : public StartedCall, public std::enable_shared_from_this
       MutexLock lock(&mu_);
       alarm.swap(alarm_);
       context_ = nullptr;
+      if (!status.ok() && !unknown_.ok()) status = std::move(unknown_);
       if (cancelled_ && !status.ok()) status = DestroyedError();
     }
     if (runner_->metrics_ != nullptr) Tell(status);
@@ -176,6 +182,10 @@ class CallRunner::Call : public StartedCall, public std::enable_shared_from_this
     // before Finish, while the client still waits for this call.
     context = nullptr;
     Judge(target, status);
+    if (ErrorReason(status) == "WRITE_UNKNOWN") {
+      MutexLock lock(&mu_);
+      unknown_ = status;
+    }
     if (status.ok() || !spec_.repeatable()) {
       Finish(std::move(status));
       return;
@@ -213,6 +223,7 @@ class CallRunner::Call : public StartedCall, public std::enable_shared_from_this
   int attempt_ ABSL_GUARDED_BY(mu_) = 0;
   std::optional<size_t> target_ ABSL_GUARDED_BY(mu_);
   bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
+  absl::Status unknown_ ABSL_GUARDED_BY(mu_);  // of the last attempt that ended so
   std::shared_ptr<grpc::ClientContext> context_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<grpc::Alarm> alarm_ ABSL_GUARDED_BY(mu_);
 };

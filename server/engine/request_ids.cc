@@ -30,15 +30,23 @@ absl::StatusOr<RequestIds::Begun> RequestIds::Begin(std::string_view name_space,
     bytes_ += kRecordBytes + 2 * key.size();
     const uint64_t number = ++last_number_;
     order_.push_back({key, now});
-    records_.emplace(std::move(key),
-                     Record{request, number, std::prev(order_.end()), false, {}, {}});
+    records_.emplace(std::move(key), Record{.request = request,
+                                            .number = number,
+                                            .place = std::prev(order_.end()),
+                                            .ended = false,
+                                            .answer = {}});
     MakeRoom();
     return Begun{std::nullopt, number};
   }
-  const Record& record = it->second;
+  Record& record = it->second;
   if (record.request != request) {
     return FieldError(Reason::kREQUEST_ID_REUSED, "request_id",
                       "request_id was used for a different request");
+  }
+  if (record.waits) {
+    record.waits = false;
+    record.number = ++last_number_;
+    return Begun{std::nullopt, record.number, true};
   }
   if (!record.ended) {
     return RetryableError(Reason::kREQUEST_IN_PROGRESS, absl::Milliseconds(50),
@@ -51,8 +59,9 @@ absl::StatusOr<RequestIds::Begun> RequestIds::Begin(std::string_view name_space,
 RequestIds::Records::iterator RequestIds::FindRunning(std::string_view name_space,
                                                       std::string_view id, uint64_t place) {
   const auto it = records_.find(MapKey(name_space, id));
-  return it == records_.end() || it->second.number != place || it->second.ended ? records_.end()
-                                                                                : it;
+  return it == records_.end() || it->second.number != place || it->second.ended || it->second.waits
+             ? records_.end()
+             : it;
 }
 
 void RequestIds::End(std::string_view name_space, std::string_view id, uint64_t place,
@@ -75,10 +84,21 @@ void RequestIds::EndUnknown(std::string_view name_space, std::string_view id, ui
   it->second.ended = true;
 }
 
+void RequestIds::Doubt(std::string_view name_space, std::string_view id, uint64_t place) {
+  MutexLock lock(&mu_);
+  const auto it = FindRunning(name_space, id, place);
+  if (it != records_.end()) it->second.doubtful = it->second.waits = true;
+}
+
 void RequestIds::Forget(std::string_view name_space, std::string_view id, uint64_t place) {
   MutexLock lock(&mu_);
   const auto it = FindRunning(name_space, id, place);
-  if (it != records_.end()) Drop(it);
+  if (it == records_.end()) return;
+  if (it->second.doubtful) {
+    it->second.waits = true;
+  } else {
+    Drop(it);
+  }
 }
 
 size_t RequestIds::size() const {

@@ -35,11 +35,13 @@ class RequestIds {
 
   explicit RequestIds(const Options& options) : options_(options) {}
 
-  // What to do with a call: go ahead and End, EndUnknown or Forget it by its place, or repeat
-  // `answer`.
+  // What to do with a call: go ahead and End, EndUnknown, Doubt or Forget it by its place, or
+  // repeat `answer`.
   struct Begun {
     std::optional<std::string> answer;
     uint64_t place = 0;
+    // A repeat of what Doubt was said of: it may have happened, however this one ends.
+    bool doubtful = false;
   };
   // `request` identifies the content of the call: another one under the same id is
   // REQUEST_ID_REUSED. REQUEST_IN_PROGRESS while the first call runs; REQUEST_ID_INVALID for an id
@@ -54,7 +56,12 @@ class RequestIds {
   void EndUnknown(std::string_view name_space, std::string_view id, uint64_t place,
                   absl::Status error);
 
+  // The call failed, and nobody knows whether it changed anything: a repeat, which would do the
+  // same again, starts afresh and is told so.
+  void Doubt(std::string_view name_space, std::string_view id, uint64_t place);
+
   // The call failed, and a repeat starts afresh: it changed nothing, or would do the same again.
+  // Doubts stay.
   void Forget(std::string_view name_space, std::string_view id, uint64_t place);
 
   size_t size() const;
@@ -72,6 +79,8 @@ class RequestIds {
     std::list<Place>::iterator place;
     bool ended;
     std::string answer;
+    bool doubtful = false;
+    bool waits = false;                     // for a repeat that starts afresh
     absl::Status error = absl::OkStatus();  // in place of an answer
   };
   using Records = absl::flat_hash_map<std::string, Record>;

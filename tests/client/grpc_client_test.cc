@@ -51,6 +51,22 @@ TEST(GrpcClient, GivesUpAfterTheAllowedAttempts) {
   EXPECT_EQ(server.calls(), 3u);
 }
 
+// The repeat may have asked another replica, which knows nothing of the first.
+TEST(GrpcClient, AnAttemptOfUnknownEndOutweighsWhatItsRepeatsSayOfThemselves) {
+  ScriptedServer server;
+  ClientOptions options = Fast(server.address());
+  options.retry.attempts_max = 3;
+  const auto client = MustConnect(options);
+  server.Next({Refusal(grpc::StatusCode::UNAVAILABLE, "WRITE_UNKNOWN")});
+  server.Always(Refusal(grpc::StatusCode::UNAVAILABLE, "JOURNAL_UNAVAILABLE"));
+  EXPECT_EQ(ErrorReason(client->Set("k", "v").status()), "WRITE_UNKNOWN");
+  EXPECT_EQ(server.calls(), 3u);
+  EXPECT_EQ(ErrorReason(client->Set("k", "v").status()), "JOURNAL_UNAVAILABLE");
+  server.Always(grpc::Status::OK);
+  server.Next({Refusal(grpc::StatusCode::UNAVAILABLE, "WRITE_UNKNOWN")});
+  EXPECT_TRUE(client->Set("k", "v").ok());
+}
+
 TEST(GrpcClient, RepeatsAWriteWithTheSameRequestId) {
   ScriptedServer server;
   server.Next({kUnavailable});

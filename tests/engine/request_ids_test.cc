@@ -77,6 +77,28 @@ TEST_F(RequestIdsTest, FailedCallsAreForgotten) {
   EXPECT_EQ(ids.size(), 1u);
 }
 
+TEST_F(RequestIdsTest, RepeatOfADoubtfulCallStartsAfreshAndIsToldSo) {
+  RequestIds ids = Make();
+  const auto first = ids.Begin("a", "1", 7);
+  EXPECT_FALSE(first->doubtful);
+  ids.Doubt("a", "1", first->place);
+  EXPECT_EQ(DetailsOf(ids.Begin("a", "1", 8).status()).reason, "REQUEST_ID_REUSED");
+  const auto second = ids.Begin("a", "1", 7);
+  ASSERT_TRUE(IsFirst(second));
+  EXPECT_TRUE(second->doubtful);
+  EXPECT_EQ(DetailsOf(ids.Begin("a", "1", 7).status()).reason, "REQUEST_IN_PROGRESS");
+  // That the repeat changed nothing says nothing of the first.
+  ids.Forget("a", "1", second->place);
+  ids.Forget("a", "1", first->place);
+  const auto third = ids.Begin("a", "1", 7);
+  ASSERT_TRUE(IsFirst(third));
+  EXPECT_TRUE(third->doubtful);
+  ids.End("a", "1", third->place, "answer");
+  EXPECT_EQ(ids.Begin("a", "1", 7)->answer, "answer");
+  clock_.Advance(absl::Minutes(10));
+  EXPECT_FALSE(ids.Begin("a", "1", 7)->doubtful);
+}
+
 TEST_F(RequestIdsTest, CallThatWasDroppedWhileItRanDoesNotEndItsSuccessor) {
   RequestIds ids = Make(1);
   const auto dropped = ids.Begin("a", "1", 7);

@@ -432,6 +432,64 @@ TEST_F(JournalHandlersTest, WritesKnowTheirCall) {
   EXPECT_EQ(journal_.asked_deadline, clock_.Mono() + 7);
 }
 
+// 1: The disk fails under a write, and nobody knows.  2: A repeat finds that the disk takes
+// nothing: that this one is not stored says nothing of the first.
+TEST_F(JournalHandlersTest, RepeatsOfAWriteOfUnknownEndDoNotSayThatItIsNotStored) {
+  RequestIds request_ids({.clock = &clock_});
+  MethodTable methods;
+  CacheHandlers handlers({.limits = {}, .node_name = "a"}, with_.get(), &request_ids, &methods);
+  v1::SetRequest set;
+  set.set_key("cart:1");
+  set.set_value("v");
+  set.set_request_id("set");
+  v1::SetResponse stored;
+  const absl::Status unknown = RetryableError(Reason::kWRITE_UNKNOWN, absl::Seconds(1), "as told");
+  const absl::Status refused =
+      RetryableError(Reason::kJOURNAL_UNAVAILABLE, absl::Seconds(3), "as told");
+  journal_.error = refused;
+  EXPECT_EQ(ReasonOf(Now(handlers.Set(&call_, &set, &stored))), "JOURNAL_UNAVAILABLE");
+  journal_.error = unknown;
+  EXPECT_EQ(ReasonOf(Now(handlers.Set(&call_, &set, &stored))), "WRITE_UNKNOWN");
+  journal_.error = refused;
+  for (int i = 0; i < 2; ++i) {
+    const absl::Status again = Now(handlers.Set(&call_, &set, &stored));
+    EXPECT_EQ(ReasonOf(again), "WRITE_UNKNOWN");
+    EXPECT_EQ(DetailsOf(again).retry_after, absl::Seconds(3));
+  }
+  journal_.error = absl::OkStatus();
+  EXPECT_TRUE(Now(handlers.Set(&call_, &set, &stored)).ok());
+
+  v1::BatchDeleteRequest batch;
+  batch.add_keys("cart:1");
+  batch.add_keys("default:1");
+  batch.set_request_id("batch");
+  for (const absl::Status& error : {unknown, refused}) {
+    journal_.error = error;
+    v1::BatchDeleteResponse deleted;
+    ASSERT_TRUE(Now(handlers.BatchDelete(&call_, &batch, &deleted)).ok());
+    EXPECT_EQ(deleted.results(0).not_deleted().reason(), v1::NOT_STORED_REASON_WRITE_UNKNOWN);
+    EXPECT_FALSE(deleted.results(1).has_not_deleted());
+  }
+}
+
+// The journal may have it, and the tier did not answer. Whoever takes a lock must not be told by
+// the repeat that somebody else has it.
+TEST_F(JournalHandlersTest, RepeatsOfAConditionWhoseTierDidNotAnswerGetTheSameError) {
+  RequestIds request_ids({.clock = &clock_});
+  MethodTable methods;
+  CacheHandlers handlers({.limits = {}, .node_name = "a"}, with_.get(), &request_ids, &methods);
+  v1::SetRequest set;
+  set.set_key("cart:1");
+  set.set_value("v");
+  set.set_if_absent(true);
+  set.set_request_id("lock");
+  v1::SetResponse stored;
+  journal_.error = RetryableError(Reason::kTIER_UNAVAILABLE, absl::Seconds(1), "as told");
+  EXPECT_EQ(ReasonOf(Now(handlers.Set(&call_, &set, &stored))), "TIER_UNAVAILABLE");
+  journal_.error = absl::OkStatus();
+  EXPECT_EQ(ReasonOf(Now(handlers.Set(&call_, &set, &stored))), "TIER_UNAVAILABLE");
+}
+
 TEST_F(JournalHandlersTest, ItemsOfABatchSayWhyTheyAreNotStored) {
   RequestIds request_ids({.clock = &clock_});
   MethodTable methods;
