@@ -220,10 +220,10 @@ absl::Status PendingIndex::Reserve(const std::vector<Wanted>& writes, MonoNanos 
 
 std::string PendingIndex::FullInAll(const Share& all, MonoNanos now) const {
   if (all.bytes > 0 && bytes_ + reserved_bytes_ + letter_bytes_ + all.bytes > options_.bytes_max)
-    return StrCat(options_.bytes_max, " bytes wait in all");
+    return StrCat(options_.bytes_max, " bytes of writes and dead letters wait in all");
   if (all.entries == 0) return "";
   if (depth_ + reserved_entries_ + letters_ + all.entries > options_.entries_max)
-    return StrCat(options_.entries_max, " writes wait in all");
+    return StrCat(options_.entries_max, " writes and dead letters wait in all");
   if (options_.age_max == absl::InfiniteDuration()) return "";
   const MonoNanos oldest = oldest_known();
   if (oldest == kMonoNever || MonoAfter(oldest, options_.age_max) >= now) return "";
@@ -237,11 +237,11 @@ std::string PendingIndex::FullOfType(const Share& share, MonoNanos now) const {
   const std::string name = StrCat("type \"", type.name, "\": ");
   if (policy.bytes_max > 0 && share.bytes > 0 &&
       type.bytes + type.reserved_bytes + type.letter_bytes + share.bytes > policy.bytes_max) {
-    return StrCat(name, policy.bytes_max, " bytes wait");
+    return StrCat(name, policy.bytes_max, " bytes of writes and dead letters wait");
   }
   if (policy.entries_max > 0 && share.entries > 0 &&
       type.depth + type.reserved_entries + type.letters + share.entries > policy.entries_max) {
-    return StrCat(name, policy.entries_max, " writes wait");
+    return StrCat(name, policy.entries_max, " writes and dead letters wait");
   }
   const PendingWrite* const oldest = type.ages.oldest();
   if (share.entries > 0 && oldest != nullptr && MonoAfter(oldest->since, policy.age_max) < now) {
