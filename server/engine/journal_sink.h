@@ -25,6 +25,7 @@ class JournalSinkOfEngine : public JournalSink {
                                                               MonoNanos deadline) override;
   void OnDelivered(const JournalRecord&, absl::Duration) override {}
   void OnDead(const DeadLetter& letter) override;
+  void OnFound(const JournalRecord& write) override;
 
  private:
   Engine* const engine_;

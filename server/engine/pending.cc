@@ -3,7 +3,9 @@
 // What waits in the journal is newer than what the origin, or a tier that has lost it, can say. So
 // whoever does not find it in memory looks in the journal before he looks further, and no load of
 // such a key reaches the origin. Memory itself needs no question: it was given the write before the
-// writer had his answer, and nothing older comes back while the write waits.
+// writer had his answer, and nothing older comes back while the write waits. A write of which the
+// writer was told that nobody knows was not given to memory; when the journal finds it after all,
+// what memory has of the key goes.
 //
 // With other replicas there is one thing more. They know nothing of what waits here, and when no
 // tier has a copy of it any more, one of them loads what the origin had before, under a version
@@ -151,6 +153,16 @@ Task<absl::StatusOr<std::vector<JournalDelivered>>> JournalSinkOfEngine::Deliver
 
 // The cache says what the origin will never have: the next reader is to load what it does have.
 void JournalSinkOfEngine::OnDead(const DeadLetter& letter) { engine_->RemoveDead(letter.record); }
+
+// Loads under way go first. What was loaded since the write failed has a version above it, and is
+// of before it all the same; a load that begins now finds the write in the journal.
+void JournalSinkOfEngine::OnFound(const JournalRecord& write) {
+  engine_->versions_.Observe(write.version);
+  engine_->DropOlder(write.full_key, write.version, LeaseTable::Change::kRemoved);
+  const Engine::Found held = engine_->Peek(write.full_key);
+  if (held.present && held.entry.loaded)
+    engine_->DropOlder(write.full_key, held.entry.version, LeaseTable::Change::kRemoved);
+}
 
 // Filters noted the keys when the writes were accepted. One that was begun after that, here or on
 // another replica, and built before now, has not found them in the origin. Also where the origin

@@ -122,18 +122,23 @@ absl::Status JournalWriter::Refused(const absl::Status& why) const {
                                ToStd(why.message())));
 }
 
+absl::Status JournalWriter::Unknown(const absl::Status& why) const {
+  return RetryableError(Reason::kWRITE_UNKNOWN, state_->options.heal_pause,
+                        StrCat("the journal's disk failed; the write may or may not be stored: ",
+                               ToStd(why.message())));
+}
+
+void JournalWriter::CountLost(const std::vector<std::shared_ptr<JournalChange>>& changes) {
+  uint64_t writes = 0;
+  for (const auto& change : changes) writes += change->early ? change->writes.size() : 0;
+  if (writes > 0) LogError("journal_writes_lost", {{"writes", writes}, {"sync", "none"}});
+}
+
 // What was handed to the disk may be there when it has failed meanwhile; what still waited, and
 // what comes from now on, is not.
 void JournalWriter::Fail(Batch* batch, const absl::Status& why) {
-  const absl::Duration pause = state_->options.heal_pause;
-  const absl::Status unknown =
-      RetryableError(Reason::kWRITE_UNKNOWN, pause,
-                     StrCat("the journal's disk failed; the write may or may not be stored: ",
-                            ToStd(why.message())));
   const absl::Status refused = Refused(why);
-  const bool written = absl::IsUnknown(why);
   std::vector<std::shared_ptr<JournalChange>> others;
-  uint64_t unsafe = 0;
   {
     MutexLock lock(&state_->mu);
     ++state_->failures;
@@ -143,16 +148,14 @@ void JournalWriter::Fail(Batch* batch, const absl::Status& why) {
     }
     others = EmptyQueueLocked();
     for (const auto& change : batch->changes) state_->index.Release(change->reservation);
-    // Those are gone that had been acknowledged from memory.
-    for (const auto* changes : {&batch->changes, &others}) {
-      for (const auto& change : *changes) unsafe += change->early ? change->writes.size() : 0;
-    }
     PutBackLocked(batch);
     state_->Publish();
   }
   LogError("journal_disk_failed", {{"error", why}, {"unacknowledged", batch->stored.size()}});
-  if (unsafe > 0) LogError("journal_writes_lost", {{"writes", unsafe}, {"sync", "none"}});
-  Answer(batch->changes, written ? unknown : refused);
+  std::vector<std::shared_ptr<JournalChange>> unsafe = batch->changes;
+  unsafe.insert(unsafe.end(), others.begin(), others.end());
+  CountLost(unsafe);
+  Answer(batch->changes, absl::IsUnknown(why) ? Unknown(why) : refused);
   Answer(others, refused);
   RefuseWaiting(refused);
   HealLater();
@@ -179,6 +182,7 @@ void JournalWriter::Stop() {
     told = TakeIntakeLocked();
   }
   Tell(std::move(told));
+  CountLost(late);
   Answer(late, Error(Reason::kDRAINING, "the server is shutting down"));
 }
 

@@ -10,6 +10,11 @@
 // are to be erased. The writes that a failed batch was to replace have been kept as they are;
 // once the disk has been read, it is settled which of the two is there.
 //
+// Memory may have older copies of what a failed batch had, so the sink is told of it. It is told of
+// letters, too, that were there when the journal was opened: a process that ended between a burial
+// and the end of what follows it has left copies of the dead write. The newest will do: letters
+// that were buried long before were seen to.
+//
 // A disk that is merely full still takes erases, which is how room may come about. So each attempt
 // to heal begins with them.
 
@@ -22,11 +27,21 @@
 #include "journal/journal_writer.h"
 
 namespace larder {
+namespace {
+
+// Of the letters that Load finds, so many are told of, some at a time: each is a read of a tier.
+constexpr size_t kToldMax = 1'000;
+constexpr size_t kToldTogether = 20;
+constexpr absl::Duration kToldPause = absl::Milliseconds(100);
+
+}  // namespace
 
 // One walk over what is on disk.
 class JournalWriter::Scan {
  public:
-  explicit Scan(JournalWriter* writer) : writer_(writer), state_(writer->state_) {
+  // `loads`: it is the first.
+  explicit Scan(JournalWriter* writer, bool loads)
+      : writer_(writer), state_(writer->state_), loads_(loads) {
     const std::vector<uint64_t> ids = state_->letters.Ids();
     unseen_letters_.insert(ids.begin(), ids.end());
     MutexLock lock(&state_->mu);
@@ -42,6 +57,8 @@ class JournalWriter::Scan {
     return absl::OkStatus();
   }
   uint64_t added() const { return added_; }
+  // Of a failed batch, and new to readers.
+  const std::vector<JournalRecord>& found() const { return found_; }
 
  private:
   void OnRecord(const JournalStore::Head& head) {
@@ -65,6 +82,7 @@ class JournalWriter::Scan {
                          &erase);
     writer_->EraseLocked(erase);
     ++added_;
+    if (doubtful_.contains(record.seq) && !record.put_back) found_.push_back(record);
   }
 
   // Whether a record that the index does not know had left it.
@@ -86,6 +104,10 @@ class JournalWriter::Scan {
     state_->Note(letter.record.version);
     for (const JournalBurial& burial : writer_->burials_) {
       if (burial.letter.id == letter.id) return;  // Counted when it has been made sure.
+    }
+    if (loads_) {
+      writer_->found_letters_.push_back(letter);
+      if (writer_->found_letters_.size() > kToldMax) writer_->found_letters_.pop_front();
     }
     new_letters_.push_back({letter.id, letter.record.full_key, letter.record.type,
                             letter.record.full_key.size() + value_bytes});
@@ -118,7 +140,9 @@ class JournalWriter::Scan {
 
   JournalWriter* const writer_;
   JournalState* const state_;
+  const bool loads_;
   uint64_t added_ = 0;
+  std::vector<JournalRecord> found_;
   size_t looked_at_ = 0;
   absl::flat_hash_set<uint64_t> over_;
   bool knew_all_ = false;
@@ -132,7 +156,7 @@ absl::Status JournalWriter::Load() {
     MutexLock lock(&state_->mu);
     state_->last_seq = state_->store->last_seq();
   }
-  Scan scan(this);
+  Scan scan(this, /*loads=*/true);
   RETURN_IF_ERROR(scan.Run());
   {
     MutexLock lock(&state_->mu);
@@ -143,6 +167,31 @@ absl::Status JournalWriter::Load() {
   CheckHealth();
   Wake();
   return absl::OkStatus();
+}
+
+void JournalWriter::TellOfLettersLater() {
+  state_->options.executor->After(kToldPause, [this, alive = alive_] {
+    const std::shared_ptr<void> held = alive.lock();
+    if (held != nullptr) TellOfLetters();
+  });
+}
+
+void JournalWriter::TellOfLetters() {
+  std::vector<DeadLetter> told;
+  {
+    MutexLock lock(&state_->mu);
+    if (stopped_ || state_->draining) return;
+    while (!found_letters_.empty() && told.size() < kToldTogether) {
+      told.push_back(std::move(found_letters_.back()));
+      found_letters_.pop_back();
+    }
+  }
+  if (told.empty()) return;
+  JournalSink* const sink = state_->sink.load();
+  for (const DeadLetter& letter : told) {
+    if (state_->letters.Has(letter.id)) sink->OnDead(letter);
+  }
+  TellOfLettersLater();
 }
 
 void JournalWriter::CheckHealth() {
@@ -156,6 +205,7 @@ void JournalWriter::CheckHealth() {
     state_->trouble = refused;
     waiting = EmptyQueueLocked();
   }
+  CountLost(waiting);
   Answer(waiting, refused);
   RefuseWaiting(refused);
   HealLater();
@@ -180,23 +230,39 @@ void JournalWriter::EraseInTrouble() {
   Batch batch;
   {
     MutexLock lock(&state_->mu);
+    if (stopped_ || state_->trouble.ok()) return;
+    // Only what drops letters is queued while nothing else is taken.
+    batch.changes.assign(queue_.begin(), queue_.end());
+    queue_.clear();
+  }
+  KeepToLetters(&batch);
+  {
+    MutexLock lock(&state_->mu);
     TakeLeavingsLocked(&batch);
     PlanLocked(&batch);
   }
-  if (batch.disk.empty()) return;
-  if (state_->store->Apply(batch.disk, batch.sync).ok()) {
+  if (batch.disk.empty() && batch.changes.empty()) return;
+  const absl::Status status =
+      batch.disk.empty() ? absl::OkStatus() : state_->store->Apply(batch.disk, batch.sync);
+  if (status.ok()) {
     Commit(&batch);
     return;
   }
-  MutexLock lock(&state_->mu);
-  PutBackLocked(&batch);
+  {
+    MutexLock lock(&state_->mu);
+    PutBackLocked(&batch);
+  }
+  Answer(batch.changes, absl::IsUnknown(status) ? Unknown(status) : Refused(status));
 }
 
 void JournalWriter::Heal() {
   EraseInTrouble();
   absl::Status status = state_->store->Heal();
-  Scan scan(this);
+  Scan scan(this, /*loads=*/false);
   if (status.ok()) status = scan.Run();
+  if (JournalSink* const sink = state_->sink.load(); sink != nullptr) {
+    for (const JournalRecord& write : scan.found()) sink->OnFound(write);
+  }
   if (!status.ok()) {
     LogWarning("journal_disk_still_fails", {{"error", status}});
     HealLater();

@@ -90,13 +90,14 @@ Task<absl::StatusOr<uint64_t>> RetryLetters(JournalLetters journal, LetterFilter
         record.enqueued = journal.state->options.clock->Now();
         record.put_back = true;
         change->types.push_back(journal.state->index.TypeOfStored(record.type));
+        change->of_letters.push_back(found.ids[i]);
         change->writes.push_back(std::move(record));
       }
     }
-    const uint64_t count = change->writes.size();
     const absl::Status status = co_await journal.writer->Change(change);
     if (!status.ok()) co_return status;
-    retried += count;
+    // But for those that others were faster with.
+    retried += change->writes.size();
   }
   co_return retried;
 }
@@ -116,10 +117,9 @@ Task<absl::StatusOr<uint64_t>> DropLetters(JournalLetters journal, LetterFilter 
     for (const uint64_t id : found.ids) {
       if (id <= last) change->drop_letters.push_back(id);
     }
-    const uint64_t count = change->drop_letters.size();
     const absl::Status status = co_await journal.writer->Change(change);
     if (!status.ok()) co_return status;
-    dropped += count;
+    dropped += change->drop_letters.size();
   }
   co_await Hop(journal.state->options.executor);
   co_return dropped;

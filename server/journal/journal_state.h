@@ -48,6 +48,8 @@ struct JournalChange {
   std::vector<JournalRecord> writes;
   std::vector<PendingTypeId> types;  // of each
   std::vector<uint64_t> drop_letters;
+  // Of each write: the letter that it puts back. Empty: they put back none.
+  std::vector<uint64_t> of_letters;
   bool sync = false;
   // Acknowledged already: found in JournalState::early until it is on disk.
   bool early = false;

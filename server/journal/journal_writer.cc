@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "absl/container/flat_hash_set.h"
 #include "base/log.h"
 #include "core/error.h"
 
@@ -33,13 +34,21 @@ constexpr size_t kBatchBurials = 200;
 
 Task<absl::Status> JournalWriter::Change(std::shared_ptr<JournalChange> change) {
   change->done = std::make_shared<Race<absl::Status>>();
+  bool in_trouble = false;
   {
     MutexLock lock(&state_->mu);
     if (stopped_) co_return Draining();
-    if (!state_->trouble.ok()) co_return state_->trouble;
+    in_trouble = !state_->trouble.ok();
+    // A disk that is short of room takes what gives it some.
+    const bool gives_room = change->writes.empty() && !change->drop_letters.empty();
+    if (in_trouble && !gives_room) co_return state_->trouble;
     QueueLocked(change);
   }
-  Wake();
+  if (in_trouble) {
+    thread_->Post([this, held = alive_.lock()] { EraseInTrouble(); });
+  } else {
+    Wake();
+  }
   std::optional<absl::Status> ended = co_await *change->done;
   co_return *std::move(ended);
 }
@@ -107,11 +116,16 @@ void JournalWriter::Run() {
         running_ = false;
         looks_.store(false);
         idle_.SignalAll();
-      } else {
+      } else if (!batch.letters) {
         PlanLocked(&batch);
       }
     }
     Tell(std::move(told));
+    if (batch.letters) {
+      KeepToLetters(&batch);
+      MutexLock lock(&state_->mu);
+      PlanLocked(&batch);
+    }
     if (over) {
       // Whoever handed something in meanwhile may have seen that the thread looks.
       if (HasIntake()) Wake();
@@ -136,6 +150,7 @@ bool JournalWriter::TakeLocked(Batch* batch) {
     writes += change->writes.size();
     for (const JournalRecord& record : change->writes) bytes += BytesOf(record);
     queued_writes_ -= change->writes.size();
+    batch->letters = batch->letters || !change->drop_letters.empty();
     batch->changes.push_back(std::move(queue_.front()));
     queue_.pop_front();
   }
@@ -151,6 +166,29 @@ void JournalWriter::TakeLeavingsLocked(Batch* batch) {
   while (!burials_.empty() && batch->burials.size() < kBatchBurials) {
     batch->burials.push_back(std::move(burials_.front()));
     burials_.pop_front();
+  }
+}
+
+// What a change wants of letters was decided when it was handed in, and others may have dropped
+// them or put them back meanwhile. Only this thread takes letters away, so here it is known.
+void JournalWriter::KeepToLetters(Batch* batch) {
+  absl::flat_hash_set<uint64_t> gone;
+  for (const auto& change : batch->changes) {
+    const auto is_gone = [&](uint64_t id) { return !state_->letters.Has(id) || gone.contains(id); };
+    size_t kept = 0;
+    for (size_t i = 0; i < change->of_letters.size(); ++i) {
+      if (is_gone(change->of_letters[i])) continue;
+      if (kept != i) change->writes[kept] = std::move(change->writes[i]);
+      change->types[kept] = change->types[i];
+      ++kept;
+    }
+    if (!change->of_letters.empty()) {
+      change->writes.resize(kept);
+      change->types.resize(kept);
+    }
+    auto& drop = change->drop_letters;
+    drop.erase(std::remove_if(drop.begin(), drop.end(), is_gone), drop.end());
+    gone.insert(drop.begin(), drop.end());
   }
 }
 

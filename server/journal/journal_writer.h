@@ -39,6 +39,8 @@ class JournalWriter {
 
   // Before Start has returned to anybody else: brings what is on disk into the index. Blocks.
   absl::Status Load();
+  // Has the sink told of the newest letters that Load found, some at a time.
+  void TellOfLettersLater();
   // The store may have found something wrong that needs healing.
   void CheckHealth();
 
@@ -46,7 +48,8 @@ class JournalWriter {
   Task<absl::Status> Append(std::vector<JournalRecord> writes, std::vector<PendingTypeId> types,
                             MonoNanos deadline);
   // Without a bound on the room: what it brings has been in the journal before. An empty change
-  // ends when all that was acknowledged before it is in the index.
+  // ends when all that was acknowledged before it is in the index. Letters that are no longer there
+  // are passed over, and left out of it.
   Task<absl::Status> Change(std::shared_ptr<JournalChange> change);
 
   void EraseLocked(const std::vector<uint64_t>& seqs) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
@@ -79,7 +82,8 @@ class JournalWriter {
     std::vector<PendingIndex::Stored> stored;  // those that are not superseded
     std::vector<JournalBurial> burials;
     JournalStore::Changes disk;
-    size_t leavings = 0;  // of disk.erase: what came from erases_
+    size_t leavings = 0;   // of disk.erase: what came from erases_
+    bool letters = false;  // some change is about letters
     bool sync = false;
   };
   // The key of a write of which nobody knows whether it is on disk.
@@ -123,20 +127,25 @@ class JournalWriter {
 
   void Run();
   void TakeLeavingsLocked(Batch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
-  // Everything that waits for the disk, its room given back.
+  // Everything that waits for the disk, its room given back. What had been acknowledged is lost.
   std::vector<std::shared_ptr<JournalChange>> EmptyQueueLocked()
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
   void PutBackLocked(Batch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
   bool TakeLocked(Batch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
+  void KeepToLetters(Batch* batch);
   void PlanLocked(Batch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
   void Commit(Batch* batch);
   void Fail(Batch* batch, const absl::Status& why);
   // What is told to whom nothing is taken of, and nothing is stored.
   absl::Status Refused(const absl::Status& why) const;
+  absl::Status Unknown(const absl::Status& why) const;
+  // Writes that were acknowledged from memory and never got to the disk.
+  static void CountLost(const std::vector<std::shared_ptr<JournalChange>>& changes);
   void ForgetEarlyLocked(std::string_view full_key, Version version)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mu);
   void Answer(const std::vector<std::shared_ptr<JournalChange>>& changes,
               const absl::Status& status);
+  void TellOfLetters();
   void HealLater();
   void HealSoon();
   void Heal();
@@ -172,6 +181,8 @@ class JournalWriter {
   std::vector<std::shared_ptr<JournalChange>> admitted_ ABSL_GUARDED_BY(state_->mu);
   std::deque<uint64_t> erases_ ABSL_GUARDED_BY(state_->mu);
   std::deque<JournalBurial> burials_ ABSL_GUARDED_BY(state_->mu);
+  // Without values; the newest last.
+  std::deque<DeadLetter> found_letters_ ABSL_GUARDED_BY(state_->mu);
   std::vector<Doubt> doubts_ ABSL_GUARDED_BY(state_->mu);
   // Load saw all that there was, not only what a disk that fails could give.
   bool loaded_all_ ABSL_GUARDED_BY(state_->mu) = false;

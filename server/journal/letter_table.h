@@ -56,6 +56,11 @@ class LetterTable {
     return removed;
   }
 
+  bool Has(uint64_t id) const {
+    MutexLock lock(&mu_);
+    return letters_.contains(id);
+  }
+
   std::vector<uint64_t> Ids() const {
     std::vector<uint64_t> ids;
     MutexLock lock(&mu_);

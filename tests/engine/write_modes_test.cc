@@ -482,6 +482,46 @@ TEST_F(WriteModesTest, AJournalThatDoesNotTakeTheWriteLeavesTheCopyAsItIs) {
   EXPECT_EQ(Get("behind:1"), "one");
 }
 
+// Hits ask nobody. While conditions see what waits, a read must not give them another version.
+TEST_F(WriteModesTest, AWriteThatTurnsUpInTheJournalTakesThePlaceOfOlderCopies) {
+  const auto hit = [&](const std::string& key) {
+    Entry entry;
+    return engine_->FindHit(FullKey("", key), clock_.Mono(), /*want_value=*/true, &entry)
+               ? std::string(entry.stored())
+               : "(no hit)";
+  };
+  const auto found = [&](const std::string& key, Version version) {
+    JournalRecord record;
+    record.full_key = std::string(FullKey("", key).view());
+    record.type = "behind";
+    record.version = version;
+    record.value = "found";
+    return record;
+  };
+  EXPECT_EQ(SetNow("behind:1", "old"), "stored");
+  Now(journal_.Deliver());
+  journal_.append_failure = Error(Reason::kWRITE_UNKNOWN, "as told");
+  EXPECT_EQ(SetNow("behind:1", "new"), "WRITE_UNKNOWN");
+  const Version version = engine_->versions().Next();
+  // One was loaded since, and is of before it, too.
+  origin_.values["behind:2"].value = "old";
+  EXPECT_EQ(LoadNow("behind:2"), "old");
+  EXPECT_EQ(hit("behind:1"), "old");
+  EXPECT_EQ(hit("behind:2"), "old");
+  journal_.append_failure = absl::OkStatus();
+  journal_.TurnUp(found("behind:1", version));
+  journal_.TurnUp(found("behind:2", version));
+  for (const std::string key : {"behind:1", "behind:2"}) {
+    EXPECT_EQ(hit(key), "(no hit)");
+    EXPECT_EQ(Get(key), "found");
+    EXPECT_EQ(LoadNow(key), "found");
+  }
+  // What was written since stays.
+  EXPECT_EQ(SetNow("behind:1", "newer"), "stored");
+  journal_.TurnUp(found("behind:1", version));
+  EXPECT_EQ(hit("behind:1"), "newer");
+}
+
 TEST_F(WriteModesTest, AFullJournalRejectsOrIsGoneRound) {
   EXPECT_EQ(SetNow("overflow:1", "one"), "stored");
   EXPECT_EQ(Truth("overflow:1"), "(none)");

@@ -62,6 +62,10 @@ class FakeSink : public JournalSink {
     MutexLock lock(&mu_);
     dead.push_back(letter);
   }
+  void OnFound(const JournalRecord& write) override {
+    MutexLock lock(&mu_);
+    found.emplace_back(write.full_key, write.version);
+  }
 
   Row row(const std::string& full_key) const {
     MutexLock lock(&mu_);
@@ -92,6 +96,7 @@ class FakeSink : public JournalSink {
   std::vector<std::pair<std::string, Version>> delivered;
   std::vector<absl::Duration> waits;
   std::vector<DeadLetter> dead;
+  std::vector<std::pair<std::string, Version>> found;
   std::map<std::string, int> flying;
   int overlaps = 0;  // calls with a key that another call had at the time
   size_t under_way = 0;

@@ -303,6 +303,8 @@ TEST_F(JournalTest, AWriteThatIsOnDiskAfterAllIsDeliveredAfterHealing) {
   EXPECT_EQ(sink_.row(Full("a")).value, "new");
   EXPECT_EQ(sink_.row(Full("b")).version, kNoVersion);
   EXPECT_EQ(disk_.records(), 0u);
+  EXPECT_EQ(sink_.found, (std::vector<std::pair<std::string, Version>>{{Full("a"), 2}}))
+      << "copies of what was there before are out of date";
 }
 
 TEST_F(JournalTest, OfAWriteThatTheDiskWasNotAskedToTakeItSaysThatItIsNotStored) {

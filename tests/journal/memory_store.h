@@ -49,6 +49,7 @@ struct MemoryDisk {
   Fault fault = Fault::kNone;
   bool heals = true;
   bool ill = false;
+  bool is_short = false;  // while ill: what appends nothing is taken
   uint64_t applied = 0;
   uint64_t synced = 0;
   std::vector<uint64_t> unreadable;
@@ -86,13 +87,15 @@ class MemoryStore : public JournalStore {
     bool failed = false;
     {
       MutexLock lock(&disk_->mu);
-      if (disk_->ill) return absl::UnavailableError("the disk is ill");
+      const bool may_erase = disk_->is_short && changes.append.empty();
+      if (disk_->ill && !may_erase) return absl::UnavailableError("the disk is ill");
       for (const JournalRecord& record : changes.append) {
         if (record.seq == 0 || disk_->content.contains(record.seq))
           return absl::InvalidArgumentError("a number that is none, or there already");
       }
       const MemoryDisk::Fault fault = std::exchange(disk_->fault, MemoryDisk::Fault::kNone);
-      failed = disk_->ill = fault != MemoryDisk::Fault::kNone;
+      failed = fault != MemoryDisk::Fault::kNone;
+      disk_->ill = disk_->ill || failed;
       if (fault == MemoryDisk::Fault::kRefused) return absl::UnavailableError("the disk is full");
       if (fault != MemoryDisk::Fault::kLost) Take(changes);
       ++disk_->applied;

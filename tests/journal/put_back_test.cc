@@ -2,10 +2,15 @@
 // They are delivered, and readers do not see them, since the origin may have something newer.
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <map>
+#include <string>
 #include <vector>
 
+#include "base/log.h"
 #include "tests/journal/delivery_rig.h"
 
 namespace larder {
@@ -86,6 +91,109 @@ TEST_F(PutBackTest, ReadersDoNotSeeWhatHadBeenErasedAndCameBackWithDamage) {
     }
   }
   EXPECT_EQ(disk_.records(), 0u);
+}
+
+// Letters take room, and whoever drops them gives some back.
+TEST_F(PutBackTest, LettersAreDroppedWhileTheDiskIsShortOfRoom) {
+  Answer({"a", "b"}, Kind::kReject, absl::InvalidArgumentError("no"));
+  Open();
+  ASSERT_TRUE(Append(WriteOf("a", 5)).ok());
+  ASSERT_TRUE(Append(WriteOf("b", 6)).ok());
+  Advance(absl::Seconds(1));
+  ASSERT_EQ(disk_.dead(), 2u);
+  disk_.is_short = true;
+  disk_.Break(MemoryDisk::Fault::kRefused);
+  EXPECT_EQ(ReasonOf(Append(WriteOf("c", 7))), "JOURNAL_UNAVAILABLE");
+  EXPECT_EQ(ReasonOf(Await(journal_->RetryLetters({})).status()), "JOURNAL_UNAVAILABLE");
+  EXPECT_EQ(*Await(journal_->DropLetters({.key_prefix = "a"})), 1u);
+  EXPECT_EQ(disk_.dead(), 1u);
+  EXPECT_EQ(journal_->Stats().dead_letters, 1u);
+  EXPECT_FALSE(journal_->Health().ok());
+
+  // One that takes nothing at all says so at once.
+  disk_.is_short = false;
+  EXPECT_EQ(ReasonOf(Await(journal_->DropLetters({})).status()), "JOURNAL_UNAVAILABLE");
+  EXPECT_EQ(journal_->Stats().dead_letters, 1u);
+  disk_.Repair();
+  Advance(absl::Seconds(2));
+  EXPECT_EQ(*Await(journal_->DropLetters({})), 1u);
+  EXPECT_EQ(disk_.dead(), 0u);
+}
+
+// A delivery that cannot read may find out that the disk is ill before a write does.
+TEST(JournalLog, WritesThatWereAcknowledgedFromMemoryAreNotLostInSilence) {
+  constexpr uint64_t kSeeds = 16;
+  const int log = memfd_create("log", MFD_CLOEXEC);
+  ConfigureLog({.format = LogOptions::Format::kJson, .fd = log});
+  for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
+    JournalRig rig(seed);
+    rig.policy().sync = JournalSync::kNone;
+    rig.Open(/*start=*/false);
+    ASSERT_TRUE(rig.Append(WriteOf("a", 1)).ok());
+    rig.executor_.RunReady();
+    rig.disk_.unreadable = {1};
+    rig.disk_.ill = true;
+    rig.journal_->Start(&rig.sink_);
+    ASSERT_TRUE(rig.Append(WriteOf("b", 2)).ok());
+    rig.Advance(absl::Milliseconds(100));
+    EXPECT_FALSE(rig.journal_->Health().ok());
+    EXPECT_FALSE(rig.journal_->Has(Full("b")));
+  }
+  ConfigureLog(LogOptions());
+  std::string text(1 << 20, '\0');
+  text.resize(static_cast<size_t>(std::max<ssize_t>(pread(log, text.data(), text.size(), 0), 0)));
+  close(log);
+  uint64_t said = 0;
+  for (size_t at = 0; (at = text.find("journal_writes_lost", at)) != std::string::npos; ++at)
+    ++said;
+  EXPECT_EQ(said, kSeeds);
+}
+
+// 1: Retry reads a letter.  2: Drop takes it away.  3: Retry would bring it back.
+TEST_F(PutBackTest, ALetterThatIsDroppedWhileItIsPutBackStaysDropped) {
+  Answer({"a", "b"}, Kind::kReject, absl::InvalidArgumentError("no"));
+  Open();
+  ASSERT_TRUE(Append(WriteOf("a", 5)).ok());
+  ASSERT_TRUE(Append(WriteOf("b", 6)).ok());
+  Advance(absl::Seconds(1));
+  sink_.of_write = nullptr;
+  ASSERT_EQ(disk_.dead(), 2u);
+  Pending<absl::StatusOr<uint64_t>> drop(journal_->DropLetters({.key_prefix = "a"}));
+  Pending<absl::StatusOr<uint64_t>> retry(journal_->RetryLetters({}));
+  Pending<absl::StatusOr<uint64_t>> again(journal_->RetryLetters({}));
+  Advance(absl::Seconds(1));
+  ASSERT_TRUE(drop.done() && retry.done() && again.done());
+  EXPECT_EQ(**drop + **retry + **again, 2u) << "each letter is counted once";
+  EXPECT_EQ(StatsOf().delivered, 2 - **drop);
+  EXPECT_EQ(sink_.row(Full("a")).version, **drop == 1 ? kNoVersion : 5u);
+  EXPECT_EQ(sink_.row(Full("b")).version, 6u);
+  EXPECT_EQ(disk_.dead(), 0u);
+}
+
+// A process may end between a burial and what follows it.
+TEST_F(PutBackTest, ANewStartTellsOfTheNewestLettersThatItFindsAFewAtATime) {
+  sink_.of_write = [](const JournalRecord&) { return JournalDelivered{Kind::kReject, {}}; };
+  Open();
+  std::vector<JournalRecord> writes;
+  for (Version version = 1; version <= 1'000; ++version)
+    writes.push_back(WriteOf(std::to_string(version), version));
+  ASSERT_TRUE(Append(std::move(writes)).ok());
+  Advance(absl::Minutes(1));
+  ASSERT_TRUE(Append(WriteOf("last", 1'001)).ok());
+  Advance(absl::Seconds(1));
+  ASSERT_EQ(disk_.dead(), 1'001u);
+  Close();
+  sink_.dead.clear();
+  Open();
+  executor_.RunReady();
+  EXPECT_TRUE(sink_.dead.empty()) << "the start waits for nothing";
+  Advance(absl::Milliseconds(100));
+  ASSERT_EQ(sink_.dead.size(), 20u);
+  EXPECT_EQ(sink_.dead[0].record.full_key, Full("last"));
+  EXPECT_EQ(sink_.dead[0].record.version, 1'001u);
+  EXPECT_EQ(*Await(journal_->DropLetters({.ids = {sink_.dead.back().id - 1}})), 1u);
+  Advance(absl::Minutes(1));
+  EXPECT_EQ(sink_.dead.size(), 999u) << "neither the oldest nor the one that was dropped";
 }
 
 TEST_F(PutBackTest, TheNewestVersionCountsWhatWaitsAndWhatDied) {
