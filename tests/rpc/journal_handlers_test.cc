@@ -481,9 +481,10 @@ TEST_F(JournalHandlersTest, RepeatsOfAConditionWhoseTierDidNotAnswerGetTheSameEr
   v1::SetRequest set;
   set.set_key("cart:1");
   set.set_value("v");
-  set.set_if_absent(true);
-  set.set_request_id("lock");
   v1::SetResponse stored;
+  ASSERT_TRUE(Now(handlers.Set(&call_, &set, &stored)).ok());
+  set.set_if_version(stored.stored().version());
+  set.set_request_id("lock");
   journal_.error = RetryableError(Reason::kTIER_UNAVAILABLE, absl::Seconds(1), "as told");
   EXPECT_EQ(ReasonOf(Now(handlers.Set(&call_, &set, &stored))), "TIER_UNAVAILABLE");
   journal_.error = absl::OkStatus();
