@@ -25,6 +25,8 @@ std::string ConfigIn(const std::string& data, const std::string& l2 = "enabled: 
          "l2:\n  rocksdb: { " +
          l2 +
          ", max_bytes: 64MiB, memory: 8MiB }\n"
+         // A disk that is busy for a moment is no fault here.
+         "  read_timeout: 10s\n  write_timeout: 10s\n  breaker: { slow_after: 10s }\n"
          // What is in memory after a restart would hide what is on the disk.
          "warm: { limit: off }\n"
          "types: { otp: { match: [\"otp:*\"], tiers: { l2: false } } }\n";

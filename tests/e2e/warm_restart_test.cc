@@ -36,7 +36,8 @@ TEST(WarmRestartTest, HotEntriesAreBackInMemoryBeforeItIsReady) {
   Replica replica("data: { path: \"" + data.path() +
                   "\" }\n"
                   "memory: { l1: 32MiB }\n"
-                  "l2: { rocksdb: { enabled: true, max_bytes: 64MiB, memory: 8MiB } }\n" +
+                  "l2: { rocksdb: { enabled: true, max_bytes: 64MiB, memory: 8MiB }, "
+                  "read_timeout: 10s, write_timeout: 10s, breaker: { slow_after: 10s } }\n" +
                   kWarm);
   FillAndRead(&replica);
   if (testing::Test::HasFatalFailure()) return;
