@@ -392,8 +392,14 @@ Outcome NativeLanesTest::Compare(const LaneCall& call) {
 }
 
 Outcome NativeLanesTest::CompareStreams(const LaneCall& call, size_t most) {
-  const Outcome reference = ReadStream(reference_, call, most);
-  const Outcome native = ReadStream(native_, call, most);
+  Outcome reference = ReadStream(reference_, call, most);
+  Outcome native = ReadStream(native_, call, most);
+  // How often a warm-up tells how far it is, is a matter of time.
+  if (call.path.ends_with("/Warm")) {
+    for (Outcome* const outcome : {&reference, &native}) {
+      if (outcome->messages.size() > 1) outcome->messages = {outcome->messages.back()};
+    }
+  }
   const std::string difference = DifferenceOf(reference, native);
   EXPECT_TRUE(difference.empty()) << Shown(call) << "\n" << difference;
   return reference;

@@ -23,11 +23,12 @@ class OriginFreshTest : public testing::Test {
 };
 
 TEST_F(OriginFreshTest, AHotKeyOfAShortTtlIsNeverWaitedFor) {
-  constexpr milliseconds kLoad{50}, kSpan{5'000};
+  constexpr milliseconds kLoad{50}, kSpan{12'000};
   // As the origin of a real value takes its time.
   service_.on_load = [&](v1::LoadResponse*) { std::this_thread::sleep_for(kLoad); };
   service_.Put("item:hot", {.value = "hot"});
-  Replica replica(Config("ttl: { base: 1s }, freshness: { refresh_ahead: 70% }"));
+  // It has three seconds for a refresh, which is longer than a busy machine stops a process for.
+  Replica replica(Config("ttl: { base: 6s, jitter: 0% }, freshness: { refresh_ahead: 50% }"));
   EXPECT_EQ(Loaded(&replica, "item:hot"), "hot");
   const int first = service_.calls();
   int reads = 0;
@@ -39,8 +40,8 @@ TEST_F(OriginFreshTest, AHotKeyOfAShortTtlIsNeverWaitedFor) {
     ASSERT_FALSE(response.hit().stale());
   }
   const int loads = service_.calls() - first;
-  EXPECT_GE(loads, 4);
-  EXPECT_LE(loads, 9) << "each 0.63 s at the least";
+  EXPECT_GE(loads, 2);
+  EXPECT_LE(loads, 4) << "each 3 s at the least";
   EXPECT_GT(reads, 500);
   const v1::UsageStats usage = replica.Stats().total();
   EXPECT_EQ(usage.misses(), 1u);

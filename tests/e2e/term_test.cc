@@ -24,8 +24,8 @@ namespace {
 constexpr int kEnds = 20;
 constexpr int kCallers = 4;
 constexpr int kKeys = 50;
-// Calls that have to be answered before the next end.
-constexpr int kCallsBetween = 200;
+// Calls of each caller that have to be answered before the next end.
+constexpr int kCallsBetween = 50;
 
 // Two replicas of a fleet, of which one at a time may be replaced while the other serves.
 class Two {
@@ -74,8 +74,8 @@ class Two {
 // more, at the other.
 class Caller {
  public:
-  Caller(const Two* two, int number, std::atomic<int>* answered)
-      : two_(two), prefix_("caller-" + std::to_string(number) + ":"), answered_(answered) {
+  Caller(const Two* two, int number)
+      : two_(two), prefix_("caller-" + std::to_string(number) + ":") {
     acknowledged_.resize(kKeys);
   }
 
@@ -114,6 +114,7 @@ class Caller {
     }
   }
 
+  int answered() const { return answered_; }
   int tried_again() const { return tried_again_; }
 
  private:
@@ -125,13 +126,13 @@ class Caller {
       const grpc::Status status = at((turn + 1) % 2);
       EXPECT_TRUE(status.ok()) << status.error_code() << " " << status.error_message();
     }
-    ++*answered_;
+    ++answered_;
   }
 
   const Two* const two_;
   const std::string prefix_;
-  std::atomic<int>* const answered_;
   std::vector<std::string> acknowledged_;  // by key
+  std::atomic<int> answered_{0};
   int tried_again_ = 0;
 };
 
@@ -141,16 +142,17 @@ TEST_P(FleetTermTest, TwentyEndsUnderLoadFailNoCallAndLoseNoWrite) {
   RedisServer redis;
   Two two("redis://" + redis.address() + "/0", GetParam());
   std::atomic<bool> stop{false};
-  std::atomic<int> answered{0};
   std::vector<std::unique_ptr<Caller>> callers;
   std::vector<std::thread> threads;
   for (int i = 0; i < kCallers; ++i) {
-    callers.push_back(std::make_unique<Caller>(&two, i, &answered));
+    callers.push_back(std::make_unique<Caller>(&two, i));
     threads.emplace_back([&, caller = callers.back().get()] { caller->Run(stop); });
   }
   for (int end = 0; end < kEnds; ++end) {
-    const int before = answered;
-    EXPECT_TRUE(Eventually([&] { return answered >= before + kCallsBetween; }));
+    for (const auto& caller : callers) {
+      const int before = caller->answered();
+      EXPECT_TRUE(Eventually([&] { return caller->answered() >= before + kCallsBetween; }));
+    }
     two.Replace(end % 2);
   }
   stop = true;

@@ -346,15 +346,21 @@ TEST_F(WatchTest, GoesOnWhereACutConnectionEnded) {
     Stream stream(cut_off.get(), WatchingAll(token));
     v1::WatchResponse message;
     if (round == 0) stream.Begun();
-    // While what is made now is on its way, the connection is cut.
+    // While what is made now is on its way, the connection is cut. Again until the stream has
+    // ended: a cut may come before there is a connection.
+    std::atomic<bool> ended = false;
     std::thread writer([&] {
       for (int i = 0; i < 20; ++i)
         made.push_back(PutOf("k" + std::to_string(i), SetNow("k" + std::to_string(i))));
-      proxy.Cut();
+      EXPECT_TRUE(Eventually([&] {
+        proxy.Cut();
+        return ended.load();
+      }));
     });
     while (stream.Read(&message)) {
       if (!message.has_heartbeat()) told.push_back(Stream::Said(message));
     }
+    ended = true;
     writer.join();
     if (!stream.token().empty()) token = stream.token();
     const std::string reason = LaneFixture::ReasonOf(stream.status());
