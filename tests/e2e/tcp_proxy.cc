@@ -64,10 +64,16 @@ void TcpProxy::Hold() {
   holding_ = true;
 }
 
+void TcpProxy::HoldAnswers() {
+  std::lock_guard<std::mutex> lock(mu_);
+  holding_answers_ = true;
+}
+
 void TcpProxy::Release() {
   {
     std::lock_guard<std::mutex> lock(mu_);
     holding_ = false;
+    holding_answers_ = false;
   }
   Wake();
 }
@@ -116,10 +122,11 @@ void TcpProxy::Accept() {
   }
 }
 
-int TcpProxy::Wait() {
+int TcpProxy::Wait(bool answers) {
   Clock::time_point first = Clock::time_point::max();
   for (const Connection& connection : connections_) {
     for (const Way* way : {&connection.up, &connection.down}) {
+      if (way == &connection.down && !answers) continue;
       if (!way->pieces.empty()) first = std::min(first, way->pieces.front().due);
     }
   }
@@ -165,13 +172,15 @@ void TcpProxy::Write(Way* way, Clock::time_point now, bool* dead) {
 void TcpProxy::Run() {
   int timeout = -1;
   while (true) {
-    bool holding;
+    bool holding_up;
+    bool holding_down;
     bool cut;
     std::chrono::milliseconds delay;
     {
       std::lock_guard<std::mutex> lock(mu_);
       if (stop_) break;
-      holding = holding_;
+      holding_up = holding_;
+      holding_down = holding_ || holding_answers_;
       delay = delay_;
       cut = std::exchange(cut_, false);
     }
@@ -179,10 +188,10 @@ void TcpProxy::Run() {
     for (Connection& connection : connections_) {
       connection.dead |= cut;
       if (connection.dead) continue;
-      for (Way* way : {&connection.up, &connection.down}) {
-        Read(way, now + delay, &connection.dead);
-        if (!holding) Write(way, now, &connection.dead);
-      }
+      Read(&connection.up, now + delay, &connection.dead);
+      if (!holding_up) Write(&connection.up, now, &connection.dead);
+      Read(&connection.down, now + delay, &connection.dead);
+      if (!holding_down) Write(&connection.down, now, &connection.dead);
     }
     connections_.remove_if([](const Connection& connection) {
       if (!connection.dead) return false;
@@ -198,7 +207,7 @@ void TcpProxy::Run() {
         if (!way->ended && way->held < kBytesMax) fds.push_back({way->from, POLLIN, 0});
       }
     }
-    timeout = holding ? -1 : Wait();
+    timeout = holding_up ? -1 : Wait(/*answers=*/!holding_down);
     poll(fds.data(), fds.size(), timeout);
     char drained[64];
     while (read(wake_[0], drained, sizeof(drained)) > 0) {

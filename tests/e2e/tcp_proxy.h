@@ -33,6 +33,8 @@ class TcpProxy {
   // A partition: no byte passes, new connections are taken and hear nothing. Release lets through
   // what was held, late.
   void Hold();
+  // Half of one: what the client says passes, and no answer to it does. Release ends this, too.
+  void HoldAnswers();
   void Release();
   // Every byte arrives this much later.
   void Delay(std::chrono::milliseconds delay);
@@ -60,8 +62,8 @@ class TcpProxy {
 
   void Run();
   void Accept();
-  // How long until something is due; -1: nothing is.
-  int Wait();
+  // How long until something is due, answers included or not; -1: nothing is.
+  int Wait(bool answers);
   static void Read(Way* way, Clock::time_point due, bool* dead);
   static void Write(Way* way, Clock::time_point now, bool* dead);
   void Wake() const;
@@ -76,6 +78,7 @@ class TcpProxy {
 
   std::mutex mu_;
   bool holding_ = false;
+  bool holding_answers_ = false;
   bool cut_ = false;
   bool stop_ = false;
   std::chrono::milliseconds delay_{0};

@@ -265,12 +265,13 @@ TEST_F(WriteModesPostgresTest, ConnectionThatIsCutAfterTheCommitIsNoErrorWhereIt
   for (const std::string mode : {"through", "invalidate", "around"}) {
     const std::string key = mode + ":1";
     ASSERT_EQ(Writer(&replica).Set(key, "before"), "ok");
-    proxy.Delay(kAnswerTakes);
+    proxy.HoldAnswers();
     std::string said;
     std::thread caller([&] { said = Writer(&replica).Set(key, "after", 10); });
     EXPECT_TRUE(Eventually([&] { return documents_->Body(key) == "after"; })) << mode;
-    proxy.Delay(std::chrono::milliseconds(0));
+    // In this order: the answer does not pass.
     proxy.Cut();
+    proxy.Release();
     caller.join();
     EXPECT_EQ(said, "ok") << mode;
     EXPECT_TRUE(Eventually([&] { return Loaded(&replica, key) == "after"; })) << mode;
@@ -287,7 +288,7 @@ TEST_F(WriteModesPostgresTest, AnswerThatIsLostAfterTheCommitIsAnUnknownWrite) {
     const std::string key = mode + ":1";
     EXPECT_TRUE(Eventually([&] { return writer.Set(key, "before") == "ok"; })) << mode;
     EXPECT_TRUE(Eventually([&] { return Loaded(&replica, key) == "before"; })) << mode;
-    proxy.Delay(kAnswerTakes);
+    proxy.HoldAnswers();
     std::string said;
     std::thread caller([&] { said = Writer(&replica).Set(key, "after", 10); });
     EXPECT_TRUE(Eventually([&] { return documents_->Body(key) == "after"; })) << mode;
@@ -297,7 +298,6 @@ TEST_F(WriteModesPostgresTest, AnswerThatIsLostAfterTheCommitIsAnUnknownWrite) {
     caller.join();
     EXPECT_EQ(said, "WRITE_UNKNOWN") << mode;
     EXPECT_NE(Loaded(&replica, key), "before") << mode;
-    proxy.Delay(std::chrono::milliseconds(0));
     proxy.Release();
     EXPECT_TRUE(Eventually([&] { return Loaded(&replica, key) == "after"; })) << mode;
     EXPECT_EQ(documents_->Body(key), "after") << mode;
@@ -327,9 +327,11 @@ TEST_F(WriteModesPostgresTest, ConnectionThatIsCutAfterTheCommitHasNoEffectTwice
 TEST_F(WriteModesPostgresTest, WriteThatTakesLongerThanItMayIsUnknown) {
   std::string yaml = WritesConfig(*documents_, directory_.path());
   const std::string mode = "mode: through";
-  yaml.replace(yaml.find(mode), mode.size(), mode + ", timeout: 200ms");
+  yaml.replace(yaml.find(mode), mode.size(), mode + ", timeout: 600ms");
   Replica replica(yaml);
   Writer writer(&replica);
+  // The time is for the statement, not for the first connection.
+  EXPECT_TRUE(Eventually([&] { return writer.Set("through:0", "quick") == "ok"; }));
   const auto began = std::chrono::steady_clock::now();
   EXPECT_EQ(writer.Set("through:1", "slow"), "WRITE_UNKNOWN");
   EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(3));
@@ -343,8 +345,10 @@ TEST_F(WriteModesPostgresTest, WriteThatTakesLongerThanItMayIsUnknown) {
 TEST_F(WriteModesPostgresTest, ConditionalWriteOfWhichNobodyKnowsIsNotDoneAgain) {
   std::string yaml = WritesConfig(*documents_, directory_.path());
   const std::string mode = "mode: through";
-  yaml.replace(yaml.find(mode), mode.size(), mode + ", timeout: 200ms");
+  yaml.replace(yaml.find(mode), mode.size(), mode + ", timeout: 600ms");
   Replica replica(yaml);
+  // The time is for the statement, not for the first connection.
+  EXPECT_TRUE(Eventually([&] { return Writer(&replica).Set("through:0", "quick") == "ok"; }));
   v1::SetRequest once;
   once.set_key("through:1");
   once.set_value("slow");
