@@ -14,7 +14,7 @@ using RedisBusLoadTest = RedisFleet;
 
 TEST_F(RedisBusLoadTest, TakesCallsFromManyThreadsAtOnce) {
   RedisServer server;
-  StartReplicas(server);
+  StartReplicas(server, kPatientBus);
   constexpr int kThreads = 4;
   constexpr int kMessages = 2000;
   std::vector<std::thread> threads;

@@ -15,7 +15,7 @@ using RedisBusTest = RedisFleet;
 
 TEST_F(RedisBusTest, CarriesMessagesAndWaitsForTheFleet) {
   RedisServer server;
-  StartReplicas(server);
+  StartReplicas(server, kPatientBus);
   ExpectWorking();
   for (int i = 0; i < 200; ++i) {
     BusMessage message = NewMessage(i % 3);
@@ -62,8 +62,8 @@ TEST_F(RedisBusTest, AFrozenRedisIsNoticedInTimeAndForgottenWhenItGoesOn) {
   RedisServer server;
   StartReplicas(server);
   ExpectWorking();
-  const MonoNanos frozen = Clock::System()->Mono();
   server.Freeze();
+  const MonoNanos frozen = Clock::System()->Mono();
   const uint64_t doubtful = Publish(0);
   EXPECT_LE(replicas_[0]->bus->ReliableUntil(), MonoAfter(frozen, absl::Milliseconds(900)));
   WaitUntilLost();
@@ -127,7 +127,8 @@ TEST_F(RedisBusTest, TheStreamStaysWithinItsBounds) {
   RedisServer server;
   Redis::Options options;
   options.addresses = {server.address()};
-  StartReplicas(options, 1, {.prefix = "test", .items_max = 1000, .bytes_max = 1 << 20});
+  StartReplicas(options, 1, {.prefix = "test", .items_max = 1000, .bytes_max = 1 << 20},
+                kPatientBus);
   for (int i = 0; i < 5000; ++i) {
     BusMessage message = NewMessage(0);
     ASSERT_TRUE(
@@ -143,7 +144,8 @@ TEST_F(RedisBusTest, TheStreamOfLargeMessagesStaysWithinItsBytes) {
   options.addresses = {server.address()};
   constexpr size_t kBytesMax = 1 << 20;
   constexpr size_t kMessageBytes = 700;
-  StartReplicas(options, 1, {.prefix = "test", .items_max = 100'000, .bytes_max = kBytesMax});
+  StartReplicas(options, 1, {.prefix = "test", .items_max = 100'000, .bytes_max = kBytesMax},
+                kPatientBus);
   for (int i = 0; i < 6000; ++i) {
     BusMessage message = NewMessage(0);
     message.rule.resize(kMessageBytes, ' ');

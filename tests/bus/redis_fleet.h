@@ -79,14 +79,26 @@ class FleetFollower : public BusListener {
   Histogram delays_;
 };
 
+// How long a replica goes on without a word of Redis.
+struct FleetBusTimes {
+  absl::Duration lost_after = absl::Milliseconds(800);
+  absl::Duration alive = absl::Milliseconds(1200);
+  absl::Duration give_up_after = absl::Seconds(2);
+};
+// For tests in which nothing is lost: longer than a busy machine stops a process for. Who is alive
+// is known `lost_after` after the start, so the first wait for the fleet takes as long.
+inline constexpr FleetBusTimes kPatientBus{
+    .lost_after = absl::Seconds(5), .alive = absl::Seconds(6), .give_up_after = absl::Seconds(30)};
+
 struct FleetReplica {
-  FleetReplica(uint32_t node, Redis::Options redis_options, RedisLogOptions log_options)
+  FleetReplica(uint32_t node, Redis::Options redis_options, RedisLogOptions log_options,
+               const FleetBusTimes& times)
       : redis(redis_options) {
     LogBusOptions options{.node = node,
                           .heartbeat = absl::Milliseconds(100),
-                          .lost_after = absl::Milliseconds(800),
-                          .alive = absl::Milliseconds(1200),
-                          .give_up_after = absl::Seconds(2),
+                          .lost_after = times.lost_after,
+                          .alive = times.alive,
+                          .give_up_after = times.give_up_after,
                           .attempt_timeout = absl::Milliseconds(300),
                           .executor = redis.executor.get()};
     bus = NewLogBus(NewRedisLog(redis.redis.get(), log_options), options);
@@ -106,17 +118,18 @@ struct FleetReplica {
 class RedisFleet : public testing::Test {
  protected:
   void StartReplicas(const Redis::Options& redis_options, int replicas = 3,
-                     RedisLogOptions log_options = {.prefix = "test"}) {
+                     RedisLogOptions log_options = {.prefix = "test"},
+                     const FleetBusTimes& times = {}) {
     Redis::Options quick = redis_options;
     quick.reconnect_max = absl::Milliseconds(200);
     for (int i = 0; i < replicas; ++i)
-      replicas_.push_back(std::make_unique<FleetReplica>(i, quick, log_options));
+      replicas_.push_back(std::make_unique<FleetReplica>(i, quick, log_options, times));
     WaitUntilWell();
   }
-  void StartReplicas(const RedisServer& server) {
+  void StartReplicas(const RedisServer& server, const FleetBusTimes& times = {}) {
     Redis::Options options;
     options.addresses = {server.address()};
-    StartReplicas(options);
+    StartReplicas(options, 3, {.prefix = "test"}, times);
   }
 
   // All follow and know each other.
