@@ -203,7 +203,11 @@ TEST_F(NativeHostileTest, NeverEndsItsRequests) {
 
 // A client whose other calls go well has lost one: that ends, and nothing else.
 TEST_F(NativeHostileTest, OneCallThatDoesNotGoOnAmongOthersThatDo) {
-  StartBesideAGoodClient(Impatient());
+  NativeLane::Options options = SomeOptions();
+  // Longer than a busy machine stops the calls that go on.
+  options.request_timeout = absl::Seconds(1);
+  options.stall_timeout = absl::Milliseconds(1500);
+  StartBesideAGoodClient(options);
   RawClient client(port());
   client.Greet({{4, 1'000}});
   client.Send(RawClient::Frame(kWindowUpdate, 0, 0, RawClient::Number(1 << 30, 4)) +
@@ -309,17 +313,17 @@ TEST_F(NativeHostileTest, OneHalfRequestBesideOthersThatWaitOrFail) {
 
 TEST_F(NativeHostileTest, ASlowUploadThatGoesOnIsNoAttack) {
   NativeLane::Options options = SomeOptions();
-  options.request_timeout = absl::Seconds(1);
+  options.request_timeout = absl::Seconds(3);
   StartBesideAGoodClient(options);
   RawClient client(port());
   client.Greet();
   client.Send(HeadersOf(1, kGet));
-  constexpr int kPieces = 25;
+  constexpr int kPieces = 40;
   const std::string message = RawClient::Message(GetOf(std::string(kPieces * 16'000, 'k')));
   for (size_t at = 0; at < message.size(); at += 16'000) {
     client.Send(RawClient::Frame(kData, at + 16'000 < message.size() ? 0 : kEndStream, 1,
                                  message.substr(at, 16'000)));
-    // The slowness itself: 160 KB a second, 2.5 seconds in all.
+    // The slowness itself: 160 KB a second, four seconds in all.
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
   EXPECT_TRUE(client.ReadHeaders(1).has_value());
@@ -330,7 +334,9 @@ TEST_F(NativeHostileTest, ASlowUploadThatGoesOnIsNoAttack) {
 
 // Nor is a small reply stalled that waits behind a large one, which is taken slowly.
 TEST_F(NativeHostileTest, ASlowDownloadThatGoesOnIsNoAttack) {
-  StartBesideAGoodClient(Impatient());
+  NativeLane::Options options = SomeOptions();
+  options.stall_timeout = absl::Seconds(2);
+  StartBesideAGoodClient(options);
   RawClient client(port());
   client.Greet({{4, 4 << 20}});
   client.Send(RawClient::Call(1, kGet, GetOf("large")) + RawClient::Call(3, kGet, GetOf("hit")));
@@ -344,8 +350,8 @@ TEST_F(NativeHostileTest, ASlowDownloadThatGoesOnIsNoAttack) {
     if ((frame->flags & kEndStream) != 0 && frame->type == kHeaders) ended.insert(frame->stream);
     if (frame->type != kData) continue;
     left -= std::min(left, frame->payload.size());
-    // The slowness itself: a second and a half in all.
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    // The slowness itself: four seconds in all.
+    std::this_thread::sleep_for(std::chrono::milliseconds(30));
     const auto more = static_cast<uint64_t>(frame->payload.size());
     client.Send(RawClient::Frame(kWindowUpdate, 0, 0, RawClient::Number(more, 4)));
   }
