@@ -261,13 +261,13 @@ public final class HelperCheck {
   }
 
   private static void waitsNoLongerThanItsDeadline() throws Exception {
-    try (LarderCache cache = cache(500, TIMEOUT_MILLIS, new ArrayList<>(), SERVER)) {
+    try (LarderCache cache = cache(2_000, TIMEOUT_MILLIS, new ArrayList<>(), SERVER)) {
       cache.getOrLoad("java:warm", Fill.byType(), () -> bytes("v"));
       tellRun("freeze");
       long took = timed(cache, "java:frozen");
-      expect(took > 400 && took < 2_000, took);
+      expect(took > 1_800 && took < 8_000, took);
       took = timed(cache, "java:frozen:2");
-      expect(took < 400, "a replica that rests is not asked, but it took " + took + " ms");
+      expect(took < 1_500, "a replica that rests is not asked, but it took " + took + " ms");
       tellRun("thaw");
     }
   }

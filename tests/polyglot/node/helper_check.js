@@ -190,13 +190,13 @@ async function goesOnWithoutLarderAndComesBack() {
 }
 
 async function waitsNoLongerThanItsDeadline() {
-  await withCaches([[[SERVER], {deadlineMs: 500, restMs: TIMEOUT_MS}]], async (cache) => {
+  await withCaches([[[SERVER], {deadlineMs: 2000, restMs: TIMEOUT_MS}]], async (cache) => {
     await cache.getOrLoad('node:warm', async () => Buffer.from('v'));
     await tellRun('freeze');
     const [value, took] = await timed(cache, 'node:frozen');
-    assert(value === 'by hand' && took > 400 && took < 2000, `${value} after ${took} ms`);
+    assert(value === 'by hand' && took > 1800 && took < 8000, `${value} after ${took} ms`);
     const [again, briefly] = await timed(cache, 'node:frozen:2');
-    assert(again === 'by hand' && briefly < 400, `a replica that rests is not asked, but it took ${briefly} ms`);
+    assert(again === 'by hand' && briefly < 1500, `a replica that rests is not asked, but it took ${briefly} ms`);
     await tellRun('thaw');
   });
 }

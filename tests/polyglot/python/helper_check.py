@@ -190,13 +190,13 @@ def goes_on_without_larder_and_comes_back():
 
 
 def waits_no_longer_than_its_deadline():
-    with larder_cache.Cache([SERVER], deadline=0.5, rest=TIMEOUT) as cache:
+    with larder_cache.Cache([SERVER], deadline=2, rest=TIMEOUT) as cache:
         cache.get_or_load("py:warm", lambda: b"v")
         tell_run("freeze")
         value, took = timed(cache, "py:frozen")
-        expect(value == b"by hand" and 0.4 < took < 2, took)
+        expect(value == b"by hand" and 1.8 < took < 8, took)
         value, took = timed(cache, "py:frozen:2")
-        expect(value == b"by hand" and took < 0.4, f"a replica that rests is not asked, but it took {took}")
+        expect(value == b"by hand" and took < 1.5, f"a replica that rests is not asked, but it took {took}")
         tell_run("thaw")
 
 

@@ -281,14 +281,14 @@ func goesOnWithoutLarderAndComesBack() {
 }
 
 func waitsNoLongerThanItsDeadline() {
-	cache := newCache(larder.Options{Deadline: 500 * time.Millisecond, Rest: timeout}, server)
+	cache := newCache(larder.Options{Deadline: 2 * time.Second, Rest: timeout}, server)
 	defer cache.Close()
 	cache.GetOrLoad(ctx, "go:warm", noFill, loadOf("v"))
 	tellRun("freeze")
 	took := timed(cache, "go:frozen")
-	expect(took > 400*time.Millisecond && took < 2*time.Second, "it took %v", took)
+	expect(took > 1800*time.Millisecond && took < 8*time.Second, "it took %v", took)
 	took = timed(cache, "go:frozen:2")
-	expect(took < 400*time.Millisecond, "a replica that rests is not asked, but it took %v", took)
+	expect(took < 1500*time.Millisecond, "a replica that rests is not asked, but it took %v", took)
 	tellRun("thaw")
 }
 
