@@ -121,7 +121,7 @@ TEST_F(PostgresFaults, WaitsForTheConnectionsThatItHasWhenTheServerGivesNoMore) 
 
 TEST_F(PostgresFaults, EndsStatementsThatTakeTooLong) {
   PostgresOptions options;
-  options.statement_timeout = absl::Milliseconds(100);
+  options.statement_timeout = absl::Seconds(1);
   const auto origin =
       Of("SELECT 'v' FROM pg_sleep(CASE $key.id WHEN 'slow' THEN 60 ELSE 0 END)", options);
   EXPECT_THAT(LoadShown(*origin, "t", {"t:1", "t:slow", "t:2"}),
@@ -173,7 +173,8 @@ TEST_F(PostgresFaults, HangsOnNothingWhenTheServerTakesConnectionsAndSaysNoWord)
   options.cancel_wait = absl::Milliseconds(100);
   auto origin =
       Of("SELECT 'v' FROM pg_sleep(CASE $key.id WHEN 'gone' THEN 60 ELSE 0 END)", options);
-  EXPECT_EQ(LoadOne(*origin, "t", "t:1"), "v");
+  // A connection may take longer than that on a busy machine.
+  Until([&] { return LoadOne(*origin, "t", "t:1") == "v"; });
   server.Freeze();
   EXPECT_THAT(LoadOne(*origin, "t", "t:gone", absl::Milliseconds(50)),
               StartsWith("call: DEADLINE_EXCEEDED"));
