@@ -155,6 +155,9 @@ class Engine {
                                                          std::vector<std::string_view> keys,
                                                          std::string_view type, bool want_value);
   Task<std::vector<absl::StatusOr<WriteResult>>> BatchSet(std::vector<WriteRequest> requests);
+  // What Set refuses of the request itself, whatever is stored: its type, or more tags than there
+  // may be together with those of the type. For batches, before the first of them is stored.
+  absl::Status CheckWrite(const WriteRequest& request) const;
   // One answer each, in order: where the changes go to an origin, each key ends for itself.
   using Removed = std::vector<absl::StatusOr<RemoveResult>>;
   Task<absl::StatusOr<Removed>> BatchDelete(std::string_view name_space,

@@ -14,6 +14,8 @@
 // connections that ended. Whoever settles looks at them, calls or no calls: the next call may come
 // when what was taken before the loss is no longer remembered. Not covered: an outage of which
 // neither a call nor a connection took notice, such as one behind a proxy.
+//
+// A little long: what is owed and what is below are changed under the same lock.
 
 #include "engine/lower_tier.h"
 

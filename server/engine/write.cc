@@ -22,6 +22,13 @@ constexpr int kAttemptsMax = 100;
 // Items of a batch that are under way at a time.
 constexpr size_t kTogether = 100;
 
+absl::Status CheckTagCount(size_t count, const TypePolicy& type) {
+  if (count <= kTagsMax) return absl::OkStatus();
+  return FieldError(
+      Reason::kTAG_INVALID, "tags",
+      StrCat(count, " tags, those of type ", type.name, " included; at most ", kTagsMax));
+}
+
 }  // namespace
 
 EntryFields Engine::NewFields(const WriteRequest& request, const FullKey& full_key,
@@ -63,11 +70,7 @@ Task<absl::StatusOr<WriteResult>> Engine::Set(WriteRequest request) {
     hot_keys_.Record(storing.fields.type_id, full_key.view(), HotKeys::Event::kWrite,
                      request.value.size(), weight);
   }
-  if (storing.fields.tags.size() > kTagsMax) {
-    co_return FieldError(Reason::kTAG_INVALID, "tags",
-                         StrCat(storing.fields.tags.size(), " tags, those of type ",
-                                resolved.type->name, " included; at most ", kTagsMax));
-  }
+  CO_RETURN_IF_ERROR(CheckTagCount(storing.fields.tags.size(), *resolved.type));
   std::string stored;
   Encode(&storing.fields, &stored);
 
@@ -102,6 +105,16 @@ Task<absl::StatusOr<WriteResult>> Engine::Set(WriteRequest request) {
   usage_.Count(written.stored ? Usage::kSets : Usage::kSetsRefused, resolved.type->id,
                resolved.name_space);
   co_return written;
+}
+
+absl::Status Engine::CheckWrite(const WriteRequest& request) const {
+  ASSIGN_OR_RETURN(const TypeMatch match,
+                   options_.types->Resolve(request.key.key, request.key.type));
+  if (match.type->tags.empty()) return absl::OkStatus();
+  const FullKey full_key(request.key.name_space, request.key.key);
+  std::vector<std::string> tags = request.tags;
+  AddTypeTags(*match.type, full_key.view(), &tags);
+  return CheckTagCount(tags.size(), *match.type);
 }
 
 // Items go their way a hundred at a time, so that the lower tier takes them in few steps.

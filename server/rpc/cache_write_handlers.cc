@@ -183,8 +183,7 @@ Task<absl::Status> CacheHandlers::DoBatchSet(CallContext* context,
     absl::StatusOr<WriteRequest> write =
         WriteFrom(request->namespace_(), request->items(i), options_.limits);
     absl::Status status = write.status();
-    if (status.ok())
-      status = engine_->options().types->Resolve(write->key.key, write->key.type).status();
+    if (status.ok()) status = engine_->CheckWrite(*write);
     if (!status.ok()) co_return WithFieldPrefix(status, StrCat("items[", i, "]."));
     if (!keys.insert(write->key.key).second) {
       co_return FieldError(Reason::kBATCH_INVALID, StrCat("items[", i, "].key"),

@@ -16,8 +16,9 @@ class BadInputTest : public LaneFixture {
  protected:
   BadInputTest()
       : LaneFixture({"--set", "limits.value_bytes=64KiB", "--set", "limits.message_bytes=256KiB",
-                     "--set", "limits.batch_keys=10", "--set",
-                     "types.user.match=[\"user:{id}\"]"}) {}
+                     "--set", "limits.batch_keys=10", "--set", "types.user.match=[\"user:{id}\"]",
+                     "--set", "types.member.match=[\"member:{team}:{id}\"]", "--set",
+                     "types.member.tags=[\"team:{team}\"]"}) {}
 
   static v1::SetRequest NewSet(const std::string& key, const std::string& value) {
     v1::SetRequest request;
@@ -157,6 +158,22 @@ TEST_F(BadInputTest, Batches) {
   ExpectRefused(cache_->BatchSet(Within(5).get(), sets, &set), grpc::StatusCode::INVALID_ARGUMENT,
                 "TTL_INVALID", "items[2].ttl");
   EXPECT_TRUE(Get("a").has_miss()) << "a refused batch has stored something";
+}
+
+// Together with the tag of its type the second item has one too many.
+TEST_F(BadInputTest, ABatchOneOfWhoseItemsHasTooManyTagsStoresNothing) {
+  v1::BatchSetRequest sets;
+  sets.add_items()->set_key("member:a:1");
+  sets.add_items()->set_key("member:a:2");
+  for (v1::BatchSetItem& item : *sets.mutable_items()) item.set_value("v");
+  for (int i = 0; i < 16; ++i) sets.mutable_items(1)->add_tags("t" + std::to_string(i));
+  v1::BatchSetResponse set;
+  ExpectRefused(cache_->BatchSet(Within(5).get(), sets, &set), grpc::StatusCode::INVALID_ARGUMENT,
+                "TAG_INVALID", "items[1].tags");
+  EXPECT_TRUE(Get("member:a:1").has_miss());
+  sets.mutable_items(1)->mutable_tags()->RemoveLast();
+  EXPECT_TRUE(cache_->BatchSet(Within(5).get(), sets, &set).ok());
+  EXPECT_EQ(Get("member:a:2").hit().value(), "v");
 }
 
 TEST_F(BadInputTest, SelectorsModesAndLeases) {

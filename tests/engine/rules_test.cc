@@ -280,6 +280,10 @@ TEST_F(RulesTest, ATypeTagsWhatItKeeps) {
   for (int i = 0; i < 16; ++i) tags.push_back("t" + std::to_string(i));
   const auto refused = Now(engine_->Set(Tagged("member:a:2", "v", tags)));
   EXPECT_EQ(DetailsOf(refused.status()).reason, "TAG_INVALID");
+  EXPECT_EQ(engine_->CheckWrite(Tagged("member:a:2", "v", tags)), refused.status());
+  // A tag that is the type's own counts once.
+  tags[0] = "team:a";
+  EXPECT_TRUE(engine_->CheckWrite(Tagged("member:a:2", "v", tags)).ok());
 }
 
 TEST_F(RulesTest, TheSweepGivesTheMemoryBack) {
