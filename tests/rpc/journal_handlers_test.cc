@@ -44,10 +44,16 @@ class ToldJournal : public Journal {
   }
   void Supersede(std::string_view, std::string_view, Version) override {}
   Version newest() const override { return kNoVersion; }
-  Task<absl::StatusOr<JournalFlushed>> Flush(std::string type, MonoNanos deadline) override {
+  Task<absl::StatusOr<JournalFlushed>> Flush(std::string type, MonoNanos deadline,
+                                             Cancellation*) override {
     asked = "flush " + type;
     asked_deadline = deadline;
     if (!error.ok()) co_return error;
+    if (holds_flushes != nullptr) {
+      const auto pause = std::make_shared<Signal<bool>>(holds_flushes);
+      flushes.push_back(pause);
+      co_await *pause;
+    }
     co_return JournalFlushed{7, 2};
   }
   std::optional<JournalTry> TryOf(std::string_view, std::string_view type) const override {
@@ -100,6 +106,9 @@ class ToldJournal : public Journal {
   LetterFilter asked_filter;
   size_t asked_limit = 0;
   MonoNanos asked_deadline = 0;
+  // Flushes wait for their signals; null: they do not.
+  Executor* holds_flushes = nullptr;
+  std::vector<std::shared_ptr<Signal<bool>>> flushes;
 };
 
 // A caller who takes as many messages as he likes.
@@ -415,6 +424,52 @@ TEST_F(JournalHandlersTest, WhoHasAPartDoesNotTakeAllTheMemoryForExports) {
   for (const auto& one : exports) one->call.pause->TrySet(true);
   executor_.RunReady();
   EXPECT_EQ(exports.back()->status, absl::OkStatus()) << "there is room again";
+}
+
+TEST_F(JournalHandlersTest, WhoHasAPartDoesNotTakeAllPlacesOfFlushes) {
+  journal_.holds_flushes = &executor_;
+  const v1::FlushJournalRequest request;
+  struct Flush {
+    TakingCall call;
+    v1::FlushJournalResponse response;
+    std::optional<absl::Status> status;
+  };
+  std::vector<std::unique_ptr<Flush>> flushes;
+  const auto start = [&](bool of_part) {
+    Flush& one = *flushes.emplace_back(std::make_unique<Flush>());
+    if (of_part) one.call.set_view(std::make_shared<AccessView>(nullptr, nullptr, nullptr));
+    Spawn(admin_->FlushJournal(&one.call, &request, &one.response),
+          [&one](const absl::Status& status) { one.status = status; });
+    executor_.RunReady();
+    return one.status;
+  };
+  for (int i = 0; i < 32; ++i) EXPECT_FALSE(start(/*of_part=*/true).has_value()) << i;
+  EXPECT_EQ(journal_.asked_deadline, MonoAfter(clock_.Mono(), absl::Minutes(10)))
+      << "it sets no deadline";
+  const std::optional<absl::Status> refused = start(/*of_part=*/true);
+  ASSERT_TRUE(refused.has_value());
+  EXPECT_EQ(ReasonOf(*refused), "OVERLOADED");
+  EXPECT_FALSE(start(/*of_part=*/false).has_value()) << "whoever operates the server waits, too";
+  EXPECT_EQ(journal_.asked_deadline, MonoAfter(clock_.Mono(), absl::Hours(24)));
+  for (const auto& pause : journal_.flushes) pause->TrySet(true);
+  executor_.RunReady();
+  EXPECT_EQ(flushes[0]->status, absl::OkStatus());
+  journal_.holds_flushes = nullptr;
+  EXPECT_EQ(start(/*of_part=*/true), absl::OkStatus()) << "there is room again";
+}
+
+TEST_F(JournalHandlersTest, AnExportEndsWhenItsCallerMayNotSeeItAnyMore) {
+  for (uint64_t i = 1; i <= 250; ++i) AddLetter(i, "cart:" + std::to_string(i), "value");
+  int pages = 0;
+  TakingCall call;
+  call.set_still_allowed([&pages] {
+    return ++pages < 2 ? absl::OkStatus() : Error(Reason::kNOT_ALLOWED, "no more");
+  });
+  const v1::ExportDeadLettersRequest request;
+  v1::ExportDeadLettersResponse response;
+  const absl::Status status = Now(admin_->ExportDeadLetters(&call, &request, &response));
+  EXPECT_EQ(ReasonOf(status), "NOT_ALLOWED");
+  EXPECT_EQ(call.taken.size(), 16u) << "one page";
 }
 
 TEST_F(JournalHandlersTest, WritesKnowTheirCall) {
