@@ -156,8 +156,16 @@ TEST_F(CoherenceTest, NothingOldIsReadAfterAWaitForTheFleetWhileConnectionsAreCu
 }
 
 TEST_F(CoherenceTest, OneReplicaLoadsAndTheOthersGetItsValue) {
-  for (int round = 0; round < 10; ++round) {
-    const std::string key = "load:" + std::to_string(round);
+  const auto without_lease = [this] {
+    uint64_t sum = 0;
+    for (auto& each : replicas_) sum += each->Fleet().leases_without();
+    return sum;
+  };
+  int number = 0;
+  std::atomic<bool> stored_all{true};
+  const auto load_on_all = [&] {
+    const std::string key = "load:" + std::to_string(++number);
+    stored_all = true;
     std::atomic<int> leases{0};
     std::vector<std::thread> threads;
     for (int i = 0; i < kReplicas; ++i) {
@@ -169,14 +177,26 @@ TEST_F(CoherenceTest, OneReplicaLoadsAndTheOthersGetItsValue) {
           ++leases;
           bool stored = false;
           EXPECT_TRUE(replica(i).Fulfil(key, "loaded", response.lease().token(), &stored).ok());
-          EXPECT_TRUE(stored);
+          stored_all = stored_all && stored;
         } else {
           EXPECT_EQ(response.hit().value(), "loaded");
         }
       });
     }
     for (std::thread& thread : threads) thread.join();
-    EXPECT_EQ(leases, 1) << round;
+    return leases.load();
+  };
+  for (int round = 0; round < 10; ++round) {
+    // Whom Redis does not tell within 100 ms whose turn it is loads by himself. Where a busy
+    // machine has made it so slow, nothing is said of the key, and another one is tried.
+    ASSERT_TRUE(Eventually([&] {
+      const uint64_t before = without_lease();
+      const int leases = load_on_all();
+      if (without_lease() > before) return false;
+      EXPECT_EQ(leases, 1) << number;
+      EXPECT_TRUE(stored_all) << number;
+      return true;
+    }));
   }
   uint64_t granted = 0;
   for (auto& each : replicas_) granted += each->Fleet().leases_granted();

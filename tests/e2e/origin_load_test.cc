@@ -74,18 +74,36 @@ TEST_F(OriginLoadTest, CallersOfOneColdKeyAreOneCallOfAllReplicas) {
   for (const auto& replica : replicas) {
     ASSERT_TRUE(Eventually([&] { return replica->Well() && replica->Fleet().replicas() == 2; }));
   }
-  service_.Put("item:1", {.value = "one"});
-  gate_.Shut();
-  std::vector<std::unique_ptr<Crowd>> crowds;
   constexpr int kEach = kCallers / 3;
-  for (const auto& replica : replicas)
-    crowds.push_back(std::make_unique<Crowd>(replica.get(), "item:1", kEach));
-  for (const auto& replica : replicas) {
-    EXPECT_TRUE(Eventually([&] { return replica->Stats().flights().waiting() == kEach; }));
-  }
-  gate_.Open();
-  for (const auto& crowd : crowds) EXPECT_EQ(crowd->Answers(), (Answers{{"one", kEach}}));
-  EXPECT_EQ(service_.calls(), 1);
+  const auto calls_for = [&](const std::string& key) {
+    service_.Put(key, {.value = "one"});
+    const int before = service_.calls();
+    gate_.Shut();
+    std::vector<std::unique_ptr<Crowd>> crowds;
+    for (const auto& replica : replicas)
+      crowds.push_back(std::make_unique<Crowd>(replica.get(), key, kEach));
+    for (const auto& replica : replicas) {
+      EXPECT_TRUE(Eventually([&] { return replica->Stats().flights().waiting() == kEach; }));
+    }
+    gate_.Open();
+    for (const auto& crowd : crowds) EXPECT_EQ(crowd->Answers(), (Answers{{"one", kEach}}));
+    return service_.calls() - before;
+  };
+  const auto without_lease = [&replicas] {
+    uint64_t sum = 0;
+    for (const auto& replica : replicas) sum += replica->Fleet().leases_without();
+    return sum;
+  };
+  // Whom Redis does not tell within 100 ms whose turn it is loads by himself. Where a busy machine
+  // has made it so slow, nothing is said of the key, and another one is tried.
+  int number = 0;
+  EXPECT_TRUE(Eventually([&] {
+    const uint64_t before = without_lease();
+    const int calls = calls_for("item:" + std::to_string(++number));
+    if (without_lease() > before) return false;
+    EXPECT_EQ(calls, 1);
+    return true;
+  }));
 }
 
 TEST_F(OriginLoadTest, UnchangedValueIsServedOnWithoutBeingSentAgain) {
