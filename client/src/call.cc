@@ -182,7 +182,8 @@ class CallRunner::Call : public StartedCall, public std::enable_shared_from_this
     // before Finish, while the client still waits for this call.
     context = nullptr;
     Judge(target, status);
-    if (ErrorReason(status) == "WRITE_UNKNOWN") {
+    if (const std::string reason = ErrorReason(status);
+        reason == "WRITE_UNKNOWN" || reason == "TIER_UNAVAILABLE") {
       MutexLock lock(&mu_);
       unknown_ = status;
     }

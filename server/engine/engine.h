@@ -617,8 +617,10 @@ class Engine {
   bool MustCompare(const JournalRecord& write);
   Task<bool> CompareCopies(std::string full_key, const TypePolicy* type, Version version);
   // The write will never be at the origin.
-  void RemoveDead(const JournalRecord& write);
-  Task<bool> RemoveCopiesOf(std::string full_key, const TypePolicy* type, Version version);
+  // `long_ago`: others may have written the key since; only what is seen to be dead goes.
+  void RemoveDead(const JournalRecord& write, bool long_ago);
+  Task<bool> RemoveCopiesOf(std::string full_key, const TypePolicy* type, Version version,
+                            bool long_ago);
 
   absl::Status TooLarge(const EntryFields& fields) const;
   absl::Status TierAway(const absl::Status& why) const;

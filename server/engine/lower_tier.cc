@@ -263,7 +263,11 @@ void LowerTier::Remember(const std::vector<TierChange>& changes, std::vector<Tak
 void LowerTier::LookForLoss() {
   if (!shared() || options_.tier->losses() == losses_seen_.load(std::memory_order_acquire)) return;
   MonoNanos none = 0;
-  lost_since_.compare_exchange_strong(none, options_.clock->Mono());
+  MonoNanos now = options_.clock->Mono();
+  if (!lost_since_.compare_exchange_strong(none, now)) return;
+  // Somebody else has noted it just now.
+  if (options_.tier->losses() == losses_seen_.load(std::memory_order_acquire))
+    lost_since_.compare_exchange_strong(now, 0);
 }
 
 MonoNanos LowerTier::TroubleSince(MonoNanos now) const {
@@ -362,14 +366,14 @@ std::vector<LowerTier::Owed> LowerTier::TakeOwed(size_t limit) {
   return owed;
 }
 
-void LowerTier::EndOwed(std::string_view full_key, Version version, bool settled) {
+void LowerTier::EndOwed(std::string_view full_key, Version version, Version given, bool settled) {
   Shard& shard = ShardOf(full_key);
   MutexLock lock(&shard.mu);
   const auto it = shard.keys.find(ToAbsl(full_key));
   if (it == shard.keys.end()) return;
   Ahead& ahead = it->second;
   --ahead.under_way;
-  const bool lost = TakeLost(&ahead, version);
+  const bool lost = TakeLost(&ahead, given);
   if (settled && !lost) Pay(&ahead, version);
   if (ahead.under_way == 0 && ahead.owed == kNoVersion) shard.keys.erase(it);
 }
@@ -425,7 +429,7 @@ Task<LowerTier::Settled> LowerTier::SettleThese(std::vector<Owed> all, Current c
   Settled settled;
   const auto end = [&](const std::string& full_key, Version version, bool done, bool removed,
                        Version given) {
-    EndOwed(full_key, version, done);
+    EndOwed(full_key, version, given, done);
     if (!done) return;
     ++settled.count;
     settled.versions.push_back(given);

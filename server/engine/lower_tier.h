@@ -109,7 +109,7 @@ class LowerTier {
   // tier to say, in the moment in which it took it.
   void EndUntaken(std::string_view full_key, Version version);
   // It was given up, or changed no version: what the tier owed it owes yet.
-  void GiveUp(std::string_view full_key) { EndOwed(full_key, kNoVersion, /*settled=*/false); }
+  void GiveUp(std::string_view full_key) { EndOwed(full_key, kNoVersion, kNoVersion, false); }
 
   // For writes between Begin and End. Errors are the tier's.
   Task<absl::StatusOr<std::vector<TierChange>>> Put(std::vector<TierPut> puts, MonoNanos deadline);
@@ -194,7 +194,8 @@ class LowerTier {
   // Those that nobody else is at.
   std::vector<Owed> TakeOwed(size_t limit);
   Task<Settled> SettleThese(std::vector<Owed> owed, Current current);
-  void EndOwed(std::string_view full_key, Version version, bool settled);
+  // `given` is what the tier was asked to take for it.
+  void EndOwed(std::string_view full_key, Version version, Version given, bool settled);
   // What a call of the tier ended with. False: what it answered may be out of date, because the
   // tier has been away and what it may have lost is not known to all yet.
   bool Note(const absl::Status& status);

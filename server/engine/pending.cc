@@ -34,6 +34,8 @@ namespace {
 
 // For how long an answer from the journal is good: as long as the write waits, which nobody knows.
 constexpr absl::Duration kWaitingLife = absl::Seconds(1);
+// So long after a death others have had the time to write the key anew.
+constexpr absl::Duration kLongAgo = absl::Minutes(1);
 // Comparisons that are under way for one delivery.
 constexpr size_t kComparedTogether = 100;
 
@@ -152,7 +154,10 @@ Task<absl::StatusOr<std::vector<JournalDelivered>>> JournalSinkOfEngine::Deliver
 }
 
 // The cache says what the origin will never have: the next reader is to load what it does have.
-void JournalSinkOfEngine::OnDead(const DeadLetter& letter) { engine_->RemoveDead(letter.record); }
+void JournalSinkOfEngine::OnDead(const DeadLetter& letter) {
+  const absl::Duration dead = engine_->options().clock->Now() - letter.last_attempt;
+  engine_->RemoveDead(letter.record, dead > kLongAgo);
+}
 
 // Loads under way go first. What was loaded since the write failed has a version above it, and is
 // of before it all the same; a load that begins now finds the write in the journal.
@@ -215,20 +220,22 @@ Task<bool> Engine::CompareCopies(std::string full_key, const TypePolicy* type, V
   co_return co_await RemoveAgain(std::move(full_key), {type, std::nullopt});
 }
 
-void Engine::RemoveDead(const JournalRecord& write) {
+void Engine::RemoveDead(const JournalRecord& write, bool long_ago) {
   const TypePolicy* const type = options_.types->Find(write.type);
   if (type == nullptr || !background_.TryEnter()) return;
-  Spawn(RemoveCopiesOf(write.full_key, type, write.version), [this](bool) { background_.Leave(); });
+  Spawn(RemoveCopiesOf(write.full_key, type, write.version, long_ago),
+        [this](bool) { background_.Leave(); });
 }
 
 // What was written since is somebody else's.
-Task<bool> Engine::RemoveCopiesOf(std::string full_key, const TypePolicy* type, Version version) {
+Task<bool> Engine::RemoveCopiesOf(std::string full_key, const TypePolicy* type, Version version,
+                                  bool long_ago) {
   const Found held = Peek(full_key);
   bool remove = held.present && held.entry.version == version;
   if (!remove && lower_.Has(*type)) {
     std::vector<std::string> keys(1, full_key);
     const std::vector<LowerTier::Read> reads = co_await lower_.Get(std::move(keys), INT64_MAX);
-    remove = reads[0].failed || reads[0].seen == version;
+    remove = (reads[0].failed && !long_ago) || reads[0].seen == version;
   }
   if (!remove || options_.journal->VersionOf(full_key) > version) co_return true;
   co_return co_await RemoveAgain(std::move(full_key), {type, std::nullopt});

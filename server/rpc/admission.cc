@@ -121,13 +121,14 @@ void Admission::Leave(const std::string& peer) {
 }
 
 absl::Status Admission::Hold(std::string peer, uint64_t bytes, Held* held) {
+  if (bytes == 0) return absl::OkStatus();
   const uint64_t all = held_bytes_.fetch_add(bytes, std::memory_order_relaxed);
   // To refuse the only message would be to refuse it for ever.
   if (all != 0 && all + bytes > most_bytes_.load(std::memory_order_relaxed)) {
     held_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
     return Refuse(kBytes);
   }
-  if (!peer.empty() && bytes > 0) {
+  if (!peer.empty()) {
     Shard& shard = ShardOf(peer);
     MutexLock lock(&shard.mu);
     const auto it = shard.bytes.find(peer);

@@ -78,13 +78,16 @@ class Admission {
   // A call that was taken on found no place in the queue for workers.
   void NotQueued() { waiting_.fetch_sub(1, std::memory_order_relaxed); }
 
+  // Messages below it are small.
+  static constexpr uint64_t kSmallBytes = 4 << 10;
   // What a call holds: a message that came, or one that is being sent.
   struct Held {
     std::string peer;  // empty: it counts for all calls, and for no address
     uint64_t bytes = 0;
   };
   // Not OK: all calls together hold too many bytes, or those of this address do, and `held` holds
-  // nothing. One message is never too many. REQUIRES: `held` held nothing.
+  // nothing. One message is never too many, and an empty one neither. REQUIRES: `held` held
+  // nothing.
   absl::Status Hold(std::string peer, uint64_t bytes, Held* held);
   // The same for what has been done and cannot be refused any more.
   void HoldAnyway(std::string peer, uint64_t bytes, Held* held);
@@ -93,7 +96,7 @@ class Admission {
   // Whether the address of a call that is to hold so much makes a difference: to find out whose a
   // small message is costs as much as a hit.
   bool counts_peer_of(uint64_t bytes) const {
-    return bytes >= kCountedBytesMin ||
+    return bytes >= kSmallBytes ||
            held_bytes() >= Uncounted(most_bytes_.load(std::memory_order_relaxed));
   }
   uint64_t held_bytes() const { return held_bytes_.load(std::memory_order_relaxed); }
@@ -124,7 +127,6 @@ class Admission {
  private:
   enum Why : size_t { kInFlight, kPeer, kBytes, kPeerBytes, kQueueTime, kMemory, kWhys };
   static constexpr size_t kShards = 16;
-  static constexpr uint64_t kCountedBytesMin = 4 << 10;
   struct Shard {
     Mutex mu;
     absl::flat_hash_map<std::string, uint64_t> calls ABSL_GUARDED_BY(mu);

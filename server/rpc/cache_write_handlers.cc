@@ -58,7 +58,8 @@ bool IsForOnce(const v1::IncrementRequest& /*request*/, const absl::Status& stat
   return MayHaveHappened(status);
 }
 bool IsForOnce(const v1::SetRequest& request, const absl::Status& status) {
-  return request.condition_case() != v1::SetRequest::CONDITION_NOT_SET && MayHaveHappened(status);
+  return request.condition_case() != v1::SetRequest::CONDITION_NOT_SET &&
+         DetailsOf(status).reason == ReasonName(Reason::kWRITE_UNKNOWN);
 }
 
 // Whether there is something left of the call that a repeat is to try again.
@@ -95,12 +96,20 @@ void Blur(v1::BatchDeleteResponse* response) {
     result.mutable_not_deleted()->set_reason(v1::NOT_STORED_REASON_WRITE_UNKNOWN);
   }
 }
-absl::Status Blurred(const absl::Status& status) {
-  if (status.ok() || MayHaveHappened(status)) return status;
+absl::Status Blurred(const absl::Status& status, std::string_view what) {
   return RetryableError(
       Reason::kWRITE_UNKNOWN, DetailsOf(status).retry_after.value_or(absl::Seconds(1)),
       StrCat("an earlier try with this request_id may have changed something, or not; this one: ",
-             ToStd(status.message())));
+             what));
+}
+
+// Its condition may have failed because of the earlier try.
+template <typename Response>
+bool ConditionFailed(const Response& /*response*/) {
+  return false;
+}
+bool ConditionFailed(const v1::SetResponse& response) {
+  return response.not_stored().reason() == v1::NOT_STORED_REASON_CONDITION;
 }
 
 // What all keys failed with, if it is the same for all; else OK. Callers, their retries and their
@@ -131,7 +140,9 @@ Task<absl::Status> CacheHandlers::Once(const Request* request, Response* respons
   }
   absl::Status status = co_await std::move(body);
   if (begun.doubtful) {
-    status = Blurred(status);
+    if (!status.ok() && !MayHaveHappened(status)) status = Blurred(status, ToStd(status.message()));
+    if (status.ok() && ConditionFailed(*response))
+      status = Blurred(status, "its condition does not hold");
     Blur(response);
   }
   if (status.ok() && !HasFailures(*response)) {

@@ -130,17 +130,18 @@ void ReferenceAcceptor::Run() {
     if (ending_) return;
     if (stopping_ && listener_ != nullptr) {
       listener_.reset();  // which takes it out of the epoll
-      eventfd_t wakes = 0;
-      eventfd_read(wake_, &wakes);
       stopped_.release();
     }
     bool is_called = false;
     bool made_room = false;
     for (int i = 0; i < count; ++i) {
       const int fd = events[static_cast<size_t>(i)].data.fd;
-      if (fd == listening) {
+      if (fd == wake_) {
+        eventfd_t wakes = 0;
+        eventfd_read(wake_, &wakes);
+      } else if (fd == listening) {
         is_called = true;
-      } else if (fd != wake_ && (events[static_cast<size_t>(i)].events & EPOLLHUP) != 0) {
+      } else if ((events[static_cast<size_t>(i)].events & EPOLLHUP) != 0) {
         Forget(fd);
         made_room = true;
       }

@@ -94,8 +94,8 @@ class GrpcCallOf : public Call, public Reactor {
                       StrCat("the message is ", in.Length(), " bytes; at most ", message_bytes_max,
                              " (limits.message_bytes)")));
     }
-    if (Admission* const admission = dispatcher_->admission(); admission != nullptr) {
-      const absl::Status held = admission->Hold(HolderOf(in), in.Length(), &request_held_);
+    if (dispatcher_->admission() != nullptr) {
+      const absl::Status held = Hold(in, /*is_done=*/false, &request_held_);
       if (!held.ok()) return dispatcher_->Refuse(this, held);
     }
     if (!Parse(in)) {
@@ -145,13 +145,8 @@ class GrpcCallOf : public Call, public Reactor {
   // The call holds what is to be sent, too. Not OK: there is no room for it. REQUIRES: what it sent
   // before is let go.
   absl::Status HoldReply(const grpc::ByteBuffer& out) {
-    Admission* const admission = dispatcher_->admission();
-    if (admission == nullptr) return absl::OkStatus();
-    if (method_->repeatable || method_->streams)
-      return admission->Hold(HolderOf(out), out.Length(), &reply_held_);
-    // What has been done is told whatever there is: refused, it would be done once more.
-    admission->HoldAnyway(HolderOf(out), out.Length(), &reply_held_);
-    return absl::OkStatus();
+    if (dispatcher_->admission() == nullptr) return absl::OkStatus();
+    return Hold(out, /*is_done=*/!method_->repeatable && !method_->streams, &reply_held_);
   }
   void LetReplyGo() {
     if (Admission* const admission = dispatcher_->admission(); admission != nullptr)
@@ -174,9 +169,16 @@ class GrpcCallOf : public Call, public Reactor {
     return "";
   }
 
-  // For whom a message is counted.
-  std::string HolderOf(const grpc::ByteBuffer& message) const {
-    return dispatcher_->admission()->counts_peer_of(message.Length()) ? PeerHost() : "";
+  // What has been done is told whatever there is: refused, it would be done once more. And what is
+  // never refused for load is not for a small message either.
+  absl::Status Hold(const grpc::ByteBuffer& message, bool is_done, Admission::Held* held) {
+    Admission* const admission = dispatcher_->admission();
+    const uint64_t bytes = message.Length();
+    std::string peer = admission->counts_peer_of(bytes) ? PeerHost() : "";
+    if (!is_done && (method_->call_class.has_value() || bytes >= Admission::kSmallBytes))
+      return admission->Hold(std::move(peer), bytes, held);
+    admission->HoldAnyway(std::move(peer), bytes, held);
+    return absl::OkStatus();
   }
 
   bool Parse(const grpc::ByteBuffer& in) {

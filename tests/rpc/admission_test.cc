@@ -136,6 +136,7 @@ TEST_F(AdmissionTest, AllCallsTogetherHoldSoManyBytes) {
   EXPECT_THAT(Refusal(admission.Hold("b", 400, &b)), HasSubstr("limits.buffer_bytes is 1000"));
   EXPECT_TRUE(admission.Hold("b", 300, &b).ok());
   EXPECT_FALSE(admission.Hold("", 1, &more).ok()) << "nobody's are among them";
+  EXPECT_TRUE(admission.Hold("", 0, &more).ok()) << "it holds nothing";
   admission.HoldAnyway("", 50, &done);
   EXPECT_EQ(admission.held_bytes(), 1'050u);
   EXPECT_THAT(admission.Refused(), testing::Contains(testing::Pair("bytes", 2u)));

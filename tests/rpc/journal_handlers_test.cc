@@ -462,9 +462,8 @@ TEST_F(JournalHandlersTest, AnExportEndsWhenItsCallerMayNotSeeItAnyMore) {
   for (uint64_t i = 1; i <= 250; ++i) AddLetter(i, "cart:" + std::to_string(i), "value");
   int pages = 0;
   TakingCall call;
-  call.set_still_allowed([&pages] {
-    return ++pages < 2 ? absl::OkStatus() : Error(Reason::kNOT_ALLOWED, "no more");
-  });
+  call.set_still_allowed(
+      [&pages] { return ++pages < 2 ? absl::OkStatus() : Error(Reason::kNOT_ALLOWED, "no more"); });
   const v1::ExportDeadLettersRequest request;
   v1::ExportDeadLettersResponse response;
   const absl::Status status = Now(admin_->ExportDeadLetters(&call, &request, &response));
@@ -529,7 +528,8 @@ TEST_F(JournalHandlersTest, RepeatsOfAWriteOfUnknownEndDoNotSayThatItIsNotStored
 
 // The journal may have it, and the tier did not answer. Whoever takes a lock must not be told by
 // the repeat that somebody else has it.
-TEST_F(JournalHandlersTest, RepeatsOfAConditionWhoseTierDidNotAnswerGetTheSameError) {
+// It is tried again. Whether a condition that fails then failed before is not known.
+TEST_F(JournalHandlersTest, RepeatsOfAConditionWhoseTierDidNotAnswerAreNotToldThatItFailed) {
   RequestIds request_ids({.clock = &clock_});
   MethodTable methods;
   CacheHandlers handlers({.limits = {}, .node_name = "a"}, with_.get(), &request_ids, &methods);
@@ -542,8 +542,23 @@ TEST_F(JournalHandlersTest, RepeatsOfAConditionWhoseTierDidNotAnswerGetTheSameEr
   set.set_request_id("lock");
   journal_.error = RetryableError(Reason::kTIER_UNAVAILABLE, absl::Seconds(1), "as told");
   EXPECT_EQ(ReasonOf(Now(handlers.Set(&call_, &set, &stored))), "TIER_UNAVAILABLE");
-  journal_.error = absl::OkStatus();
   EXPECT_EQ(ReasonOf(Now(handlers.Set(&call_, &set, &stored))), "TIER_UNAVAILABLE");
+  journal_.error = absl::OkStatus();
+  v1::SetResponse repeated;
+  ASSERT_TRUE(Now(handlers.Set(&call_, &set, &repeated)).ok());
+  EXPECT_TRUE(repeated.has_stored());
+
+  set.set_request_id("late");
+  set.set_if_version(repeated.stored().version());
+  journal_.error = RetryableError(Reason::kTIER_UNAVAILABLE, absl::Seconds(1), "as told");
+  EXPECT_EQ(ReasonOf(Now(handlers.Set(&call_, &set, &stored))), "TIER_UNAVAILABLE");
+  journal_.error = absl::OkStatus();
+  v1::SetRequest other;
+  other.set_key("cart:1");
+  other.set_value("another");
+  ASSERT_TRUE(Now(handlers.Set(&call_, &other, &stored)).ok());
+  for (int i = 0; i < 2; ++i)
+    EXPECT_EQ(ReasonOf(Now(handlers.Set(&call_, &set, &stored))), "WRITE_UNKNOWN");
 }
 
 TEST_F(JournalHandlersTest, ItemsOfABatchSayWhyTheyAreNotStored) {
