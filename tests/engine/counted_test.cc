@@ -121,29 +121,6 @@ TEST_F(CountedTest, AWriteDuringWhoseCallTheTierMayHaveLostItIsOwedOnceMore) {
   EXPECT_EQ(Get(1, "key"), "1");
 }
 
-// What was owed is given to the tier once more, and is lost in the moment in which it takes it.
-TEST_F(CountedTest, ARemovalThatIsLostWhileItIsSettledIsOwedOnceMore) {
-  TwoWithoutABus();
-  engine(0).Start();
-  for (int ms = 0; ms < 240; ms += 4) {
-    SCOPED_TRACE(ms);
-    const std::string key = "key:" + std::to_string(ms);
-    Set(0, key, "1");
-    fleet_.tier.TakeCopy();
-    Delete(0, key);
-    fleet_.tier.RestartUnseen();
-    Get(0, "other");
-    tier(0).SetFaults({.delay_min = absl::Milliseconds(10), .delay_max = absl::Milliseconds(10)});
-    executor_.Advance(absl::Milliseconds(ms));
-    fleet_.tier.RestartUnseen();
-    tier(0).SetFaults({});
-    Get(0, "other");  // a call that notices it
-    executor_.Advance(absl::Seconds(2));
-    EXPECT_EQ(Lower(0).owed, 0u);
-    EXPECT_NE(Get(1, key), "1");
-  }
-}
-
 TEST_F(CountedTest, AnOutageAfterAQuietTimeOwesNothingAgain) {
   TwoWithoutABus();
   Set(0, "old", "1");
