@@ -127,6 +127,11 @@ void ReferenceAcceptor::Run() {
     const int count =
         epoll_wait(epoll_, events.data(), kEventsMax,
                    stuck && listener_ != nullptr ? MillisUntil(retry_at) : /*for ever*/ -1);
+    // Before what it is for is looked at: what is wanted from here on wakes this thread once more.
+    for (int i = 0; i < count; ++i) {
+      eventfd_t wakes = 0;
+      if (events[static_cast<size_t>(i)].data.fd == wake_) eventfd_read(wake_, &wakes);
+    }
     if (ending_) return;
     if (stopping_ && listener_ != nullptr) {
       listener_.reset();  // which takes it out of the epoll
@@ -136,12 +141,9 @@ void ReferenceAcceptor::Run() {
     bool made_room = false;
     for (int i = 0; i < count; ++i) {
       const int fd = events[static_cast<size_t>(i)].data.fd;
-      if (fd == wake_) {
-        eventfd_t wakes = 0;
-        eventfd_read(wake_, &wakes);
-      } else if (fd == listening) {
+      if (fd == listening) {
         is_called = true;
-      } else if ((events[static_cast<size_t>(i)].events & EPOLLHUP) != 0) {
+      } else if (fd != wake_ && (events[static_cast<size_t>(i)].events & EPOLLHUP) != 0) {
         Forget(fd);
         made_room = true;
       }
