@@ -456,7 +456,7 @@ TEST_F(NativeLaneTest, ClosesConnectionsThatNobodyUses) {
   const auto client = NewClient();
   EXPECT_EQ(ValueOf(client.get(), "hit"), "now");
   EXPECT_TRUE(Becomes([&] { return Stat("connections") == 0; }));
-  EXPECT_EQ(Stat("closed_idle"), 1u);
+  EXPECT_GE(Stat("closed_idle"), 1u) << "again where the client took its time before the call";
   EXPECT_EQ(ValueOf(client.get(), "hit"), "now");
 }
 
